@@ -1,0 +1,41 @@
+# Pli: each target makes what it needs from nothing but python3 (3.11 or newer) and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test bench format clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Pli needs Python 3.11 or newer; this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@echo "Making the environment in $(VENV) (once, about a minute)…" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,socks,dev]'
+	@touch $(READY)
+
+demo: $(READY) ## a care team's hand-over on a real relay, sealed end to end (under a minute)
+	@$(BIN)/pli demo
+
+check: $(READY) ## format, lint, types, import directions (no tests)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 protocol/pli_protocol client/pli_client
+	$(BIN)/lint-imports
+
+test: $(READY) ## all tests that need only python3 and make
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## the benchmarks of docs/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+format: $(READY) ## put the code in the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The professional's and the integrator's side of Pli."""

@@ -1,0 +1,1 @@
+"""What client and relay agree upon: MLS, identities, message content, wire frames."""

@@ -1,0 +1,1 @@
+"""The relay: carries ciphertext, keeps order, forgets on time."""
