@@ -1,0 +1,1 @@
+"""The protocol between client and relay: frames, their encoding, the log's hash chain, error codes."""
