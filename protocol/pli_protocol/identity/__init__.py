@@ -1,0 +1,82 @@
+"""Who is who: certificates, chains, statements, invitations, safety numbers.
+
+`authority -> issuer -> person -> device`, X.509 with Ed25519 keys. A person is the pair (authority,
+identity key). `certificates` makes them, `chain` checks them, `Trust` answers for one establishment.
+"""
+
+from .certificates import DEVICE_DAYS, Kind, make_authority, make_device, make_issuer, make_person
+from .chain import (
+    Authority,
+    Device,
+    Issuer,
+    Person,
+    fingerprint,
+    key_id,
+    person_id,
+    verify_authority,
+    verify_device,
+    verify_issuer,
+    verify_person,
+)
+from .errors import IdentityError, InvitationError, StatementError
+from .fingerprint import fingerprint_text, safety_number
+from .invitation import Invitation
+from .keys import SigningKey, verify
+from .statements import (
+    Checked,
+    DeviceRevocation,
+    EnrolmentKey,
+    LeaveStatement,
+    PartnerStatement,
+    ReturnRequest,
+    RevocationEntry,
+    RevocationList,
+    list_hash,
+    sign,
+    statement_type,
+    verify_statement,
+)
+from .trust import ListHead, Refusal, Trust
+
+__all__ = [
+    "DEVICE_DAYS",
+    "Authority",
+    "Checked",
+    "Device",
+    "DeviceRevocation",
+    "EnrolmentKey",
+    "IdentityError",
+    "Invitation",
+    "InvitationError",
+    "Issuer",
+    "Kind",
+    "LeaveStatement",
+    "ListHead",
+    "PartnerStatement",
+    "Person",
+    "Refusal",
+    "ReturnRequest",
+    "RevocationEntry",
+    "RevocationList",
+    "SigningKey",
+    "StatementError",
+    "Trust",
+    "fingerprint",
+    "fingerprint_text",
+    "key_id",
+    "list_hash",
+    "make_authority",
+    "make_device",
+    "make_issuer",
+    "make_person",
+    "person_id",
+    "safety_number",
+    "sign",
+    "statement_type",
+    "verify",
+    "verify_authority",
+    "verify_device",
+    "verify_issuer",
+    "verify_person",
+    "verify_statement",
+]

@@ -1,0 +1,344 @@
+"""Checking certificate chains: the short profile of our own.
+
+What is checked, each a rule id of IdentityError: `chain-length`, `encoding` (one DER certificate, no
+more bytes, at most 4096), `version`, `algorithm` (Ed25519 and nothing else), `key` (no key of small
+order), `extensions` (no unknown critical one), `constraints` (the kind, by position), `usage`,
+`subject` (exactly the fields of the kind), `name-chaining`, `signature`, `expired`, `lifetime`.
+Nothing here depends on the machine's clock or Unicode tables: two clients never disagree on a chain.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
+
+from ..display_text import displayable
+from . import certificates
+from .errors import IdentityError
+from .keys import is_public_key, verify
+
+MAX_CERTIFICATE = 4096
+"""Bytes of the largest certificate."""
+
+CLOCK_TOLERANCE = 86400
+"""Seconds by which a clock may be wrong before a date counts."""
+
+_SPKI = bytes.fromhex("302a300506032b6570032100")
+_FIELDS: dict[str, tuple[tuple[x509.ObjectIdentifier, ...], ...]] = {
+    "authority": ((NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME),),
+    "issuer": ((NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME),),
+    "person": tuple(
+        (
+            NameOID.ORGANIZATION_NAME,
+            NameOID.ORGANIZATIONAL_UNIT_NAME,
+            NameOID.COMMON_NAME,
+            NameOID.TITLE,
+            *rpps,
+            NameOID.USER_ID,
+        )
+        for rpps in ((), (NameOID.SERIAL_NUMBER,))
+    ),
+    "device": ((NameOID.COMMON_NAME,),),
+}
+_PATHLEN: dict[str, int | None] = {
+    "authority": certificates.AUTHORITY_PATHLEN,
+    "issuer": certificates.ISSUER_PATHLEN,
+    "person": certificates.PERSON_PATHLEN,
+    "device": None,
+}
+
+_Kind = Literal["authority", "issuer", "person", "device"]
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """An establishment's root. `fingerprint` is SHA-256 of its key (32 bytes)."""
+
+    fingerprint: bytes
+    name: str
+    key: bytes
+    certificate: bytes = field(repr=False)
+
+    @property
+    def establishment(self) -> bytes:
+        """The establishment's id: the fingerprint's first 16 bytes."""
+        return self.fingerprint[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """A key that signs persons. `issuer_id` is the first 16 bytes of SHA-256 of the key."""
+
+    issuer_id: bytes
+    key: bytes
+    establishment: bytes
+    establishment_name: str
+    certificate: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person or a bot, as an issuer signed it. The texts are safe to display."""
+
+    person_id: bytes
+    account: bytes
+    name: str
+    profession: str
+    rpps: str | None
+    kind: certificates.Kind
+    establishment: bytes
+    establishment_name: str
+    identity_key: bytes
+    issuer_id: bytes
+    not_after: int | None
+    """Unix seconds of the account's end; None: none."""
+    certificate: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A person's device. `chain` is (device, person, issuer), DER, as in its MLS credential."""
+
+    device_id: bytes
+    signature_key: bytes
+    person: Person
+    not_after: int
+    not_before: int
+    chain: tuple[bytes, bytes, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Certificate:
+    der: bytes
+    parsed: x509.Certificate
+    key: bytes
+    subject: dict[x509.ObjectIdentifier, str]
+    not_before: int
+    not_after: int
+
+
+def fingerprint(key: bytes) -> bytes:
+    """SHA-256 (32 bytes) of an Ed25519 key's DER SubjectPublicKeyInfo (RFC 8410)."""
+    return hashlib.sha256(_SPKI + key).digest()
+
+
+def person_id(establishment: bytes, identity_key: bytes) -> bytes:
+    """A person's id (16 bytes): the same account under another key is another person."""
+    return hashlib.sha256(b"pli person v1" + establishment + identity_key).digest()[:16]
+
+
+def key_id(key: bytes) -> bytes:
+    """A device's or an issuer's id (16 bytes): the first half of SHA-256 of its key."""
+    return hashlib.sha256(key).digest()[:16]
+
+
+def verify_authority(certificate: bytes, *, fingerprint_start: bytes | None = None) -> Authority:
+    """Check a root certificate, and that its fingerprint begins with `fingerprint_start` if given.
+
+    Raises:
+        IdentityError: any rule of the profile, or "fingerprint".
+    """
+    root = _read(certificate, "authority")
+    _check_signed(root, root)
+    whole = fingerprint(root.key)
+    if fingerprint_start is not None and not whole.startswith(fingerprint_start):
+        raise IdentityError("fingerprint", "not the authority that was expected")
+    name = displayable(root.subject[NameOID.ORGANIZATION_NAME], one_line=True)
+    return Authority(whole, name, root.key, certificate)
+
+
+def verify_issuer(chain: Sequence[bytes], authority: bytes) -> Issuer:
+    """Check a chain (issuer,) up to the authority's certificate. Raises IdentityError."""
+    _length(chain, 1)
+    return _issuer(_read(chain[0], "issuer"), authority)
+
+
+def verify_person(chain: Sequence[bytes], authority: bytes, *, now: int | None = None) -> Person:
+    """Check a chain (person, issuer) up to the authority's certificate.
+
+    Args:
+        now: Unix seconds, for the account's end date; None: dates are not checked.
+
+    Raises:
+        IdentityError: .rule names the check.
+    """
+    _length(chain, 2)
+    person, _ = _person(chain, authority, now)
+    return person
+
+
+def verify_device(chain: Sequence[bytes], authority: bytes, *, now: int | None) -> Device:
+    """Check a chain (device, person, issuer) up to the authority's certificate.
+
+    Args:
+        now: Unix seconds, for the dates of device and account; None: dates are not checked (for
+            what was signed in the past).
+
+    Raises:
+        IdentityError: .rule names the check.
+    """
+    _length(chain, 3)
+    person, signer = _person(chain[1:], authority, now)
+    device = _read(chain[0], "device")
+    _check_signed(device, signer)
+    if device.not_after - device.not_before > certificates.DEVICE_DAYS * 86400:
+        raise IdentityError("lifetime", "a device certificate lasts at most 400 days")
+    _check_date(device, now)
+    return Device(
+        key_id(device.key),
+        device.key,
+        person,
+        device.not_after,
+        device.not_before,
+        (chain[0], chain[1], chain[2]),
+    )
+
+
+def _length(chain: Sequence[bytes], length: int) -> None:
+    if len(chain) != length:
+        raise IdentityError("chain-length", f"a chain of {length} certificates was expected")
+
+
+def _issuer(issuer: _Certificate, authority: bytes) -> Issuer:
+    root = verify_authority(authority)
+    _check_signed(issuer, _read(authority, "authority"))
+    return Issuer(key_id(issuer.key), issuer.key, root.establishment, root.name, issuer.der)
+
+
+def _person(
+    chain: Sequence[bytes], authority: bytes, now: int | None
+) -> tuple[Person, _Certificate]:
+    parsed = _read(chain[1], "issuer")
+    issuer = _issuer(parsed, authority)
+    person = _read(chain[0], "person")
+    _check_signed(person, parsed)
+    _check_date(person, now)
+    subject = person.subject
+    rpps = subject.get(NameOID.SERIAL_NUMBER)
+    kind = subject[NameOID.ORGANIZATIONAL_UNIT_NAME]
+    value = Person(
+        person_id(issuer.establishment, person.key),
+        bytes.fromhex(subject[NameOID.USER_ID]),
+        displayable(subject[NameOID.COMMON_NAME], one_line=True),
+        displayable(subject[NameOID.TITLE], one_line=True),
+        rpps,
+        "bot" if kind == "bot" else "person",
+        issuer.establishment,
+        issuer.establishment_name,
+        person.key,
+        issuer.issuer_id,
+        None if person.not_after == certificates.NEVER_SECONDS else person.not_after,
+        chain[0],
+    )
+    return value, person
+
+
+def _read(der: bytes, kind: _Kind) -> _Certificate:
+    """Parse one certificate and check all that concerns it alone."""
+    if not isinstance(der, bytes) or not 0 < len(der) <= MAX_CERTIFICATE:
+        raise IdentityError("encoding", "a certificate has 1 to 4096 bytes")
+    try:
+        parsed = x509.load_der_x509_certificate(der)
+        return _profile(der, parsed, kind)
+    except IdentityError:
+        raise
+    # The parser is lazy: names, keys and extensions may turn out malformed only when they are read.
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise IdentityError("encoding", "not a certificate that can be read") from error
+    except x509.DuplicateExtension:
+        raise IdentityError("extensions", "an extension stands twice") from None
+
+
+def _profile(der: bytes, parsed: x509.Certificate, kind: _Kind) -> _Certificate:
+    if parsed.public_bytes(Encoding.DER) != der:
+        raise IdentityError("encoding", "the certificate is not in its one encoding")
+    if parsed.version is not x509.Version.v3:
+        raise IdentityError("version", "a certificate of X.509 version 3 was expected")
+    if parsed.signature_algorithm_oid != SignatureAlgorithmOID.ED25519:
+        raise IdentityError("algorithm", "the signature is not Ed25519")
+    public = parsed.public_key()
+    if not isinstance(public, Ed25519PublicKey):
+        raise IdentityError("algorithm", "the key is not Ed25519")
+    key = public.public_bytes_raw()
+    if not is_public_key(key):
+        raise IdentityError("key", "not a usable Ed25519 public key")
+    _check_extensions(parsed, kind)
+    return _Certificate(
+        der,
+        parsed,
+        key,
+        _subject(parsed.subject, kind),
+        int(parsed.not_valid_before_utc.timestamp()),
+        int(parsed.not_valid_after_utc.timestamp()),
+    )
+
+
+def _check_extensions(parsed: x509.Certificate, kind: _Kind) -> None:
+    constraints: x509.BasicConstraints | None = None
+    usage: x509.KeyUsage | None = None
+    for extension in parsed.extensions:
+        if extension.oid == ExtensionOID.BASIC_CONSTRAINTS:
+            constraints = extension.value if extension.critical else None
+        elif extension.oid == ExtensionOID.KEY_USAGE:
+            usage = extension.value if extension.critical else None
+        elif extension.critical:
+            raise IdentityError("extensions", "an unknown critical extension")
+    ca = kind != "device"
+    if constraints is None or constraints.ca != ca or constraints.path_length != _PATHLEN[kind]:
+        raise IdentityError("constraints", f"not the basic constraints of a certificate of {kind}")
+    if usage is None or not usage.digital_signature or usage.key_cert_sign != ca:
+        raise IdentityError("usage", f"not the key usage of a certificate of {kind}")
+
+
+def _subject(name: x509.Name, kind: _Kind) -> dict[x509.ObjectIdentifier, str]:
+    """The subject's fields: exactly those of the kind, in order, one each, with plausible values."""
+    fields: dict[x509.ObjectIdentifier, str] = {}
+    for relative in name.rdns:
+        attributes = list(relative)
+        if len(attributes) != 1 or attributes[0].oid in fields:
+            raise IdentityError("subject", "a field of the subject stands twice")
+        value = attributes[0].value
+        if not isinstance(value, str) or not 1 <= len(value) <= certificates.MAX_FIELD:
+            raise IdentityError(
+                "subject", "a field of the subject is not a text of 1 to 64 characters"
+            )
+        fields[attributes[0].oid] = value
+    if tuple(fields) not in _FIELDS[kind] or not _plausible(fields, kind):
+        raise IdentityError("subject", f"not the subject of a certificate of {kind}")
+    return fields
+
+
+def _plausible(fields: dict[x509.ObjectIdentifier, str], kind: _Kind) -> bool:
+    if kind != "person":
+        return fields[NameOID.COMMON_NAME] == kind
+    account, rpps = fields[NameOID.USER_ID], fields.get(NameOID.SERIAL_NUMBER)
+    return (
+        fields[NameOID.ORGANIZATIONAL_UNIT_NAME] in ("person", "bot")
+        and len(account) == 32
+        and all(digit in "0123456789abcdef" for digit in account)
+        and (rpps is None or (len(rpps) == 11 and all(digit in "0123456789" for digit in rpps)))
+    )
+
+
+def _check_signed(certificate: _Certificate, signer: _Certificate) -> None:
+    """Name chaining, the same establishment all the way, and the signature."""
+    if certificate.parsed.issuer != signer.parsed.subject:
+        raise IdentityError("name-chaining", "the certificate names another signer")
+    own = certificate.subject.get(NameOID.ORGANIZATION_NAME)
+    if own is not None and own != signer.subject[NameOID.ORGANIZATION_NAME]:
+        raise IdentityError("name-chaining", "the certificate names another establishment")
+    try:
+        verify(signer.key, certificate.parsed.tbs_certificate_bytes, certificate.parsed.signature)
+    except IdentityError as error:
+        raise IdentityError("signature", "the certificate's signature does not verify") from error
+
+
+def _check_date(certificate: _Certificate, now: int | None) -> None:
+    if now is not None and now > certificate.not_after + CLOCK_TOLERANCE:
+        raise IdentityError("expired", "the certificate is past its end date")

@@ -1,0 +1,242 @@
+"""Whom one establishment trusts: its own chains, its partners', less what was revoked."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from . import chain as chains
+from .chain import Authority, Device, Issuer, Person
+from .errors import IdentityError, StatementError
+from .statements import (
+    Checked,
+    DeviceRevocation,
+    PartnerStatement,
+    RevocationEntry,
+    RevocationList,
+    Statement,
+    list_hash,
+    verify_statement,
+)
+
+_CACHE = 4096
+_S = TypeVar("_S", bound=Statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a device counts no more: the entry that says so. As text, for the log: no name, no key."""
+
+    entry: RevocationEntry
+
+    def __str__(self) -> str:
+        return f"{self.entry.kind} {self.entry.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListHead:
+    """The number and hash (32 bytes) of a revocation list; number 0 and zeros: none yet."""
+
+    number: int
+    hash: bytes
+
+
+class Trust:
+    """The trust of one establishment, as one vault or one relay knows it.
+
+    It grows by `accept_…`, which raise and change nothing when something does not check. Verified
+    chains are cached; dates and revocations are looked at each time.
+    """
+
+    def __init__(
+        self,
+        authority: bytes,
+        *,
+        partners: Iterable[tuple[bytes, bytes]] = (),
+        revocations: Iterable[bytes] = (),
+        device_revocations: Iterable[bytes] = (),
+        now: int | None = None,
+    ) -> None:
+        """
+        Args:
+            authority: The own authority's certificate (DER).
+            partners: (signed PartnerStatement, the partner authority's certificate).
+            revocations: Newest signed revocation lists, own and partners'.
+            device_revocations: Signed DeviceRevocations.
+
+        Raises:
+            IdentityError: something does not check.
+        """
+        self.own: Authority = chains.verify_authority(authority)
+        self._authorities: dict[bytes, Authority] = {self.own.establishment: self.own}
+        self._until: dict[bytes, int] = {}
+        self._lists: dict[bytes, Checked[RevocationList]] = {}
+        self._revoked: dict[tuple[str, bytes], RevocationEntry] = {}
+        self._by_person: dict[tuple[bytes, bytes], RevocationEntry] = {}
+        self._cache: OrderedDict[bytes, Device] = OrderedDict()
+        for statement, certificate in partners:
+            self.accept_partner(statement, certificate)
+        for statement in revocations:
+            self.accept_revocations(statement)
+        for statement in device_revocations:
+            self.accept_device_revocation(statement)
+
+    # --- chains -------------------------------------------------------------------------------
+
+    def device(self, chain: Sequence[bytes], now: int | None) -> Device:
+        """Check a chain (device, person, issuer) up to a trusted authority.
+
+        Whether it was revoked is another question: `refuses`.
+
+        Args:
+            now: Unix seconds for the dates; None: not checked.
+
+        Raises:
+            IdentityError: .rule names the check; "authority": of no establishment trusted.
+        """
+        key = hashlib.sha256(b"".join(len(c).to_bytes(4, "big") + c for c in chain)).digest()
+        device = self._cache.get(key)
+        if device is None:
+            device = chains.verify_device(chain, self._authority_of(chain, 3), now=None)
+            self._cache[key] = device
+            if len(self._cache) > _CACHE:
+                self._cache.popitem(last=False)
+        self._check_dates(device.person, device.not_after, now)
+        return device
+
+    def person(self, chain: Sequence[bytes], now: int | None = None) -> Person:
+        """Check a chain (person, issuer) up to a trusted authority. Raises IdentityError."""
+        person = chains.verify_person(chain, self._authority_of(chain, 2), now=None)
+        self._check_dates(person, None, now)
+        return person
+
+    def issuer(self, chain: Sequence[bytes]) -> Issuer:
+        """Check a chain (issuer,) up to a trusted authority. Raises IdentityError."""
+        return chains.verify_issuer(chain, self._authority_of(chain, 1))
+
+    def refuses(self, value: Device | Person | Issuer) -> Refusal | None:
+        """The revocation of this device, of its person or of their issuer; None: it counts."""
+        names: list[tuple[str, bytes]] = []
+        if isinstance(value, Device):
+            own = self._by_person.get((value.person.person_id, value.device_id))
+            if own is not None:
+                return Refusal(own)
+            names.append(("device", value.device_id))
+            value = value.person
+        if isinstance(value, Person):
+            names.append(("person", value.person_id))
+        names.append(("issuer", value.issuer_id))
+        establishment = value.establishment
+        for kind, identifier in names:
+            entry = self._revoked.get((kind, establishment + identifier))
+            if entry is not None:
+                return Refusal(entry)
+        return None
+
+    # --- what it learns -----------------------------------------------------------------------
+
+    def accept_revocations(self, data: bytes) -> RevocationList:
+        """Take a newer signed list; the list known already is taken again without effect.
+
+        Raises:
+            StatementError: rule "older", "fork" (same number, other content; or the next number
+                without naming ours), or "shrunk" (an entry is missing).
+            IdentityError: it does not check, or its issuer was revoked.
+        """
+        checked = self._own_or_partner(data)
+        new = checked.statement
+        old = self._lists.get(new.establishment)
+        if old is not None:
+            if old.signed == data:
+                return new
+            self._check_successor(old, checked)
+        self._lists[new.establishment] = checked
+        for entry in new.entries:
+            self._revoked[entry.kind, new.establishment + entry.id] = entry
+        return new
+
+    def accept_device_revocation(self, data: bytes) -> DeviceRevocation:
+        """Take a person's own statement about a device of theirs. Raises IdentityError."""
+        checked = self._by_any_authority(data, DeviceRevocation)
+        statement = checked.statement
+        if isinstance(checked.signer, Person) and self.refuses(checked.signer) is not None:
+            raise IdentityError("revoked", "the statement's signer was revoked")
+        entry = RevocationEntry("device", statement.device_id, statement.reason, statement.time)
+        self._by_person[statement.person_id, statement.device_id] = entry
+        return statement
+
+    def accept_partner(self, data: bytes, certificate: bytes) -> PartnerStatement:
+        """Trust a partner's authority by a statement of one's own authority. Raises IdentityError."""
+        checked = verify_statement(data, PartnerStatement, self.own.certificate)
+        statement = checked.statement
+        partner = chains.verify_authority(certificate, fingerprint_start=statement.fingerprint)
+        if partner.establishment == self.own.establishment:
+            raise StatementError("binding", "an establishment is not its own partner")
+        self._authorities[partner.establishment] = partner
+        self._until[partner.establishment] = statement.until
+        return statement
+
+    def head(self, establishment: bytes | None = None) -> ListHead:
+        """Number and hash of the newest list known, which travel inside messages."""
+        known = self._lists.get(establishment or self.own.establishment)
+        if known is None:
+            return ListHead(0, bytes(32))
+        return ListHead(known.statement.number, list_hash(known.signed))
+
+    def revocations(self, establishment: bytes | None = None) -> bytes | None:
+        """The newest signed list known."""
+        known = self._lists.get(establishment or self.own.establishment)
+        return None if known is None else known.signed
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _authority_of(self, chain: Sequence[bytes], length: int) -> bytes:
+        if len(chain) != length:
+            raise IdentityError("chain-length", f"a chain of {length} certificates was expected")
+        if len(self._authorities) == 1:
+            return self.own.certificate
+        for authority in self._authorities.values():
+            try:
+                chains.verify_issuer(chain[-1:], authority.certificate)
+            except IdentityError as error:
+                if error.rule in ("signature", "name-chaining"):
+                    continue
+                raise
+            return authority.certificate
+        raise IdentityError("authority", "the issuer belongs to no establishment trusted here")
+
+    def _check_dates(self, person: Person, not_after: int | None, now: int | None) -> None:
+        if now is None:
+            return
+        for end in (not_after, person.not_after, self._until.get(person.establishment)):
+            if end is not None and now > end + chains.CLOCK_TOLERANCE:
+                raise IdentityError("expired", "the certificate is past its end date")
+
+    def _own_or_partner(self, data: bytes) -> Checked[RevocationList]:
+        checked = self._by_any_authority(data, RevocationList)
+        if isinstance(checked.signer, Issuer) and self.refuses(checked.signer) is not None:
+            raise IdentityError("revoked", "the list's issuer was revoked")
+        return checked
+
+    def _by_any_authority(self, data: bytes, expected: type[_S]) -> Checked[_S]:
+        error: IdentityError | None = None
+        for authority in self._authorities.values():
+            try:
+                return verify_statement(data, expected, authority.certificate)
+            except IdentityError as problem:
+                if problem.rule not in ("signature", "name-chaining"):
+                    raise
+                error = error or problem
+        raise error or IdentityError("authority", "no establishment is trusted here")
+
+    def _check_successor(self, old: Checked[RevocationList], new: Checked[RevocationList]) -> None:
+        was, now = old.statement, new.statement
+        if now.number < was.number:
+            raise StatementError("older", "a newer revocation list is known")
+        if now.number == was.number and list_hash(new.signed) != list_hash(old.signed):
+            raise StatementError("fork", "two revocation lists have the same number")
+        if now.number == was.number + 1 and now.previous != list_hash(old.signed):
+            raise StatementError("fork", "the revocation list does not continue the one known")
+        if not set(was.entries) <= set(now.entries):
+            raise StatementError("shrunk", "the revocation list lacks an entry of the one known")
