@@ -1,0 +1,192 @@
+"""Presentation language (RFC 9420 §2.1): numbers, variable-size vectors, optional values."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, Self, TypeVar
+
+from .errors import CodecError
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Writable(Protocol):
+    """A struct that can be encoded."""
+
+    def write(self, w: "Writer", /) -> None: ...
+
+
+class Readable(Protocol[T_co]):
+    """The class of a struct that can be decoded."""
+
+    def read(self, r: "Reader", /) -> T_co: ...
+
+
+class Writer:
+    """Collects the encoding of a struct."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def u8(self, value: int) -> None:
+        self._parts.append(value.to_bytes(1, "big"))
+
+    def u16(self, value: int) -> None:
+        self._parts.append(value.to_bytes(2, "big"))
+
+    def u32(self, value: int) -> None:
+        self._parts.append(value.to_bytes(4, "big"))
+
+    def u64(self, value: int) -> None:
+        self._parts.append(value.to_bytes(8, "big"))
+
+    def raw(self, data: bytes) -> None:
+        """Bytes as they are: a fixed-size field, or a struct that is encoded already."""
+        self._parts.append(data)
+
+    def opaque(self, data: bytes) -> None:
+        """opaque data<V>: length, then the bytes."""
+        self._parts.append(varint(len(data)))
+        self._parts.append(data)
+
+    def vector(self, items: Iterable[T], write: Callable[["Writer", T], None]) -> None:
+        """T items<V>: length in bytes, then the items."""
+        inner = Writer()
+        for item in items:
+            write(inner, item)
+        self.opaque(inner.getvalue())
+
+    def structs(self, items: Iterable[Writable]) -> None:
+        """T items<V> where T is a struct of ours."""
+        inner = Writer()
+        for item in items:
+            item.write(inner)
+        self.opaque(inner.getvalue())
+
+    def optional(self, item: T | None, write: Callable[["Writer", T], None]) -> None:
+        """optional<T> (§2.1.1)."""
+        if item is None:
+            self.u8(0)
+        else:
+            self.u8(1)
+            write(self, item)
+
+    def getvalue(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class Reader:
+    """Reads a struct from bytes; every fault is a CodecError, no length reaches beyond the end."""
+
+    __slots__ = ("_data", "_end", "position")
+
+    def __init__(self, data: bytes, position: int = 0, end: int | None = None) -> None:
+        self._data = data
+        self._end = len(data) if end is None else end
+        self.position = position
+
+    def bytes(self, n: int) -> bytes:
+        """The next n bytes."""
+        start = self.position
+        stop = start + n
+        if stop > self._end:
+            raise CodecError("the data ends within a field")
+        self.position = stop
+        return self._data[start:stop]
+
+    def u8(self) -> int:
+        if self.position >= self._end:
+            raise CodecError("the data ends within a field")
+        value = self._data[self.position]
+        self.position += 1
+        return value
+
+    def u16(self) -> int:
+        return int.from_bytes(self.bytes(2), "big")
+
+    def u32(self) -> int:
+        return int.from_bytes(self.bytes(4), "big")
+
+    def u64(self) -> int:
+        return int.from_bytes(self.bytes(8), "big")
+
+    def length(self) -> int:
+        """A variable-size vector's length (§2.1.2): 1, 2 or 4 bytes, the shortest that fits."""
+        first = self.u8()
+        prefix = first >> 6
+        if prefix == 0:
+            return first
+        if prefix == 1:
+            value = (first & 0x3F) << 8 | self.u8()
+            if value < 1 << 6:
+                raise CodecError("a vector's length is not in its shortest form")
+            return value
+        if prefix == 2:
+            value = (first & 0x3F) << 24 | int.from_bytes(self.bytes(3), "big")
+            if value < 1 << 14:
+                raise CodecError("a vector's length is not in its shortest form")
+            return value
+        raise CodecError("a vector's length has an invalid prefix")
+
+    def opaque(self) -> bytes:
+        """opaque data<V>."""
+        return self.bytes(self.length())
+
+    def vector(self, read: Callable[[Self], T]) -> tuple[T, ...]:
+        """T items<V>: read one item after the other until the vector's end."""
+        length = self.length()
+        stop = self.position + length
+        if stop > self._end:
+            raise CodecError("a vector reaches beyond the data")
+        outer, self._end = self._end, stop
+        items: list[T] = []
+        try:
+            while self.position < stop:
+                before = self.position
+                items.append(read(self))
+                if self.position == before:
+                    raise CodecError("an item of a vector takes no space")
+        finally:
+            self._end = outer
+        return tuple(items)
+
+    def optional(self, read: Callable[[Self], T]) -> T | None:
+        """optional<T> (§2.1.1): the presence byte is 0 or 1."""
+        present = self.u8()
+        if present == 0:
+            return None
+        if present == 1:
+            return read(self)
+        raise CodecError("the presence byte of an optional is neither 0 nor 1")
+
+    def finish(self) -> None:
+        """Nothing may be left."""
+        if self.position != self._end:
+            raise CodecError("bytes are left after the struct")
+
+
+def varint(length: int) -> bytes:
+    """The length of a variable-size vector (§2.1.2), in its shortest form."""
+    if length < 1 << 6:
+        return length.to_bytes(1, "big")
+    if length < 1 << 14:
+        return (length | 1 << 14).to_bytes(2, "big")
+    if length < 1 << 30:
+        return (length | 1 << 31).to_bytes(4, "big")
+    raise CodecError("a vector is longer than 2^30 - 1 bytes")
+
+
+def encode(value: Writable) -> bytes:
+    """The encoding of a struct."""
+    w = Writer()
+    value.write(w)
+    return w.getvalue()
+
+
+def decode(cls: Readable[T], data: bytes) -> T:
+    """Decode exactly one struct; raises CodecError where the bytes are not that."""
+    r = Reader(data)
+    value = cls.read(r)
+    r.finish()
+    return value

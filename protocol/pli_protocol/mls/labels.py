@@ -1,0 +1,98 @@
+"""Labelled operations: signing and encryption (RFC 9420 §5.1), references (§5.2), derivation (§8)."""
+
+import os
+from dataclasses import dataclass
+from typing import Self
+
+from . import hpke
+from .ciphersuite import CipherSuite, KEMKeyPair, Random, SignatureKeyPair
+from .codec import Reader, Writer, varint
+
+
+# struct {
+#     opaque kem_output<V>;
+#     opaque ciphertext<V>;
+# } HPKECiphertext;
+@dataclass(frozen=True, slots=True)
+class HPKECiphertext:
+    """An HPKE message (§7.6)."""
+
+    kem_output: bytes
+    ciphertext: bytes
+
+    def write(self, w: Writer) -> None:
+        w.opaque(self.kem_output)
+        w.opaque(self.ciphertext)
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        return cls(r.opaque(), r.opaque())
+
+
+def _labelled(label: str, content: bytes) -> bytes:
+    # SignContent, EncryptContext and RefHashInput have one shape: opaque label<V>; opaque content<V>;
+    name = label.encode()
+    return b"".join((varint(len(name)), name, varint(len(content)), content))
+
+
+def sign_with_label(
+    suite: CipherSuite, key: SignatureKeyPair, label: str, content: bytes
+) -> bytes:
+    """SignWithLabel (§5.1.2)."""
+    return suite.sign(key, _labelled("MLS 1.0 " + label, content))
+
+
+def verify_with_label(
+    suite: CipherSuite, public: bytes, label: str, content: bytes, signature: bytes
+) -> None:
+    """VerifyWithLabel (§5.1.2). Raises CryptoError."""
+    suite.verify(public, _labelled("MLS 1.0 " + label, content), signature)
+
+
+def encrypt_with_label(
+    suite: CipherSuite,
+    public: bytes,
+    label: str,
+    context: bytes,
+    plaintext: bytes,
+    random: Random = os.urandom,
+) -> HPKECiphertext:
+    """EncryptWithLabel (§5.1.3)."""
+    info = _labelled("MLS 1.0 " + label, context)
+    return HPKECiphertext(*hpke.seal(suite, public, info, b"", plaintext, random))
+
+
+def decrypt_with_label(
+    suite: CipherSuite, private: KEMKeyPair, label: str, context: bytes, sealed: HPKECiphertext
+) -> bytes:
+    """DecryptWithLabel (§5.1.3). Raises CryptoError."""
+    info = _labelled("MLS 1.0 " + label, context)
+    return hpke.open_sealed(suite, sealed.kem_output, private, info, b"", sealed.ciphertext)
+
+
+def ref_hash(suite: CipherSuite, label: str, value: bytes) -> bytes:
+    """RefHash (§5.2), Nh bytes."""
+    return suite.hash(_labelled(label, value))
+
+
+def expand_with_label(
+    suite: CipherSuite, secret: bytes, label: str, context: bytes, length: int
+) -> bytes:
+    """ExpandWithLabel (§8)."""
+    name = b"MLS 1.0 " + label.encode()
+    info = b"".join(
+        (length.to_bytes(2, "big"), varint(len(name)), name, varint(len(context)), context)
+    )
+    return suite.hkdf_expand(secret, info, length)
+
+
+def derive_secret(suite: CipherSuite, secret: bytes, label: str) -> bytes:
+    """DeriveSecret (§8), Nh bytes."""
+    return expand_with_label(suite, secret, label, b"", suite.hash_size)
+
+
+def derive_tree_secret(
+    suite: CipherSuite, secret: bytes, label: str, generation: int, length: int
+) -> bytes:
+    """DeriveTreeSecret (§9)."""
+    return expand_with_label(suite, secret, label, generation.to_bytes(4, "big"), length)
