@@ -56,7 +56,8 @@ def displayable(text: str, *, one_line: bool = False, limit: int | None = None) 
             out.append(shown)
     result = "".join(out)
     if one_line:
-        result = result.strip()
+        # A name of nothing but invisible characters must not look like no name at all.
+        result = result.strip() or (REPLACEMENT if text.strip(" ") else "")
     return _cut(result, bound, one_line or len(text) <= 4 * bound)
 
 

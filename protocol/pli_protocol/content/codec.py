@@ -107,10 +107,10 @@ def _record(record: RecordRef) -> RecordRef:
     return RecordRef(_line(record.system), _line(record.id))
 
 
-_Named = TypeVar("_Named", Attach, Receipt, Filed, Detach, Objection)
+_Recorded = TypeVar("_Recorded", bound=Attach | Detach | Objection | Receipt | Filed)
 
 
-def _recorded(body: _Named) -> _Named:
+def _recorded(body: _Recorded) -> _Recorded:
     return replace(body, record=_record(body.record))
 
 

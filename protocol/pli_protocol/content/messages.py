@@ -45,13 +45,14 @@ class RecordRef(_Value, frozen=True):
 
     @classmethod
     def parse(cls, text: str, default_system: str | None = None) -> "RecordRef":
-        """Read `system|id`, or `id` alone where the establishment has a default system.
+        """Read `system|id` (a system has no bar), or `id` alone where the establishment has a default system.
 
         Raises:
             ValueError: empty, too long, or no system.
         """
-        system, bar, identifier = text.rpartition("|")
-        system, identifier = (system if bar else default_system or "").strip(), identifier.strip()
+        first, bar, rest = text.partition("|")
+        system, identifier = (first, rest) if bar else (default_system or "", first)
+        system, identifier = system.strip(), identifier.strip()
         if not (1 <= len(system) <= 128 and 1 <= len(identifier) <= 128):
             raise ValueError("a record is written system|id, each of 1 to 128 characters")
         return cls(system, identifier)

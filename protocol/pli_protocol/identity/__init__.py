@@ -19,7 +19,7 @@ from .chain import (
     verify_person,
 )
 from .errors import IdentityError, InvitationError, StatementError
-from .fingerprint import fingerprint_text, safety_number
+from .comparison import fingerprint_text, safety_number
 from .invitation import Invitation
 from .keys import SigningKey, verify
 from .statements import (

@@ -117,6 +117,7 @@ class Device:
 class _Certificate:
     der: bytes
     parsed: x509.Certificate
+    issuer: x509.Name
     key: bytes
     subject: dict[x509.ObjectIdentifier, str]
     not_before: int
@@ -272,6 +273,7 @@ def _profile(der: bytes, parsed: x509.Certificate, kind: _Kind) -> _Certificate:
     return _Certificate(
         der,
         parsed,
+        parsed.issuer,
         key,
         _subject(parsed.subject, kind),
         int(parsed.not_valid_before_utc.timestamp()),
@@ -328,7 +330,7 @@ def _plausible(fields: dict[x509.ObjectIdentifier, str], kind: _Kind) -> bool:
 
 def _check_signed(certificate: _Certificate, signer: _Certificate) -> None:
     """Name chaining, the same establishment all the way, and the signature."""
-    if certificate.parsed.issuer != signer.parsed.subject:
+    if certificate.issuer != signer.parsed.subject:
         raise IdentityError("name-chaining", "the certificate names another signer")
     own = certificate.subject.get(NameOID.ORGANIZATION_NAME)
     if own is not None and own != signer.subject[NameOID.ORGANIZATION_NAME]:
