@@ -22,7 +22,7 @@ Every class states its cause and its remedy as msgids; `str(error)` is both in t
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from .i18n import N_, Language, translate
 
@@ -68,6 +68,12 @@ class PliError(Exception):
         """Cause and remedy in the given language."""
         parts = (self.text(self.CAUSE, language), self.text(self.REMEDY, language))
         return " ".join(part for part in parts if part)
+
+    def again(self) -> Self:
+        """The same error without its traceback: one kept as a state is raised in several tasks."""
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin
 
     def __str__(self) -> str:
         return self.sentence()

@@ -110,22 +110,19 @@ def translated(error: Exception, folder: Path) -> PliError:
 
 
 ENVIRONMENT_CODES: Final = frozenset(
-    getattr(dbapi2, f"SQLITE_{name}")
-    for name in (
-        [
-            "FULL",
-            "CORRUPT",
-            "NOTADB",
-            "BUSY",
-            "LOCKED",
-            "IOERR",
-            "READONLY",
-            "CANTOPEN",
-            "NOMEM",
-            "PERM",
-            "AUTH",
-            "PROTOCOL",
-        ]
+    (
+        dbapi2.SQLITE_FULL,
+        dbapi2.SQLITE_CORRUPT,
+        dbapi2.SQLITE_NOTADB,
+        dbapi2.SQLITE_BUSY,
+        dbapi2.SQLITE_LOCKED,
+        dbapi2.SQLITE_IOERR,
+        dbapi2.SQLITE_READONLY,
+        dbapi2.SQLITE_CANTOPEN,
+        dbapi2.SQLITE_NOMEM,
+        dbapi2.SQLITE_PERM,
+        dbapi2.SQLITE_AUTH,
+        dbapi2.SQLITE_PROTOCOL,
     )
 )
 """Codes that speak of the machine, not of a statement of ours."""

@@ -1,0 +1,134 @@
+"""Asking the relay: which frame answers which request, known to the type checker."""
+
+from abc import ABC, abstractmethod
+from typing import Final, overload
+
+from pli_protocol.relay import frames
+from pli_protocol.relay.frames import (
+    Accepted,
+    Acknowledge,
+    AcknowledgeWelcome,
+    AnswerEnrolment,
+    AskReturn,
+    BlobPart,
+    ClaimKeyPackages,
+    CommitReports,
+    ConfirmToken,
+    CreateGroup,
+    Directory,
+    Done,
+    EnrolmentAnswer,
+    Enrolments,
+    Establishment,
+    Fetch,
+    FetchEnrolment,
+    GetBlob,
+    GetCommitReports,
+    GetDirectory,
+    GetEstablishment,
+    GetGroups,
+    GetRevocations,
+    Groups,
+    KeyPackages,
+    LeaveGroup,
+    ListEnrolments,
+    PublishKeyPackages,
+    PublishRevocations,
+    PutBlob,
+    RegisterEstablishment,
+    RelayFrame,
+    ReportCommit,
+    RequestEnrolment,
+    Revocations,
+    Rows,
+    Send,
+    SignedIn,
+    SignIn,
+)
+
+PATIENCE: Final = 30.0
+"""Seconds to wait for an answer, unless told otherwise."""
+
+ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
+    AskReturn: Accepted,
+    ClaimKeyPackages: KeyPackages,
+    CreateGroup: Accepted,
+    Fetch: Rows,
+    FetchEnrolment: EnrolmentAnswer,
+    GetBlob: BlobPart,
+    GetCommitReports: CommitReports,
+    GetDirectory: Directory,
+    GetEstablishment: Establishment,
+    GetGroups: Groups,
+    GetRevocations: Revocations,
+    ListEnrolments: Enrolments,
+    Send: Accepted,
+    SignIn: SignedIn,
+}
+"""The class of the answer to each class of request; Done where none is named."""
+
+Unanswered = Acknowledge | AcknowledgeWelcome | ReportCommit
+"""Frames that the relay does not answer."""
+
+Plain = (
+    ConfirmToken
+    | RegisterEstablishment
+    | RequestEnrolment
+    | AnswerEnrolment
+    | PublishRevocations
+    | PublishKeyPackages
+    | LeaveGroup
+    | PutBlob
+)
+"""Requests that are answered by Done."""
+
+
+class Requests(ABC):
+    """What can be asked of a relay. `rid` in a request is filled in; give 0."""
+
+    @overload
+    async def request(self, frame: SignIn, *, timeout: float = ...) -> SignedIn: ...
+    @overload
+    async def request(self, frame: GetEstablishment, *, timeout: float = ...) -> Establishment: ...
+    @overload
+    async def request(self, frame: FetchEnrolment, *, timeout: float = ...) -> EnrolmentAnswer: ...
+    @overload
+    async def request(self, frame: ListEnrolments, *, timeout: float = ...) -> Enrolments: ...
+    @overload
+    async def request(self, frame: GetRevocations, *, timeout: float = ...) -> Revocations: ...
+    @overload
+    async def request(self, frame: GetDirectory, *, timeout: float = ...) -> Directory: ...
+    @overload
+    async def request(self, frame: ClaimKeyPackages, *, timeout: float = ...) -> KeyPackages: ...
+    @overload
+    async def request(
+        self, frame: CreateGroup | Send | AskReturn, *, timeout: float = ...
+    ) -> Accepted: ...
+    @overload
+    async def request(self, frame: Fetch, *, timeout: float = ...) -> Rows: ...
+    @overload
+    async def request(self, frame: GetCommitReports, *, timeout: float = ...) -> CommitReports: ...
+    @overload
+    async def request(self, frame: GetGroups, *, timeout: float = ...) -> Groups: ...
+    @overload
+    async def request(self, frame: GetBlob, *, timeout: float = ...) -> BlobPart: ...
+    @overload
+    async def request(self, frame: Plain, *, timeout: float = ...) -> Done: ...
+
+    async def request(self, frame: frames.Request, *, timeout: float = PATIENCE) -> RelayFrame:
+        """Ask, and wait for the answer. May be cancelled: the answer is then dropped when it comes.
+
+        Raises:
+            RelayRefused: the relay said no.
+            RequestTimedOut: no answer within `timeout` seconds; it may have been done.
+            Offline: not connected, or no longer; in the second case it may have been done.
+            RelayError: what stopped the connection for good.
+        """
+        return await self._ask(frame, timeout)
+
+    @abstractmethod
+    async def _ask(self, frame: frames.Request, timeout: float) -> RelayFrame: ...
+
+    @abstractmethod
+    async def send(self, frame: Unanswered) -> None:
+        """Send a frame that is not answered. Raises Offline; a lost one is not noticed."""
