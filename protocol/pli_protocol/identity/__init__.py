@@ -18,8 +18,8 @@ from .chain import (
     verify_issuer,
     verify_person,
 )
-from .errors import IdentityError, InvitationError, StatementError
 from .comparison import fingerprint_text, safety_number
+from .errors import IdentityError, InvitationError, StatementError
 from .invitation import Invitation
 from .keys import SigningKey, verify
 from .statements import (

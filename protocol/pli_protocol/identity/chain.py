@@ -8,6 +8,7 @@ Nothing here depends on the machine's clock or Unicode tables: two clients never
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,13 +22,24 @@ from cryptography.x509.oid import ExtensionOID, NameOID, SignatureAlgorithmOID
 from ..display_text import displayable
 from . import certificates
 from .errors import IdentityError
-from .keys import is_public_key, verify
+from .keys import SIGNATURE_SIZE, is_public_key, verify
 
 MAX_CERTIFICATE = 4096
 """Bytes of the largest certificate."""
 
 CLOCK_TOLERANCE = 86400
 """Seconds by which a clock may be wrong before a date counts."""
+
+# What a certificate of ours looks like from outside, checked before a parser sees it: version 3, a
+# positive serial number, Ed25519 named within and around, a signature of whole 64 bytes. The parser
+# warns on standard error about some of these and lets others pass (unused bits of the signature).
+_LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..)"
+_SERIAL = rb"\x02(?:\x01[\x01-\x7f]|[\x02-\x14][\x00-\x7f])"
+_HEAD = re.compile(
+    rb"\x30" + _LENGTH + rb"\x30" + _LENGTH + rb"\xa0\x03\x02\x01\x02" + _SERIAL, re.DOTALL
+)
+_ED25519 = bytes.fromhex("300506032b6570")
+_TAIL = _ED25519 + bytes.fromhex("034100")
 
 _SPKI = bytes.fromhex("302a300506032b6570032100")
 _FIELDS: dict[str, tuple[tuple[x509.ObjectIdentifier, ...], ...]] = {
@@ -244,6 +256,10 @@ def _read(der: bytes, kind: _Kind) -> _Certificate:
     """Parse one certificate and check all that concerns it alone."""
     if not isinstance(der, bytes) or not 0 < len(der) <= MAX_CERTIFICATE:
         raise IdentityError("encoding", "a certificate has 1 to 4096 bytes")
+    if not _HEAD.match(der):
+        raise IdentityError("encoding", "not a certificate that can be read")
+    if der[-len(_TAIL) - SIGNATURE_SIZE : -SIGNATURE_SIZE] != _TAIL:
+        raise IdentityError("algorithm", "the signature is not Ed25519")
     try:
         parsed = x509.load_der_x509_certificate(der)
         return _profile(der, parsed, kind)

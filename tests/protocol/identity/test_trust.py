@@ -1,0 +1,235 @@
+"""Trust: own chains, partners', and what was revoked."""
+
+import msgspec
+import pytest
+
+from pli_protocol.identity import (
+    DeviceRevocation,
+    IdentityError,
+    PartnerStatement,
+    RevocationEntry,
+    RevocationList,
+    StatementError,
+    Trust,
+    list_hash,
+    make_issuer,
+    sign,
+    verify_authority,
+)
+from pli_protocol.identity.statements import Reason, RevokedKind
+
+from .establishment import NOW, establishment, key
+
+HOME = establishment()
+OTHER = establishment("Ailleurs", "other ")
+ID = verify_authority(HOME.authority).establishment
+UNTIL = NOW + 10 * 86400
+
+
+def revocations(
+    *entries: RevocationEntry, number: int = 1, previous: bytes = bytes(32), time: int = NOW
+) -> bytes:
+    statement = RevocationList(ID, number, previous, entries, time)
+    return sign(statement, HOME.issuer_key, (HOME.issuer,))
+
+
+def entry(kind: RevokedKind, identifier: bytes, reason: Reason = "lost") -> RevocationEntry:
+    return RevocationEntry(kind, identifier, reason, NOW)
+
+
+def partner(until: int = UNTIL) -> bytes:
+    fingerprint = verify_authority(OTHER.authority).fingerprint
+    return sign(PartnerStatement(ID, "Ailleurs", fingerprint, until, NOW), HOME.authority_key)
+
+
+def rule(caught: "pytest.ExceptionInfo[IdentityError]") -> str:
+    return caught.value.rule
+
+
+# --- chains -----------------------------------------------------------------------------------
+
+
+def test_own_device_is_trusted_again_from_the_cache() -> None:
+    trust = Trust(HOME.authority)
+    first = trust.device(HOME.chain, NOW)
+    assert trust.device(HOME.chain, NOW) is first
+
+
+def test_cached_chain_still_expires() -> None:
+    trust = Trust(HOME.authority)
+    trust.device(HOME.chain, NOW)
+    with pytest.raises(IdentityError, match="expired"):
+        trust.device(HOME.chain, NOW + 500 * 86400)
+
+
+def test_cache_does_not_mix_chains_cut_at_other_places() -> None:
+    trust = Trust(HOME.authority)
+    trust.device(HOME.chain, NOW)
+    device, person, issuer = HOME.chain
+    with pytest.raises(IdentityError):
+        trust.device((device + person[:1], person[1:], issuer), NOW)
+
+
+def test_stranger_is_refused() -> None:
+    with pytest.raises(IdentityError):
+        Trust(HOME.authority).device(OTHER.chain, NOW)
+
+
+# --- partners ---------------------------------------------------------------------------------
+
+
+def test_partner_is_trusted_until_its_date() -> None:
+    trust = Trust(HOME.authority, partners=[(partner(), OTHER.authority)])
+    device = trust.device(OTHER.chain, NOW)
+    assert device.person.establishment_name == "Ailleurs"
+    assert trust.device(HOME.chain, NOW).person.establishment == ID
+    with pytest.raises(IdentityError, match="expired"):
+        trust.device(OTHER.chain, UNTIL + 2 * 86400)
+
+
+def test_partner_with_another_certificate_than_stated_is_refused() -> None:
+    impostor = establishment("Ailleurs", "impostor ")
+    trust = Trust(HOME.authority)
+    with pytest.raises(IdentityError, match="fingerprint"):
+        trust.accept_partner(partner(), impostor.authority)
+    with pytest.raises(IdentityError):
+        trust.device(impostor.chain, NOW)
+
+
+def test_partner_stated_by_somebody_else_than_the_authority_is_refused() -> None:
+    fingerprint = verify_authority(OTHER.authority).fingerprint
+    statement = PartnerStatement(ID, "Ailleurs", fingerprint, UNTIL, NOW)
+    with pytest.raises(IdentityError, match="signature"):
+        Trust(HOME.authority).accept_partner(sign(statement, HOME.issuer_key), OTHER.authority)
+
+
+def test_stranger_is_refused_also_beside_a_partner() -> None:
+    trust = Trust(HOME.authority, partners=[(partner(), OTHER.authority)])
+    stranger = establishment("Nulle part", "third ")
+    with pytest.raises(IdentityError) as caught:
+        trust.device(stranger.chain, NOW)
+    assert rule(caught) == "authority"
+
+
+def test_partner_cannot_revoke_anybody_of_ours() -> None:
+    trust = Trust(HOME.authority, partners=[(partner(), OTHER.authority)])
+    device = trust.device(HOME.chain, NOW)
+    statement = RevocationList(
+        verify_authority(OTHER.authority).establishment,
+        1,
+        bytes(32),
+        (entry("device", device.device_id), entry("person", device.person.person_id)),
+        NOW,
+    )
+    trust.accept_revocations(sign(statement, OTHER.issuer_key, (OTHER.issuer,)))
+    assert trust.refuses(device) is None
+    forged = msgspec.structs.replace(statement, establishment=ID)
+    with pytest.raises(StatementError, match="binding"):
+        trust.accept_revocations(sign(forged, OTHER.issuer_key, (OTHER.issuer,)))
+
+
+# --- revocation -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["device", "person", "issuer"])
+def test_device_is_refused_with_its_person_and_their_issuer(kind: RevokedKind) -> None:
+    trust = Trust(HOME.authority)
+    device = trust.device(HOME.chain, NOW)
+    assert trust.refuses(device) is None
+    identifier = {
+        "device": device.device_id,
+        "person": device.person.person_id,
+        "issuer": device.person.issuer_id,
+    }[kind]
+    trust.accept_revocations(revocations(entry(kind, identifier, "stolen")))
+    refusal = trust.refuses(device)
+    assert refusal is not None
+    assert str(refusal) == f"{kind} stolen"
+
+
+def test_revoking_a_device_leaves_its_person() -> None:
+    trust = Trust(HOME.authority)
+    device = trust.device(HOME.chain, NOW)
+    trust.accept_revocations(revocations(entry("device", device.device_id)))
+    assert trust.refuses(device.person) is None
+
+
+def test_entry_of_one_kind_revokes_nothing_of_another() -> None:
+    trust = Trust(HOME.authority)
+    device = trust.device(HOME.chain, NOW)
+    trust.accept_revocations(revocations(entry("person", device.device_id)))
+    assert trust.refuses(device) is None
+
+
+def test_newer_list_continues_the_one_known() -> None:
+    trust = Trust(HOME.authority)
+    assert trust.head().number == 0
+    first = revocations(entry("device", bytes(16)))
+    trust.accept_revocations(first)
+    second = revocations(
+        entry("device", bytes(16)), entry("device", b"b" * 16), number=2, previous=list_hash(first)
+    )
+    trust.accept_revocations(second)
+    assert (trust.head().number, trust.head().hash) == (2, list_hash(second))
+    assert trust.revocations() == second
+
+
+def test_same_list_again_changes_nothing() -> None:
+    trust = Trust(HOME.authority, revocations=[revocations()])
+    trust.accept_revocations(revocations())
+    assert trust.head().number == 1
+
+
+def test_list_that_skips_numbers_is_taken_since_it_holds_all_entries() -> None:
+    first = revocations(entry("device", bytes(16)))
+    later = revocations(entry("device", bytes(16)), number=5, previous=b"?" * 32)
+    trust = Trust(HOME.authority, revocations=[first])
+    trust.accept_revocations(later)
+    assert trust.head().number == 5
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (revocations(number=1), "older"),
+        (revocations(entry("device", bytes(16)), number=2, time=NOW + 1), "fork"),
+        (revocations(entry("device", bytes(16)), number=3, previous=b"x" * 32), "fork"),
+        (revocations(number=4), "shrunk"),
+    ],
+)
+def test_list_that_does_not_continue_is_refused(second: bytes, expected: str) -> None:
+    known = revocations(entry("device", bytes(16)), number=2)
+    trust = Trust(HOME.authority, revocations=[known])
+    with pytest.raises(StatementError) as caught:
+        trust.accept_revocations(second)
+    assert rule(caught) == expected
+    assert trust.revocations() == known
+
+
+def test_revoked_issuer_revokes_nobody() -> None:
+    second_key = key("second issuer")
+    second = make_issuer(HOME.authority_key, HOME.authority, second_key.public, now=NOW)
+    trust = Trust(HOME.authority)
+    gone = trust.issuer((HOME.issuer,)).issuer_id
+    statement = RevocationList(ID, 1, bytes(32), (entry("issuer", gone, "stolen"),), NOW)
+    trust.accept_revocations(sign(statement, second_key, (second,)))
+    with pytest.raises(IdentityError, match="revoked"):
+        trust.accept_revocations(revocations(entry("issuer", gone, "stolen"), number=9))
+
+
+def test_own_word_about_a_device_counts_at_once_and_for_that_device_only() -> None:
+    trust = Trust(HOME.authority)
+    device = trust.device(HOME.chain, NOW)
+    person = device.person
+    for target in (bytes(16), device.device_id):
+        assert trust.refuses(device) is None
+        statement = DeviceRevocation(ID, person.person_id, target, "stolen", NOW)
+        trust.accept_device_revocation(sign(statement, HOME.identity, (HOME.person, HOME.issuer)))
+    assert trust.refuses(device) is not None
+    assert trust.refuses(person) is None
+
+
+def test_list_of_a_stranger_is_refused() -> None:
+    statement = RevocationList(ID, 1, bytes(32), (), NOW)
+    with pytest.raises(IdentityError):
+        Trust(HOME.authority).accept_revocations(sign(statement, OTHER.issuer_key, (OTHER.issuer,)))
