@@ -24,6 +24,8 @@ Every class states its cause and its remedy as msgids; `str(error)` is both in t
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
+from pli_protocol.display_text import displayable
+
 from .i18n import N_, Language, translate
 
 EXIT_FAILED = 1
@@ -40,8 +42,8 @@ class PliError(Exception):
     placeholders `%(name)s` are filled from the keyword arguments. These must hold no secret.
     """
 
-    code: ClassVar[str] = "error"
-    exit_code: ClassVar[int] = EXIT_FAILED
+    code: str = "error"
+    exit_code: int = EXIT_FAILED
     CAUSE: ClassVar[str] = N_("Something went wrong.")
     REMEDY: ClassVar[str] = ""
 
@@ -83,10 +85,10 @@ class PliError(Exception):
 
 
 def _shown(value: object) -> str:
-    """A detail as it may be shown. Some come from strangers: controls never reach a terminal."""
+    """A detail as it may be shown: some come from strangers."""
     if isinstance(value, PliError):
         return value.cause
-    return "".join(c if c.isprintable() else "�" for c in str(value))[:500]
+    return displayable(str(value), one_line=True, limit=500)
 
 
 class InvalidInput(PliError):

@@ -305,6 +305,7 @@ _MESSAGES: Final[Statements] = (
         sha256 BLOB NOT NULL,              -- of the plain file
         sealed_size INTEGER NOT NULL,      -- bytes of the blob
         sealed_file TEXT,                  -- name within the vault's folder `files`
+        uploaded INTEGER NOT NULL DEFAULT 0,   -- bytes that the relay took
         state TEXT NOT NULL,               -- uploading, remote, here
         created_at INTEGER NOT NULL
     ) STRICT""",

@@ -1,0 +1,140 @@
+"""Carrying ciphertext to and from the relay, part by part; both ways go on where they stopped."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+from pli_protocol.relay.frames import BLOB_PART, GetBlob, PutBlob
+
+from ..connection.requests import Requests
+from ..errors import DiskFull, FileDamaged, FileUnreadable, FileUnwritable, RelayRefused
+from ..vault.private_files import open_private
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all; what it is told is safe at the relay, or on this disk."""
+
+AT_ONCE: Final = 4
+"""Parts on their way to the relay at a time."""
+
+
+async def upload(
+    relay: Requests,
+    blob: bytes,
+    sealed: Path,
+    *,
+    held: int = 0,
+    progress: Progress | None = None,
+) -> None:
+    """Put a sealed file at the relay; complete and on its disk when this returns.
+
+    Args:
+        blob: its id, 32 random bytes, the same at every try.
+        held: bytes that the relay took before (what `progress` told last); where it does not hold
+            them any more, all goes up again. A part that it holds is not stored twice.
+
+    Raises:
+        Offline, RelayRefused: try again later, with `held`. FileUnreadable.
+    """
+    try:
+        file = sealed.open("rb")
+    except OSError as error:
+        raise FileUnreadable(name=sealed.name, reason=error.strerror) from None
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        start = min(held, max(size - 1, 0)) // BLOB_PART * BLOB_PART
+        try:
+            await _upload_from(relay, blob, file, start, size, progress)
+        except RelayRefused as refused:
+            if start == 0 or refused.refusal not in ("invalid", "not-found", "conflict"):
+                raise
+            await _upload_from(relay, blob, file, 0, size, progress)
+
+
+async def _upload_from(
+    relay: Requests, blob: bytes, file: IO[bytes], start: int, size: int, progress: Progress | None
+) -> None:
+    waiting: list[tuple[int, asyncio.Task[object]]] = []
+    offset = start
+    try:
+        while offset < size or waiting:
+            while offset < size and len(waiting) < AT_ONCE:
+                data = await asyncio.to_thread(_part, file, offset)
+                if not data:
+                    raise FileUnreadable(name="", reason="")
+                put = relay.request(PutBlob(0, blob, offset, size, data))
+                offset += len(data)
+                waiting.append((offset, asyncio.create_task(put)))
+            end, task = waiting[0]
+            await task
+            waiting.pop(0)
+            if progress is not None:
+                progress(end, size)
+    finally:
+        for _end, task in waiting:
+            task.cancel()
+        await asyncio.gather(*(task for _end, task in waiting), return_exceptions=True)
+
+
+def _part(file: IO[bytes], offset: int) -> bytes:
+    file.seek(offset)
+    return file.read(BLOB_PART)
+
+
+async def download(
+    relay: Requests,
+    blob: bytes,
+    size: int,
+    sealed: Path,
+    *,
+    name: str,
+    progress: Progress | None = None,
+) -> None:
+    """Fetch ciphertext into the file `sealed`, going on after what is in it already.
+
+    Nothing of it can be trusted before `unseal` checked it.
+
+    Args:
+        size: bytes of the ciphertext (`sealed_size` of what the sender announced); the relay is
+            asked for no byte more.
+        name: the attachment's, for errors.
+
+    Raises:
+        FileDamaged: the relay holds another size; the part fetched is removed.
+        Offline, RelayRefused: try again later; what was fetched is kept. FileUnwritable, DiskFull.
+    """
+    try:
+        descriptor = open_private(sealed, os.O_RDWR)
+    except OSError as error:
+        raise _unwritable(error, name) from None
+    with os.fdopen(descriptor, "r+b") as file:
+        offset = os.fstat(descriptor).st_size
+        if offset > size:
+            offset = 0
+        while offset < size:
+            part = await relay.request(GetBlob(0, blob, offset))
+            if part.size != size or not part.data or offset + len(part.data) > size:
+                file.truncate(0)
+                raise FileDamaged(name=name)
+            await asyncio.to_thread(_put_part, file, offset, part.data, name)
+            offset += len(part.data)
+            if progress is not None:
+                progress(offset, size)
+
+
+def _put_part(file: IO[bytes], offset: int, data: bytes, name: str) -> None:
+    try:
+        file.seek(offset)
+        file.write(data)
+        file.truncate()
+        file.flush()
+    except OSError as error:
+        raise _unwritable(error, name) from None
+
+
+def _unwritable(error: OSError, name: str) -> Exception:
+    if error.errno == errno.ENOSPC:
+        return DiskFull()
+    return FileUnwritable(name=name, reason=error.strerror)
