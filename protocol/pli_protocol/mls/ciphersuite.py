@@ -14,7 +14,8 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from nacl import bindings
-from nacl.exceptions import BadSignatureError, CryptoError as SodiumError
+from nacl.exceptions import BadSignatureError
+from nacl.exceptions import CryptoError as SodiumError
 
 from ..secret import Secret
 from .errors import CryptoError, UnsupportedError, UsageError

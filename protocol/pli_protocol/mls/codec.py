@@ -76,6 +76,10 @@ class Writer:
         return b"".join(self._parts)
 
 
+# Reader has a method `bytes`, which hides the type within the class.
+_Bytes = bytes
+
+
 class Reader:
     """Reads a struct from bytes; every fault is a CodecError, no length reaches beyond the end."""
 
@@ -94,6 +98,10 @@ class Reader:
             raise CodecError("the data ends within a field")
         self.position = stop
         return self._data[start:stop]
+
+    def since(self, start: int) -> _Bytes:
+        """The bytes read since the reader stood at `start`."""
+        return self._data[start : self.position]
 
     def u8(self) -> int:
         if self.position >= self._end:
@@ -129,7 +137,7 @@ class Reader:
             return value
         raise CodecError("a vector's length has an invalid prefix")
 
-    def opaque(self) -> bytes:
+    def opaque(self) -> _Bytes:
         """opaque data<V>."""
         return self.bytes(self.length())
 

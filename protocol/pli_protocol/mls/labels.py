@@ -35,9 +35,7 @@ def _labelled(label: str, content: bytes) -> bytes:
     return b"".join((varint(len(name)), name, varint(len(content)), content))
 
 
-def sign_with_label(
-    suite: CipherSuite, key: SignatureKeyPair, label: str, content: bytes
-) -> bytes:
+def sign_with_label(suite: CipherSuite, key: SignatureKeyPair, label: str, content: bytes) -> bytes:
     """SignWithLabel (§5.1.2)."""
     return suite.sign(key, _labelled("MLS 1.0 " + label, content))
 

@@ -1,0 +1,149 @@
+"""Key packages (RFC 9420 §10): how a client is added to a group while it is away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from .ciphersuite import (
+    MLS10,
+    CipherSuite,
+    HPKEPrivateKey,
+    KEMKeyPair,
+    Random,
+    SignatureKeyPair,
+)
+from .codec import Reader, Writer, decode, encode
+from .credential import Credential
+from .errors import CryptoError, ValidationError
+from .extension import DEFAULT_EXTENSIONS, Extension, read_extensions, write_extensions
+from .labels import ref_hash, sign_with_label, verify_with_label
+from .leaf_node import Capabilities, LeafContent, LeafNode, Lifetime, sign_leaf
+
+
+# struct {
+#     ProtocolVersion version;
+#     CipherSuite cipher_suite;
+#     HPKEPublicKey init_key;
+#     LeafNode leaf_node;
+#     Extension extensions<V>;
+#     /* SignWithLabel(., "KeyPackageTBS", KeyPackageTBS) */
+#     opaque signature<V>;
+# } KeyPackage;
+@dataclass(frozen=True, slots=True)
+class KeyPackage:
+    """A client's offer to be added once; unknown versions and suites decode, but do not check."""
+
+    version: int
+    cipher_suite: int
+    init_key: bytes
+    leaf_node: LeafNode
+    extensions: tuple[Extension, ...]
+    signature: bytes
+
+    def write(self, w: Writer) -> None:
+        self._write_unsigned(w)
+        w.opaque(self.signature)
+
+    def _write_unsigned(self, w: Writer) -> None:
+        w.u16(self.version)
+        w.u16(self.cipher_suite)
+        w.opaque(self.init_key)
+        self.leaf_node.write(w)
+        write_extensions(w, self.extensions)
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        return cls(r.u16(), r.u16(), r.opaque(), LeafNode.read(r), read_extensions(r), r.opaque())
+
+    def to_be_signed(self) -> bytes:
+        """KeyPackageTBS: everything but the signature."""
+        w = Writer()
+        self._write_unsigned(w)
+        return w.getvalue()
+
+    def verify_signature(self, suite: CipherSuite) -> None:
+        """Raises ValidationError("key-package-signature")."""
+        key = self.leaf_node.signature_key
+        try:
+            verify_with_label(suite, key, "KeyPackageTBS", self.to_be_signed(), self.signature)
+        except CryptoError as error:
+            raise ValidationError("key-package-signature", "§10.1") from error
+
+    def reference(self, suite: CipherSuite) -> bytes:
+        """KeyPackageRef (§5.2), Nh bytes."""
+        return ref_hash(suite, "MLS 1.0 KeyPackage Reference", encode(self))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPackageSecrets:
+    """The private keys of a key package. Delete them once its Welcome was processed."""
+
+    init_key: KEMKeyPair = field(repr=False)
+    leaf_key: KEMKeyPair = field(repr=False)
+
+    def write(self, w: Writer) -> None:
+        for pair in (self.init_key, self.leaf_key):
+            w.opaque(pair.public)
+            w.opaque(pair.private)
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        init, leaf = (KEMKeyPair(r.opaque(), HPKEPrivateKey(r.opaque())) for _ in range(2))
+        return cls(init, leaf)
+
+    def encode(self) -> bytes:
+        """For the vault; secret."""
+        return encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> KeyPackageSecrets:
+        """Raises CodecError."""
+        return decode(KeyPackageSecrets, data)
+
+
+def own_capabilities(
+    suite: CipherSuite, credential: Credential, extensions: Sequence[Extension] = ()
+) -> Capabilities:
+    """The least capabilities of a client with this suite, credential and leaf extensions."""
+    types = {extension.extension_type for extension in extensions} - DEFAULT_EXTENSIONS
+    return Capabilities(
+        cipher_suites=(suite.number,),
+        extensions=tuple(sorted(types)),
+        credentials=(int(credential.credential_type),),
+    )
+
+
+def generate_key_package(
+    suite: CipherSuite,
+    credential: Credential,
+    signer: SignatureKeyPair,
+    *,
+    lifetime: Lifetime,
+    capabilities: Capabilities | None = None,
+    extensions: Sequence[Extension] = (),
+    leaf_extensions: Sequence[Extension] = (),
+    random: Random = os.urandom,
+) -> tuple[KeyPackage, KeyPackageSecrets]:
+    """A fresh key package and its private keys.
+
+    Args:
+        signer: the key that the credential is about.
+        capabilities: None for the least that fit suite, credential and leaf extensions.
+    """
+    init_key, leaf_key = suite.generate_kem_key(random), suite.generate_kem_key(random)
+    content = LeafContent(
+        signer.public,
+        credential,
+        capabilities or own_capabilities(suite, credential, leaf_extensions),
+        tuple(leaf_extensions),
+    )
+    leaf = sign_leaf(suite, signer, content, leaf_key.public, lifetime)
+    unsigned = KeyPackage(
+        MLS10, suite.number, init_key.public, leaf, tuple(extensions), signature=b""
+    )
+    signature = sign_with_label(suite, signer, "KeyPackageTBS", unsigned.to_be_signed())
+    package = KeyPackage(MLS10, suite.number, init_key.public, leaf, tuple(extensions), signature)
+    return package, KeyPackageSecrets(init_key, leaf_key)

@@ -1,0 +1,125 @@
+"""Validation of leaf nodes and key packages (RFC 9420 §7.3, §10.1), each by itself.
+
+What needs the whole group is elsewhere: support for the group's parameters, uniqueness of keys, and
+whether the credential is acceptable.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .ciphersuite import MLS10, CipherSuite
+from .errors import CryptoError, ValidationError
+from .extension import DEFAULT_EXTENSIONS, check_unique
+from .hpke import check_public_key
+from .key_package import KeyPackage
+from .leaf_node import LeafNode, LeafNodeSource, Lifetime
+
+MAX_LIFETIME: Final = 400 * 86_400
+"""Longest total lifetime of a key package that we accept, seconds (§7.2)."""
+
+
+def check_leaf(suite: CipherSuite, leaf: LeafNode) -> None:
+    """What holds for every leaf: keys, capabilities, extensions (§7.2, §7.3).
+
+    Raises:
+        ValidationError: "encryption-key", "leaf-capabilities", "leaf-credential",
+            "leaf-extensions", "extensions-duplicate".
+    """
+    _check_key(suite, leaf.encryption_key, "encryption-key")
+    capabilities = leaf.capabilities
+    if MLS10 not in capabilities.versions or suite.number not in capabilities.cipher_suites:
+        raise ValidationError("leaf-capabilities", "§7.2")
+    if leaf.credential.credential_type not in capabilities.credentials:
+        raise ValidationError("leaf-credential", "§7.3")
+    check_unique(leaf.extensions)
+    types = {extension.extension_type for extension in leaf.extensions}
+    if not types <= DEFAULT_EXTENSIONS.union(capabilities.extensions):
+        raise ValidationError("leaf-extensions", "§7.3")
+
+
+def check_lifetime(lifetime: Lifetime | None, now: int | None) -> None:
+    """Whether `now` (Unix seconds, None: not checked) is in a lifetime that is not too long.
+
+    Raises:
+        ValidationError: "leaf-lifetime".
+    """
+    if now is None or lifetime is None:
+        return
+    if not lifetime.not_before <= now <= lifetime.not_after:
+        raise ValidationError("leaf-lifetime", "§7.3")
+    if lifetime.not_after - lifetime.not_before > MAX_LIFETIME:
+        raise ValidationError("leaf-lifetime", "§7.2", "the total lifetime is too long")
+
+
+def check_key_package(suite: CipherSuite, package: KeyPackage, now: int | None) -> None:
+    """A key package before it is used, and in an Add (§10.1).
+
+    Args:
+        suite: the group's cipher suite.
+        now: Unix seconds; None: lifetimes are not checked.
+
+    Raises:
+        ValidationError: "key-package-version", "key-package-suite", "leaf-source", "init-key",
+            "init-key-reused", "key-package-signature", "leaf-signature", and those of `check_leaf`
+            and `check_lifetime`.
+    """
+    if package.version != MLS10:
+        raise ValidationError("key-package-version", "§10.1")
+    if package.cipher_suite != suite.number:
+        raise ValidationError("key-package-suite", "§10.1")
+    leaf = package.leaf_node
+    _check_source(leaf, LeafNodeSource.KEY_PACKAGE)
+    _check_key(suite, package.init_key, "init-key")
+    if package.init_key == leaf.encryption_key:
+        raise ValidationError("init-key-reused", "§10.1")
+    check_unique(package.extensions)
+    check_leaf(suite, leaf)
+    check_lifetime(leaf.lifetime, now)
+    leaf.verify_signature(suite, b"", 0)
+    package.verify_signature(suite)
+
+
+def check_update_leaf(
+    suite: CipherSuite, leaf: LeafNode, group_id: bytes, leaf_index: int, now: int | None = None
+) -> None:
+    """The leaf of an Update proposal sent from `leaf_index` (§7.3); it has no lifetime.
+
+    Raises:
+        ValidationError: "leaf-source", "leaf-signature", and those of `check_leaf`.
+    """
+    _check_source(leaf, LeafNodeSource.UPDATE)
+    check_leaf(suite, leaf)
+    leaf.verify_signature(suite, group_id, leaf_index)
+
+
+def check_commit_leaf(suite: CipherSuite, leaf: LeafNode, group_id: bytes, leaf_index: int) -> None:
+    """The leaf of an UpdatePath sent from `leaf_index` (§7.3); its parent hash is not checked here.
+
+    Raises:
+        ValidationError: "leaf-source", "leaf-signature", and those of `check_leaf`.
+    """
+    _check_source(leaf, LeafNodeSource.COMMIT)
+    check_leaf(suite, leaf)
+    leaf.verify_signature(suite, group_id, leaf_index)
+
+
+def check_tree_leaf(suite: CipherSuite, leaf: LeafNode, group_id: bytes, leaf_index: int) -> None:
+    """A leaf in a group's tree, from whatever source (§7.3).
+
+    Its lifetime is not checked: a member does not drop out of the group when it ends.
+    """
+    check_leaf(suite, leaf)
+    leaf.verify_signature(suite, group_id, leaf_index)
+
+
+def _check_source(leaf: LeafNode, source: LeafNodeSource) -> None:
+    if leaf.leaf_node_source is not source:
+        raise ValidationError("leaf-source", "§7.3")
+
+
+def _check_key(suite: CipherSuite, key: bytes, rule: str) -> None:
+    try:
+        check_public_key(suite, key)
+    except CryptoError as error:
+        raise ValidationError(rule, "§5.1.1") from error

@@ -1,0 +1,273 @@
+"""The ratchet tree (RFC 9420 §4, §7): the group's members and the keys of its subgroups."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from . import tree_math
+from .ciphersuite import CipherSuite
+from .codec import Reader, Writer
+from .errors import CodecError, UsageError
+from .leaf_node import LeafNode
+from .node import Node, ParentNode, read_node, write_node
+from .tree_hash import fill_hashes
+from .tree_math import LeafIndex, NodeIndex
+
+_Hashes = list[bytes | None]
+
+
+def _write_optional_node(w: Writer, node: Node | None) -> None:
+    if node is None:
+        w.u8(0)
+    else:
+        w.u8(1)
+        write_node(w, node)
+
+
+@dataclass(frozen=True, slots=True)
+class RatchetTree:
+    """The public part of the tree, a value: every change gives another tree.
+
+    `nodes` is the array of §12.4.3.3, filled up with blanks to 2^(d+1) - 1 nodes. Tree hashes are
+    kept per node; a changed tree takes over those that the change did not touch.
+    """
+
+    nodes: tuple[Node | None, ...]
+    # By name of the hash; filled when asked for, so that equal trees may differ here.
+    _hashes: dict[str, _Hashes] = field(default_factory=dict, repr=False, compare=False)
+
+    # --- making and encoding ---
+
+    @classmethod
+    def of_leaf(cls, leaf: LeafNode) -> Self:
+        """The tree of a group's creator."""
+        return cls((leaf,))
+
+    @classmethod
+    def from_nodes(cls, nodes: Mapping[int, Node]) -> Self:
+        """The smallest tree that has these nodes.
+
+        Raises:
+            CodecError: there is no leaf, or a node stands where its kind cannot.
+        """
+        if not nodes:
+            raise CodecError("a ratchet tree without nodes")
+        width = tree_math.node_width(tree_math.full_leaf_count(max(nodes) + 1))
+        return cls._checked(tuple(nodes.get(index) for index in range(width)))
+
+    @classmethod
+    def _checked(cls, nodes: tuple[Node | None, ...]) -> Self:
+        if not all(node is None or isinstance(node, LeafNode) for node in nodes[::2]):
+            raise CodecError("a parent node in the place of a leaf")
+        if not all(node is None or isinstance(node, ParentNode) for node in nodes[1::2]):
+            raise CodecError("a leaf in the place of a parent node")
+        return cls(nodes)
+
+    # optional<Node> ratchet_tree<V>;
+    def write(self, w: Writer) -> None:
+        """The ratchet_tree of §12.4.3.3, without the blanks at its end."""
+        last = len(self.nodes) - 1
+        while self.nodes[last] is None:
+            last -= 1
+        w.vector(self.nodes[: last + 1], _write_optional_node)
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        """The ratchet_tree of §12.4.3.3. What it means is checked by `check_tree`.
+
+        Raises:
+            CodecError: also for a blank at the end, or a node where its kind cannot stand.
+        """
+        listed = r.vector(lambda r: r.optional(read_node))
+        if not listed or listed[-1] is None:
+            raise CodecError("a ratchet tree ends in a blank node")
+        width = tree_math.node_width(tree_math.full_leaf_count(len(listed)))
+        return cls._checked(listed + (None,) * (width - len(listed)))
+
+    # --- looking ---
+
+    @property
+    def width(self) -> int:
+        """How many nodes there are, with the blank ones."""
+        return len(self.nodes)
+
+    @property
+    def leaf_count(self) -> int:
+        """How many leaves there are, with the blank ones: a power of two."""
+        return (len(self.nodes) + 1) // 2
+
+    @property
+    def root(self) -> NodeIndex:
+        """The root's index."""
+        return tree_math.root(self.leaf_count)
+
+    def node(self, index: int) -> Node | None:
+        """A node; None for one that is blank or outside of the tree."""
+        return self.nodes[index] if 0 <= index < len(self.nodes) else None
+
+    def leaf(self, index: int) -> LeafNode | None:
+        """A leaf by its leaf index; None for one that is blank or outside of the tree."""
+        node = self.node(2 * index)
+        assert node is None or isinstance(node, LeafNode)
+        return node
+
+    def parent_node(self, index: int) -> ParentNode | None:
+        """A parent node by its node index; None for a blank one."""
+        node = self.nodes[index]
+        assert node is None or isinstance(node, ParentNode)
+        return node
+
+    def leaves(self) -> Iterator[tuple[LeafIndex, LeafNode]]:
+        """Leaves that are not blank, from the left."""
+        for index, node in enumerate(self.nodes[::2]):
+            if isinstance(node, LeafNode):
+                yield LeafIndex(index), node
+
+    def parents(self) -> Iterator[tuple[NodeIndex, ParentNode]]:
+        """Parent nodes that are not blank, from the left."""
+        for index, node in enumerate(self.nodes[1::2]):
+            if isinstance(node, ParentNode):
+                yield NodeIndex(2 * index + 1), node
+
+    def find_leaf(self, leaf: LeafNode) -> LeafIndex | None:
+        """Where exactly this leaf stands."""
+        key = leaf.encryption_key
+        for index, other in self.leaves():
+            if other.encryption_key == key and other.encoded == leaf.encoded:
+                return index
+        return None
+
+    def is_blank_below(self, node: int) -> bool:
+        """Whether a node's subtree is all blank, and its resolution so empty."""
+        first, last = tree_math.subtree(node)
+        return not any(self.nodes[first : last + 1])
+
+    def resolution(self, node: int) -> tuple[NodeIndex, ...]:
+        """The fewest non-blank nodes that cover all members below a node (§4.1.1)."""
+        found: list[NodeIndex] = []
+        waiting = [node]
+        while waiting:
+            index = waiting.pop()
+            value = self.nodes[index]
+            if value is not None:
+                found.append(NodeIndex(index))
+                if isinstance(value, ParentNode):
+                    found.extend(NodeIndex(2 * leaf) for leaf in value.unmerged_leaves)
+            elif index & 1 and not self.is_blank_below(index):
+                waiting += (tree_math.right(index), tree_math.left(index))
+        return tuple(found)
+
+    def direct_path(self, leaf: int) -> tuple[NodeIndex, ...]:
+        """The ancestors of a leaf, the root last."""
+        return tuple(tree_math.direct_path(2 * leaf, self.leaf_count))
+
+    def copath(self, leaf: int) -> tuple[NodeIndex, ...]:
+        """For each node of the direct path its child that is not on the way to the leaf."""
+        return tuple(tree_math.copath(2 * leaf, self.leaf_count))
+
+    def filtered_path(self, leaf: int) -> tuple[tuple[NodeIndex, NodeIndex], ...]:
+        """The filtered direct path (§4.1.2), each node with its child on the copath."""
+        pairs = zip(self.direct_path(leaf), self.copath(leaf), strict=True)
+        return tuple((node, child) for node, child in pairs if not self.is_blank_below(child))
+
+    def filtered_direct_path(self, leaf: int) -> tuple[NodeIndex, ...]:
+        """The ancestors of a leaf without those whose child on the copath covers nobody."""
+        return tuple(node for node, _ in self.filtered_path(leaf))
+
+    # --- tree hashes ---
+
+    def tree_hash(self, suite: CipherSuite) -> bytes:
+        """The tree hash of the root (§7.8)."""
+        return self.node_hash(suite, self.root)
+
+    def node_hash(self, suite: CipherSuite, node: int) -> bytes:
+        """The tree hash of a node (§7.8)."""
+        hashes = self._hashes.get(suite.hash_name)
+        if hashes is None:
+            hashes = self._hashes[suite.hash_name] = [None] * len(self.nodes)
+        return fill_hashes(suite, self.nodes, hashes, node)
+
+    # --- changing ---
+
+    def with_nodes(self, changed: Mapping[int, Node | None]) -> RatchetTree:
+        """The tree with other nodes in these places, all of them inside the tree."""
+        nodes = list(self.nodes)
+        for index, node in changed.items():
+            nodes[index] = node
+        return RatchetTree(tuple(nodes), self._hashes_without(changed))
+
+    def _hashes_without(self, changed: Collection[int]) -> dict[str, _Hashes]:
+        kept = {}
+        for name, hashes in self._hashes.items():
+            copy = hashes.copy()
+            for index in changed:
+                node, top = index, self.root
+                while node != top:
+                    copy[node] = None
+                    node = tree_math.parent(node)
+                copy[top] = None
+            kept[name] = copy
+        return kept
+
+    def _extended(self) -> RatchetTree:
+        """Twice as many leaves (§7.7): a blank root, below it this tree and a blank one."""
+        added = len(self.nodes) + 1
+        blanks: _Hashes = [None] * added
+        return RatchetTree(
+            self.nodes + (None,) * added,
+            {name: hashes + blanks for name, hashes in self._hashes.items()},
+        )
+
+    def _truncated(self) -> RatchetTree:
+        """Without blank right halves (§7.7)."""
+        width = len(self.nodes)
+        while width > 1 and not any(self.nodes[width // 2 + 1 : width]):
+            width //= 2
+        if width == len(self.nodes):
+            return self
+        kept = {name: hashes[:width] for name, hashes in self._hashes.items()}
+        return RatchetTree(self.nodes[:width], kept)
+
+    def with_free_leaf(self) -> tuple[RatchetTree, LeafIndex]:
+        """The leftmost blank leaf, left blank; the tree is extended when there is none (§7.7)."""
+        try:
+            return self, LeafIndex(self.nodes[::2].index(None))
+        except ValueError:
+            return self._extended(), LeafIndex(self.leaf_count)
+
+    def add_leaf(self, leaf: LeafNode) -> tuple[RatchetTree, LeafIndex]:
+        """Add a member (§12.1.1): leftmost blank leaf, unmerged in all non-blank ancestors."""
+        tree, index = self.with_free_leaf()
+        changed: dict[int, Node | None] = {2 * index: leaf}
+        for ancestor in tree.direct_path(index):
+            node = tree.parent_node(ancestor)
+            if node is not None:
+                unmerged = tuple(sorted((*node.unmerged_leaves, index)))
+                changed[ancestor] = ParentNode(node.encryption_key, node.parent_hash, unmerged)
+        return tree.with_nodes(changed), index
+
+    def update_leaf(self, index: int, leaf: LeafNode) -> RatchetTree:
+        """Replace a member's leaf and blank its direct path (§12.1.2)."""
+        return self._replace_leaf(index, leaf)
+
+    def remove_leaf(self, index: int) -> RatchetTree:
+        """Blank a member's leaf and direct path, and truncate the tree (§12.1.3).
+
+        Raises:
+            UsageError: the leaf is blank, or the only one.
+        """
+        return self._replace_leaf(index, None)._truncated()
+
+    def _replace_leaf(self, index: int, leaf: LeafNode | None) -> RatchetTree:
+        if self.leaf(index) is None:
+            raise UsageError("the leaf is blank")
+        if leaf is None and len(self.nodes) == 1:
+            raise UsageError("a group's only member cannot be removed")
+        changed: dict[int, Node | None] = {2 * index: leaf}
+        # Blank nodes need no change, but their tree hashes do: `with_nodes` sees to that.
+        for ancestor in self.direct_path(index):
+            if self.nodes[ancestor] is not None:
+                changed[ancestor] = None
+        return self.with_nodes(changed)

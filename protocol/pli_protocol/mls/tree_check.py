@@ -1,0 +1,57 @@
+"""Integrity of a ratchet tree that came from outside, for who joins (RFC 9420 §12.4.3.1)."""
+
+from __future__ import annotations
+
+from . import tree_math
+from .ciphersuite import CipherSuite
+from .errors import ValidationError
+from .leaf_check import check_tree_leaf
+from .node import ParentNode
+from .parent_hash import check_parent_hashes
+from .ratchet_tree import RatchetTree
+
+
+def check_tree(suite: CipherSuite, tree: RatchetTree, group_id: bytes) -> None:
+    """All that the tree alone can show; credentials and the group's parameters are not looked at.
+
+    Raises:
+        ValidationError: "unmerged-leaves", "tree-keys", "parent-hash", and those of
+            `check_tree_leaf`.
+    """
+    check_unmerged_leaves(tree)
+    check_unique_keys(tree)
+    check_parent_hashes(suite, tree)
+    for index, leaf in tree.leaves():
+        check_tree_leaf(suite, leaf, group_id, index)
+
+
+def check_unmerged_leaves(tree: RatchetTree) -> None:
+    """Entries are members below the node, known to all nodes *between* the two (§12.4.3.1).
+
+    Nothing is asked of the nodes above: they may have been set since, or not have been blank.
+    """
+    for index, node in tree.parents():
+        first, last = tree_math.subtree(index)
+        for leaf in node.unmerged_leaves:
+            if not first <= 2 * leaf <= last or tree.leaf(leaf) is None:
+                raise ValidationError("unmerged-leaves", "§12.4.3.1")
+            _check_between(tree, leaf, index)
+
+
+def _check_between(tree: RatchetTree, leaf: int, top: int) -> None:
+    between = tree_math.parent(2 * leaf)
+    while between != top:
+        node = tree.nodes[between]
+        if isinstance(node, ParentNode) and leaf not in node.unmerged_leaves:
+            raise ValidationError("unmerged-leaves", "§12.4.3.1")
+        between = tree_math.parent(between)
+
+
+def check_unique_keys(tree: RatchetTree) -> None:
+    """No encryption key stands twice in the tree, no signature key twice among leaves (§7.3)."""
+    keys = [node.encryption_key for node in tree.nodes if node is not None]
+    if len(set(keys)) != len(keys):
+        raise ValidationError("tree-keys", "§12.4.3.1", "an encryption key stands twice")
+    signers = [leaf.signature_key for _, leaf in tree.leaves()]
+    if len(set(signers)) != len(signers):
+        raise ValidationError("tree-keys", "§7.3", "a signature key stands twice")

@@ -1,0 +1,404 @@
+"""TreeKEM: update paths, made, merged and opened (RFC 9420 §7.4–7.6, §12.4.1, §12.4.2).
+
+In all functions `tree` is the tree after the commit's proposals were applied, `sender` the committer's
+leaf index in it. For an external commit that leaf is blank: the one that `tree.with_free_leaf()` gives.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from ..secret import Secret
+from . import hpke, tree_math
+from .ciphersuite import CipherSuite, HPKEPrivateKey, KEMKeyPair, Random, SignatureKeyPair
+from .codec import Reader, Writer
+from .errors import CryptoError, ValidationError
+from .labels import HPKECiphertext, decrypt_with_label, derive_secret, encrypt_with_label
+from .leaf_check import check_commit_leaf
+from .leaf_node import LeafContent, LeafNode, sign_leaf
+from .parent_hash import set_path
+from .ratchet_tree import RatchetTree
+
+_LABEL = "UpdatePathNode"
+
+ContextOf = Callable[[RatchetTree], bytes]
+"""The encoded provisional GroupContext of the tree with the path in it: path secrets are bound to it."""
+
+
+class PathSecret(Secret):
+    """path_secret of a node on the filtered direct path (§7.4), Nh bytes."""
+
+
+class CommitSecret(Secret):
+    """commit_secret: one step beyond the last path secret (§12.4.1), Nh bytes."""
+
+
+# struct {
+#     HPKEPublicKey encryption_key;
+#     HPKECiphertext encrypted_path_secret<V>;
+# } UpdatePathNode;
+@dataclass(frozen=True, slots=True)
+class UpdatePathNode:
+    """A new public key, and its path secret for each node of the copath child's resolution."""
+
+    encryption_key: bytes
+    encrypted_path_secret: tuple[HPKECiphertext, ...]
+
+    def write(self, w: Writer) -> None:
+        w.opaque(self.encryption_key)
+        w.structs(self.encrypted_path_secret)
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        return cls(r.opaque(), r.vector(HPKECiphertext.read))
+
+
+# struct {
+#     LeafNode leaf_node;
+#     UpdatePathNode nodes<V>;
+# } UpdatePath;
+@dataclass(frozen=True, slots=True)
+class UpdatePath:
+    """The committer's new leaf, and the nodes of its filtered direct path, the root's side last."""
+
+    leaf_node: LeafNode
+    nodes: tuple[UpdatePathNode, ...]
+
+    def write(self, w: Writer) -> None:
+        self.leaf_node.write(w)
+        w.structs(self.nodes)
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        return cls(LeafNode.read(r), r.vector(UpdatePathNode.read))
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateTree:
+    """The private keys that a member has: its leaf's, and of nodes above it, by node index."""
+
+    leaf: int
+    leaf_key: KEMKeyPair = field(repr=False)
+    path_keys: Mapping[int, KEMKeyPair] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_leaf(cls, leaf: int, leaf_key: KEMKeyPair) -> Self:
+        """That of a member who knows its leaf's key only."""
+        return cls(leaf, leaf_key)
+
+    @classmethod
+    def joined(
+        cls,
+        suite: CipherSuite,
+        tree: RatchetTree,
+        leaf: int,
+        leaf_key: KEMKeyPair,
+        committer: int,
+        path_secret: bytes | None,
+    ) -> Self:
+        """That of a new member, from the path secret in its Welcome (§12.4.3.1).
+
+        Args:
+            tree: the tree of the new epoch.
+            committer: leaf index of the GroupInfo's signer.
+            path_secret: of the lowest common ancestor with the committer; None without a path.
+
+        Raises:
+            ValidationError: "path-key-mismatch" when a derived key is not the tree's.
+        """
+        if path_secret is None:
+            return cls(leaf, leaf_key)
+        ancestor = tree_math.common_ancestor(2 * leaf, 2 * committer)
+        public_keys: dict[int, bytes] = {}
+        for index in (ancestor, *tree_math.direct_path(ancestor, tree.leaf_count)):
+            node = tree.parent_node(index)
+            # The commit has just set its filtered direct path and blanked the rest of the path.
+            if node is not None:
+                public_keys[index] = node.encryption_key
+        if ancestor not in public_keys:
+            raise ValidationError("path-key-mismatch", "§12.4.3.1")
+        keys, _ = _derive_keys(suite, PathSecret(path_secret), public_keys)
+        return cls(leaf, leaf_key, keys)
+
+    def key(self, node: int) -> KEMKeyPair | None:
+        """The key of a node, if it is known."""
+        return self.leaf_key if node == 2 * self.leaf else self.path_keys.get(node)
+
+    def with_leaf_key(self, leaf_key: KEMKeyPair) -> PrivateTree:
+        """With the key of a new own leaf (an Update of ours was committed)."""
+        return replace(self, leaf_key=leaf_key)
+
+    def pruned(self, tree: RatchetTree) -> PrivateTree:
+        """Without the keys of nodes that are blank now, or have another key."""
+        kept = {
+            index: pair
+            for index, pair in self.path_keys.items()
+            if (node := tree.node(index)) is not None and node.encryption_key == pair.public
+        }
+        return self if len(kept) == len(self.path_keys) else replace(self, path_keys=kept)
+
+    def write(self, w: Writer) -> None:
+        """Our own format, secret: leaf, its pair, then node index and pair of each node."""
+        w.u32(self.leaf)
+        _write_pair(w, self.leaf_key)
+        w.vector(sorted(self.path_keys.items(), key=lambda item: item[0]), _write_path_key)
+
+    @classmethod
+    def read(cls, r: Reader) -> Self:
+        return cls(r.u32(), _read_pair(r), dict(r.vector(_read_path_key)))
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedPath:
+    """A new path of our own, and the state after it.
+
+    Attributes:
+        tree: the tree with the path merged.
+        private: our private keys in it.
+        path_secrets: by node index.
+    """
+
+    path: UpdatePath
+    tree: RatchetTree = field(repr=False)
+    private: PrivateTree
+    commit_secret: CommitSecret
+    path_secrets: Mapping[int, PathSecret] = field(repr=False)
+
+    def path_secret_for(self, leaf: int) -> PathSecret | None:
+        """The path secret that the Welcome brings to a leaf added by the same commit (§12.4.3)."""
+        ancestor = tree_math.common_ancestor(2 * self.private.leaf, 2 * leaf)
+        return self.path_secrets.get(ancestor)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedPath:
+    """The state after another member's path; `path_secret` is the one that was encrypted for us."""
+
+    tree: RatchetTree = field(repr=False)
+    private: PrivateTree
+    commit_secret: CommitSecret
+    path_secret: PathSecret
+
+
+def create_update_path(
+    suite: CipherSuite,
+    tree: RatchetTree,
+    sender: int,
+    content: LeafContent,
+    signer: SignatureKeyPair,
+    *,
+    group_id: bytes,
+    context: ContextOf,
+    added: Collection[int] = (),
+    random: Random = os.urandom,
+) -> CreatedPath:
+    """Fresh keys for the sender's leaf and all above it, encrypted to the group (§7.5).
+
+    Args:
+        content: what the new leaf says; its signature key is the signer's.
+        added: leaves that this commit adds; their secrets go into the Welcome.
+    """
+    filtered = tree.filtered_path(sender)
+    secrets = [PathSecret(random(suite.hash_size))]
+    for _ in filtered:
+        secrets.append(_next_secret(suite, secrets[-1]))
+    commit_secret = CommitSecret(secrets.pop())
+    pairs = [_node_key(suite, secret) for secret in secrets]
+    leaf_key = suite.generate_kem_key(random)
+
+    merged, leaf_parent_hash = set_path(suite, tree, sender, [pair.public for pair in pairs])
+    leaf = sign_leaf(suite, signer, content, leaf_key.public, leaf_parent_hash, group_id, sender)
+    merged = merged.with_nodes({2 * sender: leaf})
+    bound_to = context(merged)
+
+    def encrypted(child: int, secret: PathSecret) -> tuple[HPKECiphertext, ...]:
+        return tuple(
+            encrypt_with_label(suite, key, _LABEL, bound_to, secret, random)
+            for key in _receiver_keys(tree, child, added)
+        )
+
+    nodes = tuple(
+        UpdatePathNode(pair.public, encrypted(child, secret))
+        for (_, child), pair, secret in zip(filtered, pairs, secrets, strict=True)
+    )
+    indices = [node for node, _ in filtered]
+    return CreatedPath(
+        path=UpdatePath(leaf, nodes),
+        tree=merged,
+        private=PrivateTree(sender, leaf_key, dict(zip(indices, pairs, strict=True))),
+        commit_secret=commit_secret,
+        path_secrets=dict(zip(indices, secrets, strict=True)),
+    )
+
+
+def apply_update_path(
+    suite: CipherSuite,
+    tree: RatchetTree,
+    sender: int,
+    path: UpdatePath,
+    *,
+    group_id: bytes,
+    added: Collection[int] = (),
+) -> RatchetTree:
+    """Check a path as far as everybody can, and merge it into the tree (§7.5, §12.4.2).
+
+    The credential, and what needs the whole group, are the caller's to check.
+
+    Raises:
+        ValidationError: "path-length", "path-ciphertexts", "path-key", "path-key-reused",
+            "path-parent-hash", and those of `check_commit_leaf`.
+    """
+    filtered = tree.filtered_path(sender)
+    if len(path.nodes) != len(filtered):
+        raise ValidationError("path-length", "§7.5")
+    for (_, child), node in zip(filtered, path.nodes, strict=True):
+        if len(node.encrypted_path_secret) != len(_receivers(tree, child, added)):
+            raise ValidationError("path-ciphertexts", "§7.6")
+    check_commit_leaf(suite, path.leaf_node, group_id, sender)
+    keys = [node.encryption_key for node in path.nodes]
+    _check_keys_fresh(suite, tree, [path.leaf_node.encryption_key, *keys])
+    merged, leaf_parent_hash = set_path(suite, tree, sender, keys)
+    if path.leaf_node.parent_hash != leaf_parent_hash:
+        raise ValidationError("path-parent-hash", "§7.9.2")
+    return merged.with_nodes({2 * sender: path.leaf_node})
+
+
+def process_update_path(
+    suite: CipherSuite,
+    tree: RatchetTree,
+    private: PrivateTree,
+    sender: int,
+    path: UpdatePath,
+    *,
+    group_id: bytes,
+    context: ContextOf,
+    added: Collection[int] = (),
+) -> ProcessedPath:
+    """Merge another member's path and take our part of its secrets (§7.5, §12.4.2).
+
+    Args:
+        private: our private keys before the commit; what the proposals blanked is left out here.
+        added: leaves that this commit adds; we are not one of them.
+
+    Raises:
+        ValidationError: those of `apply_update_path`; "path-not-for-us"; "path-secret" when it
+            does not open; "path-key-mismatch" when it is not the secret of the path's keys.
+    """
+    merged = apply_update_path(suite, tree, sender, path, group_id=group_id, added=added)
+    filtered = tree.filtered_path(sender)
+    # Our side of the tree: the one copath child that is above us.
+    position = next(
+        (
+            at
+            for at, (_, child) in enumerate(filtered)
+            if tree_math.in_subtree(2 * private.leaf, child)
+        ),
+        None,
+    )
+    if position is None:
+        raise ValidationError("path-not-for-us", "§7.5")
+    pair, sealed = _addressed_to(
+        tree, private, _receivers(tree, filtered[position][1], added), path.nodes[position]
+    )
+    try:
+        opened = decrypt_with_label(suite, pair, _LABEL, context(merged), sealed)
+    except CryptoError as error:
+        raise ValidationError("path-secret", "§7.6") from error
+    if len(opened) != suite.hash_size:
+        raise ValidationError("path-secret", "§7.6")
+    secret = PathSecret(opened)
+    public_keys: dict[int, bytes] = {
+        index: node.encryption_key
+        for (index, _), node in zip(filtered[position:], path.nodes[position:], strict=True)
+    }
+    keys, commit_secret = _derive_keys(suite, secret, public_keys)
+    following = replace(private, path_keys={**private.path_keys, **keys}).pruned(merged)
+    return ProcessedPath(merged, following, commit_secret, secret)
+
+
+# --- path secrets (§7.4) ------------------------------------------------------------------------
+
+
+def _next_secret(suite: CipherSuite, secret: PathSecret) -> PathSecret:
+    return PathSecret(derive_secret(suite, secret, "path"))
+
+
+def _node_key(suite: CipherSuite, secret: PathSecret) -> KEMKeyPair:
+    return hpke.derive_key_pair(suite, derive_secret(suite, secret, "node"))
+
+
+def _derive_keys(
+    suite: CipherSuite, secret: PathSecret, public_keys: Mapping[int, bytes]
+) -> tuple[dict[int, KEMKeyPair], CommitSecret]:
+    """Key pairs of the nodes, from the secret of the first; each must be the announced one."""
+    keys = {}
+    for index, public in public_keys.items():
+        pair = _node_key(suite, secret)
+        if pair.public != public:
+            raise ValidationError("path-key-mismatch", "§7.5")
+        keys[index] = pair
+        secret = _next_secret(suite, secret)
+    return keys, CommitSecret(secret)
+
+
+# --- receivers (§7.6) ---------------------------------------------------------------------------
+
+
+def _receivers(tree: RatchetTree, child: int, added: Collection[int]) -> Sequence[int]:
+    """The resolution of a copath child without leaves that the commit adds."""
+    resolution = tree.resolution(child)
+    if not added:
+        return resolution
+    return [node for node in resolution if node & 1 or node >> 1 not in added]
+
+
+def _receiver_keys(tree: RatchetTree, child: int, added: Collection[int]) -> list[bytes]:
+    nodes = (tree.nodes[index] for index in _receivers(tree, child, added))
+    return [node.encryption_key for node in nodes if node is not None]
+
+
+def _addressed_to(
+    tree: RatchetTree, private: PrivateTree, receivers: Sequence[int], node: UpdatePathNode
+) -> tuple[KEMKeyPair, HPKECiphertext]:
+    for index, sealed in zip(receivers, node.encrypted_path_secret, strict=True):
+        pair, receiver = private.key(index), tree.nodes[index]
+        if pair is not None and receiver is not None and receiver.encryption_key == pair.public:
+            return pair, sealed
+    raise ValidationError("path-not-for-us", "§7.6")
+
+
+def _check_keys_fresh(suite: CipherSuite, tree: RatchetTree, keys: Sequence[bytes]) -> None:
+    """§12.4.2: none of the path's keys stands in the tree; nor, so it stays true, twice in the path."""
+    used = {node.encryption_key for node in tree.nodes if node is not None}
+    for key in keys:
+        if key in used:
+            raise ValidationError("path-key-reused", "§12.4.2")
+        used.add(key)
+        try:
+            hpke.check_public_key(suite, key)
+        except CryptoError as error:
+            raise ValidationError("path-key", "§7.5") from error
+
+
+# --- our own format -----------------------------------------------------------------------------
+
+
+def _write_pair(w: Writer, pair: KEMKeyPair) -> None:
+    w.opaque(pair.public)
+    w.opaque(pair.private)
+
+
+def _read_pair(r: Reader) -> KEMKeyPair:
+    return KEMKeyPair(r.opaque(), HPKEPrivateKey(r.opaque()))
+
+
+def _write_path_key(w: Writer, item: tuple[int, KEMKeyPair]) -> None:
+    w.u32(item[0])
+    _write_pair(w, item[1])
+
+
+def _read_path_key(r: Reader) -> tuple[int, KEMKeyPair]:
+    return r.u32(), _read_pair(r)
