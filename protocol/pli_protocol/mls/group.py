@@ -1,0 +1,484 @@
+"""Group: one epoch of one member, as a value (RFC 9420 §11, §12).
+
+Every operation returns the next value and what must be stored for it; the old value stays valid
+and a failed operation changes nothing. The operations stand in modules of their own: `create`,
+`join`, `external_join`, `sealing`, `proposing`, `committing`, `processing`. They need this class
+as much as it needs them, hence the late imports.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from .ciphersuite import CipherSuite, SignatureKeyPair
+from .credential import Credential
+from .epoch import PAST_EPOCHS, Member, PastEpoch
+from .errors import UsageError
+from .extension import Extension
+from .framing import WireFormat
+from .group_context import GroupContext
+from .key_package import KeyPackage, KeyPackageSecrets
+from .key_schedule import EpochSecrets, export_secret
+from .leaf_node import Capabilities, Lifetime
+from .pending import PendingProposal
+from .private_message import Padding
+from .proposal import Proposal, ReInit
+from .psk import PskLookup
+from .ratchet_tree import RatchetTree
+from .secret_tree import SecretTree
+from .update_path import PrivateTree
+
+if TYPE_CHECKING:
+    from .identity import IdentityCheck
+    from .outcome import (
+        Changed,
+        Committed,
+        ExternalJoin,
+        Joined,
+        PlanData,
+        Processed,
+        Proposed,
+        Sealed,
+    )
+
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One epoch of a group, seen by one member. Make it with `create`, `join`, `join_external`.
+
+    Attributes:
+        suite: the cipher suite.
+        context: the GroupContext, equal at all members.
+        tree: the public ratchet tree.
+        own_leaf: where we sit.
+        reinit: the ReInit that closed the group, or None. A closed group seals, proposes and
+            commits nothing any more (§12.4.2).
+
+    """
+
+    suite: CipherSuite
+    context: GroupContext
+    tree: RatchetTree = field(repr=False)
+    own_leaf: int
+    signer: SignatureKeyPair = field(repr=False)
+    private_tree: PrivateTree = field(repr=False)
+    secrets: EpochSecrets = field(repr=False)
+    secret_tree: SecretTree = field(repr=False)
+    interim_transcript_hash: bytes = field(repr=False)
+    confirmation_tag: bytes = field(repr=False)
+    proposals: tuple[PendingProposal, ...] = field(default=(), repr=False)
+    past: tuple[PastEpoch, ...] = field(default=(), repr=False)
+    reinit: ReInit | None = field(default=None, repr=False)
+
+    @property
+    def group_id(self) -> bytes:
+        """The group's id."""
+        return self.context.group_id
+
+    @property
+    def epoch(self) -> int:
+        """The number of this epoch."""
+        return self.context.epoch
+
+    @property
+    def epoch_authenticator(self) -> bytes:
+        """Equal at all members of this epoch, and at nobody else's (§8.7)."""
+        return bytes(self.secrets.epoch_authenticator)
+
+    @property
+    def pending_proposals(self) -> tuple[PendingProposal, ...]:
+        """Valid proposals seen in this epoch, in the order of their coming."""
+        return self.proposals
+
+    def members(self) -> tuple[Member, ...]:
+        """All members, by leaf."""
+        return tuple(Member.at(index, node) for index, node in self.tree.leaves())
+
+    def member(self, leaf: int) -> Member | None:
+        """The member at a leaf, or None."""
+        node = self.tree.leaf(leaf)
+        return None if node is None else Member.at(leaf, node)
+
+    def extension(self, extension_type: int) -> bytes | None:
+        """The data of a GroupContext extension, or None."""
+        return self.context.extension(extension_type)
+
+    def export_secret(self, label: str, context: bytes, length: int) -> bytes:
+        """A secret of `length` bytes for use outside MLS, equal at all members (§8.5)."""
+        return export_secret(self.suite, self.secrets.exporter_secret, label, context, length)
+
+    def resumption_psk(self, group_id: bytes, epoch: int) -> bytes | None:
+        """The resumption secret of this group's epoch, while it is kept (§8.6)."""
+        if group_id != self.group_id:
+            return None
+        if epoch == self.epoch:
+            return self.secrets.resumption_psk
+        for past in self.past:
+            if past.context.epoch == epoch:
+                return past.resumption_psk
+        return None
+
+    # Storing
+
+    def entries(self) -> dict[str, bytes]:
+        """Everything to store, by name; the signature key is not among it."""
+        from .group_entries import entries_of
+
+        return entries_of(self)
+
+    @classmethod
+    def from_entries(cls, entries: Mapping[str, bytes], signer: SignatureKeyPair) -> Group:
+        """Read `entries` back. Raises CodecError when they are damaged or incomplete."""
+        from .group_entries import group_from
+
+        return group_from(entries, signer)
+
+    def forget_past(self, keep: int = 0) -> Changed:
+        """Drop the keys of all past epochs but the last `keep`."""
+        from .group_entries import changes_between
+        from .outcome import Changed
+
+        group = replace(self, past=self.past[len(self.past) - keep :] if keep else ())
+        return Changed(group, changes_between(self, group))
+
+    def merged(self, current: Group) -> Changed:
+        """Take over this value, which an own commit made, once the log says that it won.
+
+        Args:
+            current: the latest value of the epoch before: messages received since the commit was
+                made have used up keys, which must not come back.
+
+        Returns:
+            The group to go on with; its changes are from the entries of `current`.
+
+        """
+        from .group_entries import changes_between
+        from .outcome import Changed
+
+        if current.group_id != self.group_id or current.epoch + 1 != self.epoch or not self.past:
+            raise UsageError("these are not two following epochs of one group")
+        last = self.past[-1]
+        secret_tree, _ = current.secret_tree.without_leaf(current.own_leaf)
+        earlier = current.past[-(PAST_EPOCHS - 1) :]
+        kept = tuple(past for past in earlier if past.context.epoch >= self._oldest_past)
+        group = replace(self, past=(*kept, replace(last, secret_tree=secret_tree)))
+        return Changed(group, changes_between(current, group))
+
+    @property
+    def _oldest_past(self) -> int:
+        return self.past[0].context.epoch if self.past else self.epoch
+
+    # Beginning
+
+    @classmethod
+    def create(
+        cls,
+        suite: CipherSuite,
+        group_id: bytes,
+        credential: Credential,
+        signer: SignatureKeyPair,
+        *,
+        lifetime: Lifetime,
+        capabilities: Capabilities | None = None,
+        extensions: Sequence[Extension] = (),
+        leaf_extensions: Sequence[Extension] = (),
+        random: Random = os.urandom,
+    ) -> Changed:
+        """A new group with one member, in epoch 0 (§11)."""
+        from .create import create_group
+
+        return create_group(
+            suite,
+            group_id,
+            credential,
+            signer,
+            lifetime=lifetime,
+            capabilities=capabilities,
+            extensions=extensions,
+            leaf_extensions=leaf_extensions,
+            random=random,
+        )
+
+    @classmethod
+    def join(
+        cls,
+        welcome: bytes,
+        key_package: KeyPackage,
+        secrets: KeyPackageSecrets,
+        signer: SignatureKeyPair,
+        *,
+        tree: bytes | None = None,
+        psks: PskLookup | None = None,
+        predecessor: Group | None = None,
+        identity: IdentityCheck,
+        now: int | None,
+    ) -> Joined:
+        """Enter a group through a Welcome (MLSMessage) (§12.4.3.1).
+
+        Args:
+            welcome: the MLSMessage with the Welcome.
+            key_package: that of ours which the Welcome is for.
+            secrets: its private keys; delete them afterwards, unless it is one of last resort.
+            signer: our signature key.
+            tree: the ratchet tree, when the Welcome does not carry it.
+            psks: pre-shared keys that the Welcome may name.
+            predecessor: the group that this one continues, when the Welcome says so (ReInit).
+            identity: decides about the members' credentials.
+            now: Unix seconds, or None not to check lifetimes.
+
+        Raises:
+            CodecError, ValidationError: the Welcome is not valid, or not for us.
+
+        """
+        from .join import join_group
+
+        return join_group(
+            welcome,
+            key_package,
+            secrets,
+            signer,
+            tree=tree,
+            psks=psks or {},
+            predecessor=predecessor,
+            identity=identity,
+            now=now,
+        )
+
+    @classmethod
+    def join_external(
+        cls,
+        group_info: bytes,
+        credential: Credential,
+        signer: SignatureKeyPair,
+        *,
+        tree: bytes | None = None,
+        resync: bool = False,
+        psks: PskLookup | None = None,
+        psk_ids: Sequence[bytes] = (),
+        capabilities: Capabilities | None = None,
+        leaf_extensions: Sequence[Extension] = (),
+        authenticated_data: bytes = b"",
+        identity: IdentityCheck,
+        now: int | None,
+        random: Random = os.urandom,
+    ) -> ExternalJoin:
+        """Enter a group by an external commit (§12.4.3.2).
+
+        Args:
+            group_info: an MLSMessage with a GroupInfo that has external_pub.
+            credential: ours.
+            signer: our signature key.
+            tree: the ratchet tree, when the GroupInfo does not carry it.
+            resync: also remove our former leaf (the one with our signature key or identity).
+            psks: pre-shared keys at hand.
+            psk_ids: ids of external pre-shared keys to mix in.
+            capabilities: what we support; a default otherwise.
+            leaf_extensions: extensions of our leaf.
+            authenticated_data: goes with the commit, readable by anyone.
+            identity: decides about the members' credentials.
+            now: Unix seconds, or None not to check lifetimes.
+            random: source of randomness.
+
+        """
+        from .external_join import join_by_commit
+
+        return join_by_commit(
+            group_info,
+            credential,
+            signer,
+            tree=tree,
+            resync=resync,
+            psks=psks or {},
+            psk_ids=psk_ids,
+            capabilities=capabilities,
+            leaf_extensions=leaf_extensions,
+            authenticated_data=authenticated_data,
+            identity=identity,
+            now=now,
+            random=random,
+        )
+
+    # Sending
+
+    def seal(
+        self,
+        data: bytes,
+        *,
+        authenticated_data: bytes = b"",
+        padding: Padding = 0,
+        random: Random = os.urandom,
+    ) -> Sealed:
+        """Encrypt an application message (§6.3).
+
+        Args:
+            data: the content in bytes.
+            authenticated_data: goes along unencrypted, but authenticated.
+            padding: zero bytes to add, or a function from the unpadded size to their number.
+            random: source of randomness.
+
+        Raises:
+            UsageError: the group is closed, or the ratchet is used up.
+
+        """
+        from .sealing import seal_application
+
+        return seal_application(
+            self, data, authenticated_data=authenticated_data, padding=padding, random=random
+        )
+
+    def propose(
+        self,
+        proposal: Proposal,
+        *,
+        wire_format: WireFormat = WireFormat.PRIVATE_MESSAGE,
+        authenticated_data: bytes = b"",
+        padding: Padding = 0,
+        identity: IdentityCheck | None = None,
+        now: int | None = None,
+        random: Random = os.urandom,
+    ) -> Proposed:
+        """Propose a change to the group (§12.1); for one's own leaf use `propose_update`."""
+        from .proposing import propose
+
+        return propose(
+            self,
+            proposal,
+            wire_format=wire_format,
+            authenticated_data=authenticated_data,
+            padding=padding,
+            identity=identity,
+            now=now,
+            random=random,
+        )
+
+    def propose_update(
+        self,
+        *,
+        credential: Credential | None = None,
+        capabilities: Capabilities | None = None,
+        leaf_extensions: Sequence[Extension] | None = None,
+        wire_format: WireFormat = WireFormat.PRIVATE_MESSAGE,
+        authenticated_data: bytes = b"",
+        padding: Padding = 0,
+        random: Random = os.urandom,
+    ) -> Proposed:
+        """Propose a fresh key for one's own leaf, and what else is given (§12.1.2)."""
+        from .proposing import propose_update
+
+        return propose_update(
+            self,
+            credential=credential,
+            capabilities=capabilities,
+            leaf_extensions=leaf_extensions,
+            wire_format=wire_format,
+            authenticated_data=authenticated_data,
+            padding=padding,
+            random=random,
+        )
+
+    def commit(
+        self,
+        proposals: Sequence[Proposal] = (),
+        *,
+        include_pending: bool = True,
+        path: bool | None = None,
+        wire_format: WireFormat = WireFormat.PRIVATE_MESSAGE,
+        authenticated_data: PlanData = b"",
+        padding: Padding = 0,
+        psks: PskLookup | None = None,
+        signer: SignatureKeyPair | None = None,
+        credential: Credential | None = None,
+        capabilities: Capabilities | None = None,
+        leaf_extensions: Sequence[Extension] | None = None,
+        tree_in_welcome: bool = True,
+        predecessor: Group | None = None,
+        identity: IdentityCheck,
+        now: int | None,
+        random: Random = os.urandom,
+    ) -> Committed:
+        """Make a commit; nothing is taken over yet (§12.4.1).
+
+        Args:
+            proposals: changes to commit by value; a faulty one fails the commit.
+            include_pending: also those pending proposals that go together with them.
+            path: True: with a path; False: without one (a UsageError where one is required);
+                None: with a path, unless the commit only adds or mixes in keys and there is
+                nobody to encrypt it to.
+            wire_format: how the commit travels.
+            authenticated_data: goes along unencrypted; or a function of what the commit changes.
+            padding: zero bytes to add to a PrivateMessage.
+            psks: pre-shared keys at hand.
+            signer: a new signature key for our leaf.
+            credential, capabilities, leaf_extensions: new content for our leaf.
+            tree_in_welcome: whether Welcome and GroupInfo carry the ratchet tree.
+            predecessor: the closed group that this one continues (ReInit).
+            identity: decides about new members' credentials.
+            now: Unix seconds, or None not to check lifetimes.
+            random: source of randomness.
+
+        Raises:
+            UsageError: the group is closed, or a path is required.
+            ValidationError: a proposal is not valid, or they do not go together.
+
+        """
+        from .committing import LeafChange, create_commit
+
+        return create_commit(
+            self,
+            tuple(proposals),
+            include_pending=include_pending,
+            path=path,
+            wire_format=wire_format,
+            authenticated_data=authenticated_data,
+            padding=padding,
+            psks=psks or {},
+            leaf=LeafChange(signer, credential, capabilities, leaf_extensions),
+            tree_in_welcome=tree_in_welcome,
+            predecessor=predecessor,
+            identity=identity,
+            now=now,
+            random=random,
+        )
+
+    def group_info(
+        self, *, tree: bool = True, external_pub: bool = True, random: Random = os.urandom
+    ) -> bytes:
+        """An MLSMessage with this epoch's GroupInfo, for external joins (§12.4.3)."""
+        from .sealing import make_group_info
+
+        return make_group_info(self, tree=tree, external_pub=external_pub, random=random)
+
+    # Receiving
+
+    def process(
+        self,
+        message: bytes,
+        *,
+        identity: IdentityCheck,
+        now: int | None,
+        psks: PskLookup | None = None,
+    ) -> Processed:
+        """Open a message (MLSMessage): application data, a proposal, or a commit.
+
+        Application messages of the last epochs are opened as well, while their keys are kept.
+
+        Args:
+            message: the MLSMessage, a PublicMessage or a PrivateMessage.
+            identity: decides about new credentials.
+            now: Unix seconds, or None not to check lifetimes.
+            psks: pre-shared keys that a commit may name.
+
+        Raises:
+            CodecError: the bytes are no such message.
+            UnknownGroupError, WrongEpochError, GenerationError: it cannot be opened here.
+            ValidationError: the sender broke a rule; `rule` names it.
+
+        """
+        from .processing import process
+
+        return process(self, message, identity=identity, now=now, psks=psks or {})

@@ -1,0 +1,82 @@
+"""What members must support of each other and of the group (RFC 9420 §7.3, §11.1, §13.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from .codec import decode, encode
+from .errors import CodecError, ValidationError
+from .extension import (
+    DEFAULT_EXTENSIONS,
+    DEFAULT_PROPOSALS,
+    Extension,
+    ExtensionType,
+    RequiredCapabilities,
+    find_extension,
+)
+from .leaf_node import LeafNode
+
+
+def required_capabilities(extensions: Sequence[Extension]) -> RequiredCapabilities | None:
+    """The required_capabilities of a GroupContext, or None.
+
+    Raises ValidationError("required-capabilities") when it cannot be read.
+    """
+    data = find_extension(extensions, ExtensionType.REQUIRED_CAPABILITIES)
+    if data is None:
+        return None
+    try:
+        return decode(RequiredCapabilities, data)
+    except CodecError as error:
+        raise ValidationError("required-capabilities", "§11.1") from error
+
+
+def required_capabilities_extension(required: RequiredCapabilities) -> Extension:
+    """The extension that demands these capabilities of every member."""
+    return Extension(ExtensionType.REQUIRED_CAPABILITIES, encode(required))
+
+
+def check_supports_group(extensions: Sequence[Extension], leaves: Iterable[LeafNode]) -> None:
+    """Every leaf must support the group's extensions and required capabilities.
+
+    Raises ValidationError: "extension-unsupported" or "required-capabilities".
+    """
+    in_use = {extension.extension_type for extension in extensions} - DEFAULT_EXTENSIONS
+    required = required_capabilities(extensions)
+    for leaf in leaves:
+        if not in_use <= set(leaf.capabilities.extensions):
+            raise ValidationError("extension-unsupported", "§13.4")
+        if required is not None and not _meets(leaf, required):
+            raise ValidationError("required-capabilities", "§11.1")
+
+
+def _meets(leaf: LeafNode, required: RequiredCapabilities) -> bool:
+    capabilities = leaf.capabilities
+    return (
+        set(required.extension_types) <= DEFAULT_EXTENSIONS | set(capabilities.extensions)
+        and set(required.proposal_types) <= DEFAULT_PROPOSALS | set(capabilities.proposals)
+        and set(required.credential_types) <= set(capabilities.credentials)
+    )
+
+
+def check_credential_types(leaves: Collection[LeafNode]) -> None:
+    """Every member must support the credential types of all (§7.3).
+
+    Raises ValidationError("credential-type").
+    """
+    in_use = {int(leaf.credential.credential_type) for leaf in leaves}
+    # Members of one kind share few different lists: each is looked at once.
+    for supported in {leaf.capabilities.credentials for leaf in leaves}:
+        if not in_use <= set(supported):
+            raise ValidationError("credential-type", "§7.3")
+
+
+def check_unique_keys(leaves: Collection[LeafNode]) -> None:
+    """No two members have the same signature or encryption key (§7.3).
+
+    Raises ValidationError: "signature-key-twice" or "encryption-key-twice".
+    """
+    if len({leaf.signature_key for leaf in leaves}) != len(leaves):
+        raise ValidationError("signature-key-twice", "§7.3")
+    if len({leaf.encryption_key for leaf in leaves}) != len(leaves):
+        raise ValidationError("encryption-key-twice", "§7.3")

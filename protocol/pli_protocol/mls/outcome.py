@@ -1,0 +1,172 @@
+"""What the operations on a group give back: the next value, what to send, what to store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .codec import encode
+from .commit import ProposalRef
+from .epoch import Member
+from .framing import Sender
+from .proposal import Proposal
+
+if TYPE_CHECKING:
+    from .group import Group
+
+Changes = Mapping[str, bytes | None]
+"""Entries to write (None: to delete) so that the store holds the new value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A new value of a group and what to store for it."""
+
+    group: Group
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A group entered through a Welcome; `committer` is the member that let us in."""
+
+    group: Group
+    changes: Changes
+    committer: Member | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalJoin:
+    """A group entered through an external commit, which `message` holds (MLSMessage)."""
+
+    group: Group
+    message: bytes
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An application message (MLSMessage) and its signed form (AuthenticatedContent)."""
+
+    group: Group
+    message: bytes
+    signed: bytes
+    changes: Changes
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A proposal (MLSMessage) that now is pending here too."""
+
+    group: Group
+    message: bytes
+    reference: ProposalRef
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPlan:
+    """What a commit is about to change, for whoever writes its authenticated_data."""
+
+    group_id: bytes
+    epoch: int
+    added: tuple[Member, ...]
+    removed: tuple[Member, ...]
+    updated: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commit that was made, but not taken over.
+
+    Attributes:
+        group: the next epoch, to be kept once the log says that the commit won
+            (`group.merged(current)`).
+        sent: this epoch after the commit was sealed; go on with it meanwhile.
+        message: the commit (MLSMessage).
+        welcome: the Welcome (MLSMessage) for all added members, or None.
+        changes_sent: from the stored value to `sent`.
+        changes: from `sent` to `group`.
+        plan: what it changes.
+        signed: the commit as an AuthenticatedContent.
+        tree_in_welcome: whether Welcome and GroupInfo carry the ratchet tree.
+
+    """
+
+    group: Group
+    sent: Group
+    message: bytes
+    welcome: bytes | None
+    changes_sent: Changes
+    changes: Changes
+    plan: CommitPlan
+    signed: bytes
+    tree_in_welcome: bool
+
+    @property
+    def group_info(self) -> bytes:
+        """The next epoch's GroupInfo (MLSMessage) with external_pub; made when asked for."""
+        return self.group.group_info(tree=self.tree_in_welcome)
+
+    @property
+    def ratchet_tree(self) -> bytes:
+        """The next epoch's encoded tree, for joiners when the Welcome is without it."""
+        return encode(self.group.tree)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationReceived:
+    """A message of a member; `signed` proves it later (`verify_signed`)."""
+
+    group: Group
+    changes: Changes
+    sender: Member
+    epoch: int
+    generation: int
+    data: bytes
+    authenticated_data: bytes
+    signed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalReceived:
+    """A valid proposal; it is pending now. `member` is its sender if that is a member."""
+
+    group: Group
+    changes: Changes
+    sender: Sender
+    member: Member | None
+    proposal: Proposal
+    reference: ProposalRef
+    authenticated_data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReceived:
+    """The next epoch, begun by `sender`."""
+
+    group: Group
+    changes: Changes
+    sender: Member
+    added: tuple[Member, ...]
+    removed: tuple[Member, ...]
+    updated: tuple[Member, ...]
+    authenticated_data: bytes
+    signed: bytes
+    external: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """This member was removed; there is no next value, and the group should be deleted."""
+
+    sender: Member
+    removed: tuple[Member, ...]
+    authenticated_data: bytes
+    signed: bytes
+
+
+Processed = ApplicationReceived | ProposalReceived | CommitReceived | Removed
+PlanData = bytes | Callable[[CommitPlan], bytes]

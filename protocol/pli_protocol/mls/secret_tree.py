@@ -1,0 +1,365 @@
+"""The secret tree and the senders' ratchets (RFC 9420 §9).
+
+The tree is a value that shares what it can: taking a key copies the path from the root to one
+leaf and nothing else. Each operation also says which stored entries change (`Entries`), so that
+a message costs O(log n) small writes whatever the size of the group. What was consumed is in no
+value returned (§9.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeAlias
+
+from ..secret import Secret
+from .ciphersuite import CipherSuite
+from .codec import Reader, Writer
+from .errors import CodecError, GenerationError, UsageError
+from .labels import derive_tree_secret, expand_with_label
+
+MAX_SKIPPED = 128
+"""Keys of overtaken messages kept for one ratchet; the oldest go first."""
+MAX_FORWARD = 1024
+"""How far a message may be ahead of the last one of its sender."""
+LAST_GENERATION = 0xFFFFFFFF
+"""Never used: stepping past it would overflow, reaching it takes billions of derivations."""
+
+_VERSION = 1
+
+Entries = dict[str, bytes | None]
+
+
+class RatchetKind(Enum):
+    """The two ratchets of a leaf."""
+
+    HANDSHAKE = "handshake"
+    APPLICATION = "application"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageKey:
+    """Key and nonce of one message; used once and then forgotten."""
+
+    generation: int
+    key: Secret
+    nonce: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Ratchet:
+    """One sender's hash ratchet (§9.1): the secret of the next generation and overtaken keys."""
+
+    generation: int
+    secret: Secret
+    skipped: tuple[MessageKey, ...] = ()
+
+    def step(self, suite: CipherSuite) -> tuple[MessageKey, Ratchet]:
+        """The next unused key, and the ratchet after it."""
+        if self.generation >= LAST_GENERATION:
+            raise UsageError("the ratchet is used up: commit first")
+        key = _message_key(suite, self.secret, self.generation)
+        return key, replace(self, generation=self.generation + 1, secret=self._following(suite))
+
+    def take(self, suite: CipherSuite, generation: int) -> tuple[MessageKey, Ratchet]:
+        """The key of a received generation, and the ratchet without it.
+
+        Raises:
+            GenerationError: used before, overtaken by more than MAX_SKIPPED others, or more than
+                MAX_FORWARD ahead.
+
+        """
+        if generation >= LAST_GENERATION:
+            raise GenerationError("generation-last", "§9.2")
+        if generation < self.generation:
+            return self._take_skipped(generation)
+        if generation - self.generation > MAX_FORWARD:
+            raise GenerationError("generation-ahead", "§15.3")
+        ratchet = self
+        passed: list[MessageKey] = []
+        while ratchet.generation < generation:
+            if generation - ratchet.generation <= MAX_SKIPPED:
+                passed.append(_message_key(suite, ratchet.secret, ratchet.generation))
+            ratchet = Ratchet(ratchet.generation + 1, ratchet._following(suite))
+        key, ratchet = ratchet.step(suite)
+        if passed:
+            return key, replace(ratchet, skipped=(*self.skipped, *passed)[-MAX_SKIPPED:])
+        return key, replace(ratchet, skipped=self.skipped)
+
+    def _following(self, suite: CipherSuite) -> Secret:
+        return Secret(
+            derive_tree_secret(suite, self.secret, "secret", self.generation, suite.hash_size)
+        )
+
+    def _take_skipped(self, generation: int) -> tuple[MessageKey, Ratchet]:
+        for position, key in enumerate(self.skipped):
+            if key.generation == generation:
+                rest = self.skipped[:position] + self.skipped[position + 1 :]
+                return key, replace(self, skipped=rest)
+        raise GenerationError("generation-used", "§9.2")
+
+    def encode(self) -> bytes:
+        """The ratchet's stored entry, without the overtaken keys."""
+        w = Writer()
+        w.u8(_VERSION)
+        w.u32(self.generation)
+        w.opaque(self.secret)
+        return w.getvalue()
+
+    def encode_skipped(self) -> bytes | None:
+        """The stored entry of the overtaken keys; None when there are none."""
+        if not self.skipped:
+            return None
+        w = Writer()
+        w.u8(_VERSION)
+        w.vector(self.skipped, _write_key)
+        return w.getvalue()
+
+    @classmethod
+    def decode(cls, data: bytes, skipped: bytes | None) -> Ratchet:
+        """Read the entries back. Raises CodecError."""
+        r = _versioned(data)
+        ratchet = cls(r.u32(), Secret(r.opaque()))
+        r.finish()
+        if skipped is None:
+            return ratchet
+        r = _versioned(skipped)
+        keys = r.vector(_read_key)
+        r.finish()
+        return replace(ratchet, skipped=keys)
+
+
+def _message_key(suite: CipherSuite, secret: bytes, generation: int) -> MessageKey:
+    return MessageKey(
+        generation,
+        Secret(derive_tree_secret(suite, secret, "key", generation, suite.key_size)),
+        Secret(derive_tree_secret(suite, secret, "nonce", generation, suite.nonce_size)),
+    )
+
+
+def _write_key(w: Writer, key: MessageKey) -> None:
+    w.u32(key.generation)
+    w.opaque(key.key)
+    w.opaque(key.nonce)
+
+
+def _read_key(r: Reader) -> MessageKey:
+    return MessageKey(r.u32(), Secret(r.opaque()), Secret(r.opaque()))
+
+
+def _versioned(data: bytes) -> Reader:
+    r = Reader(data)
+    version = r.u8()
+    if version != _VERSION:
+        raise CodecError(f"entry of version {version}, not {_VERSION}")
+    return r
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    left: _Node
+    right: _Node
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    handshake: Ratchet
+    application: Ratchet
+
+    def ratchet(self, kind: RatchetKind) -> Ratchet:
+        return self.handshake if kind is RatchetKind.HANDSHAKE else self.application
+
+    def with_ratchet(self, kind: RatchetKind, ratchet: Ratchet) -> _Leaf:
+        if kind is RatchetKind.HANDSHAKE:
+            return _Leaf(ratchet, self.application)
+        return _Leaf(self.handshake, ratchet)
+
+
+_Node: TypeAlias = "Secret | _Split | _Leaf | None"
+"""A subtree: not split yet (its secret), split, a leaf in use, or forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretTree:
+    """The message keys of one epoch; `leaf_count` is a power of two."""
+
+    leaf_count: int
+    root: _Node
+
+    @classmethod
+    def create(cls, encryption_secret: bytes, leaf_count: int) -> SecretTree:
+        """The unsplit tree of a new epoch over the ratchet tree's width."""
+        if leaf_count < 1 or leaf_count & (leaf_count - 1):
+            raise UsageError("a tree's width is a power of two")
+        return cls(leaf_count, Secret(encryption_secret))
+
+    def next_key(
+        self, suite: CipherSuite, leaf: int, kind: RatchetKind
+    ) -> tuple[MessageKey, SecretTree, Entries]:
+        """The next key to send with, the tree after it, and the entries that change."""
+        return self._use(suite, leaf, kind, lambda ratchet: ratchet.step(suite))
+
+    def open_key(
+        self, suite: CipherSuite, leaf: int, kind: RatchetKind, generation: int
+    ) -> tuple[MessageKey, SecretTree, Entries]:
+        """The key of a received message, the tree without it, and the entries that change.
+
+        Raises:
+            GenerationError: the generation is outside the windows or was used.
+
+        """
+        if generation >= LAST_GENERATION:
+            raise GenerationError("generation-last", "§9.2")
+        return self._use(suite, leaf, kind, lambda ratchet: ratchet.take(suite, generation))
+
+    def _use(
+        self,
+        suite: CipherSuite,
+        leaf: int,
+        kind: RatchetKind,
+        advance: Callable[[Ratchet], tuple[MessageKey, Ratchet]],
+    ) -> tuple[MessageKey, SecretTree, Entries]:
+        if not 0 <= leaf < self.leaf_count:
+            raise GenerationError("sender-leaf", "§6.3.2")
+        changes: Entries = {}
+        keys: list[MessageKey] = []
+
+        def use(state: _Leaf) -> _Leaf:
+            before = state.ratchet(kind)
+            key, after = advance(before)
+            keys.append(key)
+            changes[_name("ratchet", leaf, kind)] = after.encode()
+            if after.skipped is not before.skipped:
+                changes[_name("skipped", leaf, kind)] = after.encode_skipped()
+            return state.with_ratchet(kind, after)
+
+        root = _with_leaf(suite, self.root, 0, self.leaf_count, leaf, use, changes)
+        return keys[0], SecretTree(self.leaf_count, root), changes
+
+    def without_leaf(self, leaf: int) -> tuple[SecretTree, Entries]:
+        """Forget the ratchets of a leaf in use (one's own, once its epoch is past)."""
+        changes: Entries = {}
+        root = _forgotten(self.root, 0, self.leaf_count, leaf, changes)
+        return (SecretTree(self.leaf_count, root) if changes else self), changes
+
+    def entries(self) -> dict[str, bytes]:
+        """Everything to store, by name."""
+        return dict(_entries(self.root, 0, self.leaf_count))
+
+    @classmethod
+    def from_entries(cls, leaf_count: int, entries: Mapping[str, bytes]) -> SecretTree:
+        """Read `entries` back. Raises CodecError."""
+        return cls(leaf_count, _build(entries, 0, leaf_count))
+
+
+def _name(what: str, leaf: int, kind: RatchetKind) -> str:
+    return f"{what}/{leaf}/{kind.value}"
+
+
+def _node_name(low: int, size: int) -> str:
+    # The subtree over leaves low … low+size-1 has this number in the array of Appendix C.
+    return f"node/{2 * low + size - 1}"
+
+
+def _encode_secret(secret: Secret) -> bytes:
+    return bytes([_VERSION]) + secret
+
+
+def _split(suite: CipherSuite, secret: Secret) -> tuple[Secret, Secret]:
+    return (
+        Secret(expand_with_label(suite, secret, "tree", b"left", suite.hash_size)),
+        Secret(expand_with_label(suite, secret, "tree", b"right", suite.hash_size)),
+    )
+
+
+def _start(suite: CipherSuite, secret: Secret) -> _Leaf:
+    handshake = expand_with_label(suite, secret, "handshake", b"", suite.hash_size)
+    application = expand_with_label(suite, secret, "application", b"", suite.hash_size)
+    return _Leaf(Ratchet(0, Secret(handshake)), Ratchet(0, Secret(application)))
+
+
+def _with_leaf(
+    suite: CipherSuite,
+    node: _Node,
+    low: int,
+    size: int,
+    leaf: int,
+    use: Callable[[_Leaf], _Leaf],
+    changes: Entries,
+) -> _Node:
+    """Copy the path to a leaf, splitting what is not split yet."""
+    if isinstance(node, Secret) and not changes:
+        # Only the topmost secret is in the store; those below it are made and split at once.
+        changes[_node_name(low, size)] = None
+    if size == 1:
+        if isinstance(node, Secret):
+            node = _start(suite, node)
+            for kind in RatchetKind:
+                changes[_name("ratchet", leaf, kind)] = node.ratchet(kind).encode()
+        if not isinstance(node, _Leaf):
+            raise GenerationError("sender-forgotten", "§9.2")
+        return use(node)
+    half = size // 2
+    goes_left = leaf < low + half
+    if isinstance(node, Secret):
+        left, right = _split(suite, node)
+        if goes_left:
+            changes[_node_name(low + half, half)] = _encode_secret(right)
+        else:
+            changes[_node_name(low, half)] = _encode_secret(left)
+        node = _Split(left, right)
+    if not isinstance(node, _Split):
+        raise GenerationError("sender-forgotten", "§9.2")
+    if goes_left:
+        return _Split(_with_leaf(suite, node.left, low, half, leaf, use, changes), node.right)
+    return _Split(node.left, _with_leaf(suite, node.right, low + half, half, leaf, use, changes))
+
+
+def _forgotten(node: _Node, low: int, size: int, leaf: int, changes: Entries) -> _Node:
+    if isinstance(node, _Leaf):
+        for kind in RatchetKind:
+            changes[_name("ratchet", leaf, kind)] = None
+            if node.ratchet(kind).skipped:
+                changes[_name("skipped", leaf, kind)] = None
+        return None
+    if not isinstance(node, _Split):
+        return node
+    half = size // 2
+    if leaf < low + half:
+        return _Split(_forgotten(node.left, low, half, leaf, changes), node.right)
+    return _Split(node.left, _forgotten(node.right, low + half, half, leaf, changes))
+
+
+def _entries(node: _Node, low: int, size: int) -> Iterator[tuple[str, bytes]]:
+    if isinstance(node, Secret):
+        yield _node_name(low, size), _encode_secret(node)
+    elif isinstance(node, _Leaf):
+        for kind in RatchetKind:
+            ratchet = node.ratchet(kind)
+            yield _name("ratchet", low, kind), ratchet.encode()
+            skipped = ratchet.encode_skipped()
+            if skipped is not None:
+                yield _name("skipped", low, kind), skipped
+    elif isinstance(node, _Split):
+        half = size // 2
+        yield from _entries(node.left, low, half)
+        yield from _entries(node.right, low + half, half)
+
+
+def _build(entries: Mapping[str, bytes], low: int, size: int) -> _Node:
+    stored = entries.get(_node_name(low, size))
+    if stored is not None:
+        r = _versioned(stored)
+        return Secret(r.bytes(len(stored) - 1))
+    if size > 1:
+        half = size // 2
+        left, right = _build(entries, low, half), _build(entries, low + half, half)
+        return None if left is None and right is None else _Split(left, right)
+    ratchets = []
+    for kind in (RatchetKind.HANDSHAKE, RatchetKind.APPLICATION):
+        data = entries.get(_name("ratchet", low, kind))
+        if data is None:
+            return None
+        ratchets.append(Ratchet.decode(data, entries.get(_name("skipped", low, kind))))
+    return _Leaf(ratchets[0], ratchets[1])
