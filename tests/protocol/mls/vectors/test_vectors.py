@@ -1,0 +1,104 @@
+"""Every entry of every vector file in the folder verifies."""
+
+import json
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pli_protocol.mls.ciphersuite import SUITES
+
+from .kinds import KINDS, kind_of, verify
+
+DEFAULT_FOLDER = Path(__file__).parents[4].parent / "shared/mls-vectors"
+SOURCE = "https://github.com/mlswg/mls-implementations (test-vectors)"
+ABSENT = (
+    "the official MLS test vectors: there is no folder ../shared/mls-vectors; "
+    f"get them from {SOURCE} and run with --mls-vectors=DIR"
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "vector_file" not in metafunc.fixturenames:
+        return
+    given: Path | None = metafunc.config.getoption("mls_vectors")
+    files = sorted((given or DEFAULT_FOLDER).glob("*.json"))
+    if given is None and not DEFAULT_FOLDER.is_dir():
+        absent = pytest.param(None, id="absent", marks=pytest.mark.skip(reason=ABSENT))
+        metafunc.parametrize("vector_file", [absent])
+    elif not files:
+        metafunc.parametrize("vector_file", [None], ids=["empty"])
+    else:
+        metafunc.parametrize("vector_file", files, ids=[file.stem for file in files])
+
+
+@pytest.mark.vectors
+def test_all_entries_of_a_vector_file_verify(
+    vector_file: Path | None, vector_counts: dict[str, Counter[str]]
+) -> None:
+    assert vector_file is not None, f"no vectors in the folder; they come from {SOURCE}"
+    counts = vector_counts.setdefault(vector_file.name, Counter())
+    failures = run(json.loads(vector_file.read_text()), counts)
+    assert not failures, "\n\n".join(failures)
+    assert counts.total(), "the file has no entries"
+
+
+def run(entries: Any, counts: Counter[str]) -> list[str]:
+    """Verify the entries of a file and count them; returns what failed and why."""
+    if not isinstance(entries, list):
+        counts["failed"] += 1
+        return ["the file is not an array of vectors"]
+    failures = []
+    for index, entry in enumerate(entries):
+        if isinstance(entry, dict) and kind_of(entry) and is_unsupported(entry):
+            counts["unsupported"] += 1
+            continue
+        try:
+            verify(entry)
+        except Exception:
+            counts["failed"] += 1
+            failures.append(f"entry {index}: {traceback.format_exc(limit=-4)}")
+        else:
+            counts["passed"] += 1
+    return failures
+
+
+def is_unsupported(entry: dict[str, Any]) -> bool:
+    """Whether an entry is of a cipher suite that this library does not have."""
+    return "cipher_suite" in entry and entry["cipher_suite"] not in SUITES
+
+
+# --- the runner itself -----------------------------------------------------------------------------
+
+
+def test_an_entry_of_an_unknown_kind_fails() -> None:
+    counts: Counter[str] = Counter()
+    (failure,) = run([{"cipher_suite": 1, "strange": 2}], counts)
+    assert "unknown kind" in failure
+    assert counts == {"failed": 1}
+
+
+def test_a_wrong_entry_is_counted_as_failed_and_does_not_hide_the_others() -> None:
+    counts: Counter[str] = Counter()
+    failures = run(
+        [{"vlbytes_header": "01", "length": 2}, {"vlbytes_header": "01", "length": 1}], counts
+    )
+    assert len(failures) == 1
+    assert counts == {"failed": 1, "passed": 1}
+
+
+def test_an_entry_of_a_suite_that_we_lack_is_counted_as_such() -> None:
+    counts: Counter[str] = Counter()
+    assert run([{"cipher_suite": 0x0A0A, "psks": [], "psk_secret": ""}], counts) == []
+    assert counts == {"unsupported": 1}
+
+
+@pytest.mark.parametrize("content", [{}, 7, None])
+def test_a_file_that_is_no_array_fails(content: object) -> None:
+    assert run(content, Counter()) != []
+
+
+def test_every_kind_has_a_verifier() -> None:
+    assert [name for name, kind in KINDS.items() if kind.verify is None] == []
