@@ -7,7 +7,6 @@ other message (design: the DUI's bot stands outside the conversation).
 from dataclasses import dataclass
 
 from ..identity import Device, IdentityError, Refusal, Trust
-from ..mls.ciphersuite import suite
 from ..mls.codec import decode as decode_mls
 from ..mls.errors import MLSError
 from ..mls.framing import FramedContent, SenderType, verify_signed
@@ -155,7 +154,7 @@ def verify_receipt(filed: Filed, trust: Trust, now: int | None = None) -> Verifi
 def _verify_signature(proof: Proof, key: bytes) -> tuple[FramedContent, GroupContext]:
     try:
         context = decode_mls(GroupContext, proof.context)
-        framed = verify_signed(suite(context.cipher_suite), proof.signed, context, key)
+        framed = verify_signed(proof.signed, context, key)
     except MLSError as error:
         raise ProofError("signature", "the message's signature does not verify") from error
     return framed, context

@@ -37,6 +37,10 @@ class EnrolmentError(Exception):
     """A request or an answer that does not open, or is not what it must be. Quotes nothing of it."""
 
 
+class SealedToAnother(EnrolmentError):
+    """A request for another of the establishment's issuers."""
+
+
 class _Struct(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     pass
 
@@ -148,14 +152,15 @@ def open_request(
     """Read a request sealed to the issuer's key.
 
     Raises:
-        EnrolmentError: not sealed to this key, of another request, altered, or its signature
-            does not show that the asker holds the identity key.
+        SealedToAnother: not sealed to this key.
+        EnrolmentError: of another request, altered, or its signature does not show that the asker
+            holds the identity key.
     """
     copies = _decode(sealed, _SealedRequest).copies
     info = _REQUEST_INFO + request_id
     mine = next((copy for copy in copies if copy.key_id == _key_id(key.public)), None)
     if mine is None:
-        raise EnrolmentError("the request is sealed to another issuer")
+        raise SealedToAnother("the request is sealed to another issuer")
     request = _decode(_open(mine.enc, key.pair, info, mine.ciphertext), EnrolmentRequest)
     try:
         verify(

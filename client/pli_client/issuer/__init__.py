@@ -1,0 +1,40 @@
+"""The establishment's administration: its authority file, invitations, enrolments, revocations.
+
+`establish` founds an establishment on a relay; `Issuer` is what its administrator's vault can do:
+invite, answer requests to be enrolled (`serve`), revoke.
+"""
+
+from .authority_file import AUTHORITY_FILE, open_authority, seal_authority
+from .errors import (
+    AuthorityFileDamaged,
+    EstablishmentExists,
+    NotAnIssuer,
+    RegistrationRefused,
+    UnknownAccount,
+)
+from .establishing import Established, establish
+from .issuer import Issuer
+from .reports import EnrolmentAnswered, Report, RevocationsPublished, ServiceOffline, ServiceOnline
+from .tables import AccountRow, InvitationRow, Invited
+
+__all__ = [
+    "AUTHORITY_FILE",
+    "AccountRow",
+    "AuthorityFileDamaged",
+    "EnrolmentAnswered",
+    "Established",
+    "EstablishmentExists",
+    "InvitationRow",
+    "Invited",
+    "Issuer",
+    "NotAnIssuer",
+    "RegistrationRefused",
+    "Report",
+    "RevocationsPublished",
+    "ServiceOffline",
+    "ServiceOnline",
+    "UnknownAccount",
+    "establish",
+    "open_authority",
+    "seal_authority",
+]

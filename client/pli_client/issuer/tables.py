@@ -1,0 +1,307 @@
+"""The issuer's tables: its keys, invitations, accounts, answers, revocation lists. Synchronous.
+
+Every function runs inside a transaction of the vault. Times in the tables are milliseconds.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import cast
+
+from pli_protocol.identity import Authority, Invitation, SigningKey, verify_authority
+from pli_protocol.identity.certificates import Kind
+from pli_protocol.identity.enrolment import ReplyKey
+
+from ..vault import Database
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerKeys:
+    """Who signs for the establishment, and where its relay is. Secrets have no repr."""
+
+    authority: Authority
+    relay_url: str
+    relay_name: str | None
+    ca: str | None
+    proxy: str | None
+    certificate: bytes
+    key: SigningKey
+    enrolment: ReplyKey
+    enrolment_statement: bytes
+    registered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """An invitation that was made. The code is nowhere else: the vault keeps only a hash of it."""
+
+    invitation: Invitation
+    id: bytes
+    account: bytes
+    expires_at: int
+    """Milliseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationRow:
+    """An invitation, for lists. Times are milliseconds since 1970."""
+
+    id: bytes
+    secret_hash: bytes
+    account: bytes
+    name: str
+    profession: str
+    rpps: str | None
+    kind: Kind
+    account_ends_at: int | None
+    expires_at: int
+    used_by: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """A person or bot that was signed. Times are milliseconds since 1970."""
+
+    account: bytes
+    person_id: bytes
+    name: str
+    profession: str
+    rpps: str | None
+    kind: Kind
+    identity_key: bytes
+    certificate: bytes
+    signed_at: int
+    revoked_at: int | None
+    reason: str | None
+
+
+# --- the issuer -------------------------------------------------------------------------------
+
+
+def insert_issuer(db: Database, keys: IssuerKeys, now_ms: int) -> None:
+    """Keep a new issuer's keys; a vault has one."""
+    db.execute(
+        """INSERT INTO issuer (one, establishment, name, relay_url, relay_name, ca_file, proxy,
+            authority, certificate, signature_key, enrolment_key, enrolment_statement, created_at)
+            VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            keys.authority.establishment,
+            keys.authority.name,
+            keys.relay_url,
+            keys.relay_name,
+            keys.ca,
+            keys.proxy,
+            keys.authority.certificate,
+            keys.certificate,
+            bytes(keys.key.seed),
+            bytes(keys.enrolment.private),
+            keys.enrolment_statement,
+            now_ms,
+        ),
+    )
+
+
+def read_issuer(db: Database) -> IssuerKeys | None:
+    """The vault's issuer; None: it has none."""
+    row = db.execute(
+        """SELECT authority, relay_url, relay_name, ca_file, proxy, certificate, signature_key,
+            enrolment_key, enrolment_statement, registered FROM issuer"""
+    ).fetchone()
+    if row is None:
+        return None
+    authority, url, name, ca, proxy, certificate, seed, enrolment, statement, registered = row
+    return IssuerKeys(
+        verify_authority(authority),
+        url,
+        name,
+        ca,
+        proxy,
+        certificate,
+        SigningKey.from_seed(seed),
+        ReplyKey.from_private(enrolment),
+        statement,
+        bool(registered),
+    )
+
+
+def set_registered(db: Database) -> None:
+    db.execute("UPDATE issuer SET registered = 1")
+
+
+def set_relay(db: Database, url: str, name: str | None, ca: str | None, proxy: str | None) -> None:
+    """Another way to the relay, for an establishment that is not registered yet."""
+    db.execute(
+        "UPDATE issuer SET relay_url = ?, relay_name = ?, ca_file = ?, proxy = ?",
+        (url, name, ca, proxy),
+    )
+
+
+def read_token(db: Database) -> bytes | None:
+    row = db.execute("SELECT token FROM issuer").fetchone()
+    return None if row is None else cast("bytes | None", row[0])
+
+
+def write_token(db: Database, token: bytes) -> None:
+    db.execute("UPDATE issuer SET token = ?", (token,))
+
+
+# --- invitations ------------------------------------------------------------------------------
+
+_INVITATION = (
+    "id, secret_hash, account, name, profession, rpps, kind, account_ends_at, expires_at, used_by"
+)
+
+
+def secret_hash(secret: bytes) -> bytes:
+    return hashlib.sha256(secret).digest()
+
+
+def insert_invitation(db: Database, row: InvitationRow, now_ms: int) -> None:
+    db.execute(
+        f"""INSERT INTO invitations ({_INVITATION}, created_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            row.id,
+            row.secret_hash,
+            row.account,
+            row.name,
+            row.profession,
+            row.rpps,
+            row.kind,
+            row.account_ends_at,
+            row.expires_at,
+            row.used_by,
+            now_ms,
+        ),
+    )
+
+
+def invitation_by_secret(db: Database, secret: bytes) -> InvitationRow | None:
+    row = db.execute(
+        f"SELECT {_INVITATION} FROM invitations WHERE secret_hash = ?", (secret_hash(secret),)
+    ).fetchone()
+    return None if row is None else InvitationRow(*row)
+
+
+def open_invitations(db: Database) -> list[InvitationRow]:
+    """Those that nobody used, newest first."""
+    rows = db.execute(
+        f"SELECT {_INVITATION} FROM invitations WHERE used_by IS NULL ORDER BY created_at DESC"
+    )
+    return [InvitationRow(*row) for row in rows]
+
+
+def use_invitation(db: Database, identifier: bytes, request_id: bytes) -> None:
+    db.execute("UPDATE invitations SET used_by = ? WHERE id = ?", (request_id, identifier))
+
+
+def withdraw_invitation(db: Database, identifier: bytes) -> bool:
+    """Delete an unused invitation; whether there was one."""
+    found = db.execute(
+        "DELETE FROM invitations WHERE id = ? AND used_by IS NULL", (identifier,)
+    ).rowcount
+    return found > 0
+
+
+# --- accounts ---------------------------------------------------------------------------------
+
+_ACCOUNT = (
+    "account, person_id, name, profession, rpps, kind, identity_key, certificate, signed_at,"
+    " revoked_at, reason"
+)
+
+
+def insert_account(db: Database, row: AccountRow) -> None:
+    db.execute(
+        f"INSERT INTO accounts ({_ACCOUNT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            row.account,
+            row.person_id,
+            row.name,
+            row.profession,
+            row.rpps,
+            row.kind,
+            row.identity_key,
+            row.certificate,
+            row.signed_at,
+            row.revoked_at,
+            row.reason,
+        ),
+    )
+
+
+def account(db: Database, identifier: bytes) -> AccountRow | None:
+    row = db.execute(f"SELECT {_ACCOUNT} FROM accounts WHERE account = ?", (identifier,)).fetchone()
+    return None if row is None else AccountRow(*row)
+
+
+def account_of_person(db: Database, person_id: bytes) -> AccountRow | None:
+    row = db.execute(
+        f"SELECT {_ACCOUNT} FROM accounts WHERE person_id = ?", (person_id,)
+    ).fetchone()
+    return None if row is None else AccountRow(*row)
+
+
+def accounts(db: Database) -> list[AccountRow]:
+    """Everybody who was signed, by name."""
+    rows = db.execute(f"SELECT {_ACCOUNT} FROM accounts ORDER BY name, account")
+    return [AccountRow(*row) for row in rows]
+
+
+def set_revoked(db: Database, identifier: bytes, reason: str, now_ms: int) -> None:
+    db.execute(
+        "UPDATE accounts SET revoked_at = ?, reason = ? WHERE account = ? AND revoked_at IS NULL",
+        (now_ms, reason, identifier),
+    )
+
+
+# --- answers given ----------------------------------------------------------------------------
+
+
+def answer_given(db: Database, request_id: bytes) -> tuple[bytes, bytes | None] | None:
+    """(sealed answer, person's certificate) that was given to this request; None: none yet."""
+    row = db.execute(
+        "SELECT answer, certificate FROM enrolments WHERE request_id = ?", (request_id,)
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def keep_answer(
+    db: Database,
+    request_id: bytes,
+    request: bytes,
+    answer: bytes,
+    certificate: bytes | None,
+    at: int,
+) -> None:
+    db.execute(
+        """INSERT INTO enrolments (request_id, request_hash, answer, certificate, at)
+            VALUES (?, ?, ?, ?, ?)""",
+        (request_id, hashlib.sha256(request).digest(), answer, certificate, at),
+    )
+
+
+def set_delivered(db: Database, request_id: bytes) -> None:
+    db.execute("UPDATE enrolments SET delivered = 1 WHERE request_id = ?", (request_id,))
+
+
+# --- revocation lists -------------------------------------------------------------------------
+
+
+def newest_list(db: Database) -> tuple[int, bytes] | None:
+    """(number, signed list); None: none yet."""
+    row = db.execute(
+        "SELECT number, statement FROM issued_revocations ORDER BY number DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def keep_list(db: Database, number: int, statement: bytes, published: bool, at: int) -> None:
+    db.execute(
+        """INSERT INTO issued_revocations (number, statement, published, at)
+            VALUES (?, ?, ?, ?)""",
+        (number, statement, int(published), at),
+    )
+
+
+def set_published(db: Database, number: int) -> None:
+    db.execute("UPDATE issued_revocations SET published = 1 WHERE number <= ?", (number,))
