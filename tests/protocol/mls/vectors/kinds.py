@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import crypto_kinds, tree_kinds
+from . import crypto_kinds, message_kinds, schedule_kinds, tree_kinds
 
 Entry = dict[str, Any]
 
@@ -26,14 +26,21 @@ KINDS: dict[str, Kind] = {
     "tree-operations": _kind("tree_before proposal", tree_kinds.verify_tree_operation),
     "tree-validation": _kind("tree resolutions tree_hashes", tree_kinds.verify_tree_validation),
     "treekem": _kind("leaves_private update_paths", tree_kinds.verify_treekem),
-    "key-schedule": _kind("initial_init_secret epochs", None),
-    "secret-tree": _kind("sender_data encryption_secret leaves", None),
-    "message-protection": _kind("sender_data_secret membership_key application_priv", None),
-    "psk_secret": _kind("psks psk_secret", None),
-    "transcript-hashes": _kind("confirmation_key interim_transcript_hash_before", None),
-    "welcome": _kind("init_priv signer_pub welcome", None),
-    "messages": _kind("mls_welcome mls_group_info group_secrets", None),
-    "passive-client": _kind("external_psks initial_epoch_authenticator", None),
+    "key-schedule": _kind("initial_init_secret epochs", schedule_kinds.verify_key_schedule),
+    "secret-tree": _kind("sender_data encryption_secret leaves", schedule_kinds.verify_secret_tree),
+    "message-protection": _kind(
+        "sender_data_secret membership_key application_priv",
+        message_kinds.verify_message_protection,
+    ),
+    "psk_secret": _kind("psks psk_secret", schedule_kinds.verify_psk_secret),
+    "transcript-hashes": _kind(
+        "confirmation_key interim_transcript_hash_before", schedule_kinds.verify_transcript_hashes
+    ),
+    "welcome": _kind("init_priv signer_pub welcome", message_kinds.verify_welcome),
+    "messages": _kind("mls_welcome mls_group_info group_secrets", message_kinds.verify_messages),
+    "passive-client": _kind(
+        "external_psks initial_epoch_authenticator", message_kinds.verify_passive_client
+    ),
 }
 
 
