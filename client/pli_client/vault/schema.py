@@ -104,8 +104,7 @@ _GROUPS: Final[Statements] = (
         id BLOB PRIMARY KEY,
         title TEXT NOT NULL,
         kind TEXT NOT NULL,            -- team, service (with a bot)
-        state TEXT NOT NULL,           -- active, leaving, left, removed, closed
-        successor BLOB,                -- the conversation that goes on in its place
+        state TEXT NOT NULL,           -- starting, active, leaving, left, removed, failed
         created_at INTEGER NOT NULL,
         last_activity INTEGER NOT NULL,
         unread INTEGER NOT NULL DEFAULT 0
@@ -115,14 +114,25 @@ _GROUPS: Final[Statements] = (
     """CREATE TABLE groups (
         group_id BLOB PRIMARY KEY,     -- 16 to 64
         conversation_id BLOB NOT NULL REFERENCES conversations,
-        state TEXT NOT NULL,           -- active, closed, refused, leaving, removed, lost
+        -- creating, active, closed (re-founded), refused (a commit), lost, stopped (the relay's log
+        -- does not hold), left, removed
+        state TEXT NOT NULL,
+        generation INTEGER NOT NULL,   -- 1 for a conversation's first group, one more per successor
         timeline INTEGER NOT NULL,
         next_seq INTEGER NOT NULL,     -- the guard: rows before it were processed
         chain BLOB NOT NULL,           -- the log's chain hash (32) before next_seq
         epoch INTEGER NOT NULL,
         predecessor BLOB,              -- the group that this one re-founds
+        successor BLOB,
         last_send BLOB,                -- send id of this device's newest stored send since it joined
+        last_send_seq INTEGER NOT NULL DEFAULT 0,
+        leaf_renewed_at INTEGER NOT NULL DEFAULT 0,
+        -- Why this device cannot go on in the group: since when, at which row, by whom.
         detail TEXT NOT NULL DEFAULT '',
+        trouble_at INTEGER,
+        trouble_seq INTEGER,
+        culprit BLOB,                  -- device id
+        asked_at INTEGER,              -- when this device asked to come back
         created_at INTEGER NOT NULL
     ) STRICT""",
     "CREATE INDEX groups_by_conversation ON groups (conversation_id)",
@@ -150,13 +160,24 @@ _GROUPS: Final[Statements] = (
         epoch INTEGER NOT NULL,        -- the epoch that it ends
         message BLOB NOT NULL,
         welcome BLOB,
-        changes BLOB NOT NULL,         -- secret: entries of the next epoch, as changes to the old ones
+        entries BLOB NOT NULL,         -- secret: Group.entries() of the next epoch
         roster BLOB NOT NULL,          -- RosterChange
         intent BLOB NOT NULL,          -- what it is for, to try again in another epoch
         previous BLOB,
-        sent INTEGER NOT NULL DEFAULT 0,
+        creates INTEGER NOT NULL DEFAULT 0,  -- it opens the group's log
         created_at INTEGER NOT NULL
     ) STRICT""",
+    # Devices that lost their state and ask to be added again.
+    """CREATE TABLE returns (
+        group_id BLOB NOT NULL REFERENCES groups,
+        device_id BLOB NOT NULL,
+        person_id BLOB NOT NULL,
+        key_package BLOB NOT NULL,
+        reason TEXT NOT NULL,
+        seq INTEGER NOT NULL,          -- the row that asks
+        due_at INTEGER NOT NULL,       -- when this device adds it, unless somebody did
+        PRIMARY KEY (group_id, device_id)
+    ) STRICT, WITHOUT ROWID""",
     # What the person wants of a group (add, remove, rename…) until it came about.
     """CREATE TABLE intents (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -216,14 +237,14 @@ _GROUPS: Final[Statements] = (
 )
 
 _MESSAGES: Final[Statements] = (
-    # `id` is the order in which messages came here; the order shown is (timeline, seq), then id.
+    # `id` is the order in which messages came here; the order shown is (generation, timeline, seq, id).
     """CREATE TABLE messages (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         message_id BLOB NOT NULL UNIQUE,   -- 32
         conversation_id BLOB NOT NULL REFERENCES conversations,
         sender BLOB NOT NULL,              -- person_id
         device_id BLOB NOT NULL,
-        kind TEXT NOT NULL,                -- text, event (member changes, renames, attachments…)
+        kind TEXT NOT NULL,                -- post, members, rename, attach, detach, objection, filed…
         content BLOB NOT NULL,             -- pli_protocol.content, the very bytes that were signed
         text TEXT NOT NULL DEFAULT '',     -- what search looks through
         in_reply_to BLOB,
@@ -232,6 +253,7 @@ _MESSAGES: Final[Statements] = (
         sent_at INTEGER NOT NULL,          -- the sender's clock, for display only
         state TEXT NOT NULL,               -- queued, stored (own ones), received, failed, refused
         -- where it stands in the log, and what proves its author; absent while queued
+        generation INTEGER NOT NULL DEFAULT 9007199254740992,
         group_id BLOB,
         timeline INTEGER,
         seq INTEGER,
@@ -241,17 +263,18 @@ _MESSAGES: Final[Statements] = (
         read_at INTEGER
     ) STRICT""",
     """CREATE INDEX messages_by_position
-        ON messages (conversation_id, timeline, seq, id)""",
+        ON messages (conversation_id, generation, timeline, seq, id)""",
     "CREATE INDEX messages_by_row ON messages (group_id, timeline, seq)",
     """CREATE INDEX messages_unread ON messages (conversation_id) WHERE read_at IS NULL""",
-    # Everything that this device has to send, in order; gone when it is stored at the relay.
+    # Everything that this device has to send, in order; gone when its row came back.
     """CREATE TABLE outbox (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         conversation_id BLOB NOT NULL REFERENCES conversations,
         message_id BLOB NOT NULL UNIQUE,
         content BLOB NOT NULL,
+        kind TEXT NOT NULL DEFAULT 'message',  -- message, leave (a proposal to remove this device)
         shown INTEGER NOT NULL DEFAULT 1,  -- 0: a control message without a row in messages
-        state TEXT NOT NULL,               -- waiting, sealed, failed
+        state TEXT NOT NULL,               -- waiting, sealed, stored (its row is still to come), failed
         -- set when it is sealed
         group_id BLOB,
         epoch INTEGER,
