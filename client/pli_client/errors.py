@@ -240,9 +240,11 @@ class RelayRefused(RelayError):
         epoch: int | None = None,
         retry_after: int | None = None,
     ) -> None:
-        super().__init__(refusal=refusal, detail=detail)
+        refusal = displayable(refusal, one_line=True)
+        super().__init__(refusal=refusal)
         self.refusal = refusal
-        self.detail = detail
+        self.detail = displayable(detail, one_line=True)
+        """The relay's own words, safe to print, for a log."""
         self.epoch = epoch
         """The group's current epoch, with `stale-epoch`."""
         self.retry_after = retry_after

@@ -6,7 +6,9 @@ import random as random_module
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
+
+from websockets.asyncio.client import ClientConnection
 
 from pli_protocol.relay import frames
 from pli_protocol.relay.frames import RelayFrame, SignedIn, Welcomed
@@ -22,6 +24,7 @@ from .session import Push, Session
 from .sign_in import TERMINAL, Signer, sign_in
 from .state import Connecting, ConnectionState, Disconnected, Online
 
+T = TypeVar("T")
 PushHandler = Callable[[Push], Awaitable[None]]
 
 STEADY: Final = 30.0
@@ -77,6 +80,7 @@ class Connection(Requests):
         self._session: Session | None = None
         self._inbox: Inbox[tuple[Session, Push]] = Inbox()
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaving: asyncio.Task[None] | None = None
 
     # --- state ------------------------------------------------------------------------------
 
@@ -153,6 +157,7 @@ class Connection(Requests):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._left()
         if tasks and not self._stopped:
             self._become(Disconnected(Offline(_("not connected any more")), None))
 
@@ -195,6 +200,7 @@ class Connection(Requests):
         return reason, 0.0 if online_since is None else self._clock() - online_since
 
     async def _use_websocket(self, online: Callable[[Welcomed, SignedIn | None], None]) -> None:
+        await self._left()
         websocket = await dial(self.address, self._ca, self._proxy)
         session = Session(websocket, self._inbox)
         ending: PliError = Offline(_("not connected any more"))
@@ -208,18 +214,22 @@ class Connection(Requests):
             self._session = session
             online(greeting, signed_in)
             session.begin()
-            await reading
+            await _while_reading(reading, session.ended())
         except PliError as error:
             ending = session.ending or error
             raise ending from None
         finally:
+            # No awaiting here: whoever waited for an answer finds the new state.
             self._session = None
             session.end(ending)
             self._inbox.clear()
-            if reading is not None:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
-            await hang_up(websocket)
+            self._leaving = asyncio.create_task(_leave(websocket, reading))
+
+    async def _left(self) -> None:
+        """Wait until the last WebSocket is closed."""
+        if self._leaving is not None:
+            await self._leaving
+            self._leaving = None
 
     async def _handle_pushes(self) -> None:
         while True:
@@ -230,10 +240,10 @@ class Connection(Requests):
                 await self._on_push(push)
             except PliError as error:
                 # Also when a request of the handler failed: the push must come again.
-                await session.drop(error)
+                session.end(error)
             except Exception as error:
                 _log.error("a push could not be handled", exc_info=error)
-                await session.drop(Offline(_("an unexpected error; see the log")))
+                session.end(Offline(_("an unexpected error; see the log")))
 
     async def _woken_within(self, seconds: float) -> bool:
         waiting = {
@@ -262,8 +272,15 @@ def needs_a_person(error: PliError) -> bool:
     return error.permanent if isinstance(error, RelayError) else False
 
 
-async def _while_reading(reading: "asyncio.Task[None]", work: Awaitable[SignedIn]) -> SignedIn:
-    """Wait for work that needs answers; when the reading ends first, its error is the outcome."""
+async def _leave(websocket: ClientConnection, reading: "asyncio.Task[None] | None") -> None:
+    if reading is not None:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    await hang_up(websocket)
+
+
+async def _while_reading(reading: "asyncio.Task[None]", work: Awaitable[T]) -> T:
+    """The outcome of `work`, or the reading's error if that comes first."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({reading, task}, return_when=asyncio.FIRST_COMPLETED)
@@ -272,4 +289,3 @@ async def _while_reading(reading: "asyncio.Task[None]", work: Awaitable[SignedIn
         return await task
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

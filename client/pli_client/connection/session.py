@@ -6,7 +6,7 @@ RelayMisbehaved; nothing a relay sends can end the client.
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NoReturn, cast
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
@@ -65,6 +65,7 @@ class Session(Requests):
         self._next_rid = 1
         self._error: PliError | None = None
         self._begun = asyncio.Event()
+        self._over = asyncio.Event()
 
     @property
     def ending(self) -> PliError | None:
@@ -122,18 +123,23 @@ class Session(Requests):
                     self._answered(frame, frame.rid)
 
     def end(self, error: PliError) -> None:
-        """Every request that waits fails with this error, and so does every later one."""
+        """Every request that waits fails with this error, and so does every later one.
+
+        The first error stays. Whoever holds the WebSocket learns it from `ended` and closes it.
+        """
         if self._error is None:
             self._error = error
         self._begun.set()
+        self._over.set()
         for request in self._open.values():
             if not request.answer.done():
                 request.answer.set_exception(error.again())
 
-    async def drop(self, error: PliError) -> None:
-        """End it from this side."""
-        self.end(error)
-        await self._websocket.close(1008)
+    async def ended(self) -> NoReturn:
+        """Wait for `end`; raises its error."""
+        await self._over.wait()
+        assert self._error is not None
+        raise self._error
 
     async def send(self, frame: Unanswered) -> None:
         await self._put(frame)
