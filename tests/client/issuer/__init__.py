@@ -1,0 +1,1 @@
+"""Tests of the establishment's administration and of enrolment."""

@@ -1,0 +1,179 @@
+"""Revoking: numbered, chained lists that reach the relay, sooner or later."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pli_client.errors import InvalidInput, Offline
+from pli_client.issuer import (
+    Issuer,
+    Report,
+    RevocationsPublished,
+    ServiceOnline,
+    UnknownAccount,
+)
+from pli_protocol.identity import Device, RevocationEntry, RevocationList, Trust, list_hash, sign
+from pli_protocol.relay.frames import BlobRef, PublishRevocations
+
+from .conftest import join, serving, until
+from .relay import FakeRelay
+
+
+async def enrolled(issuer: Issuer, tmp_path: Path, name: str = "Amélie Dupont") -> Device:
+    invited = await issuer.invite(name=name, profession="Infirmière")
+    async with serving(issuer):
+        return await join(tmp_path / name, invited.invitation)
+
+
+async def test_revoked_person_is_refused_by_whoever_has_the_list(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    device = await enrolled(issuer, tmp_path)
+    assert await issuer.revoke(device.person.account, "left") == 1
+    assert await issuer.publish() == 1
+    trust = Trust(issuer.authority, revocations=relay.revocations)
+    refusal = trust.refuses(device)
+    assert refusal is not None
+    assert str(refusal) == "person left"
+    assert (await issuer.people())[0].reason == "left"
+
+
+async def test_revoked_device_leaves_its_person(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    device = await enrolled(issuer, tmp_path)
+    await issuer.revoke_device(device.device_id, "lost")
+    await issuer.publish()
+    trust = Trust(issuer.authority, revocations=relay.revocations)
+    assert str(trust.refuses(device)) == "device lost"
+    assert trust.refuses(device.person) is None
+
+
+async def test_each_list_continues_the_one_before(relay: FakeRelay, issuer: Issuer) -> None:
+    for number in (1, 2, 3):
+        assert await issuer.revoke_device(bytes([number]) * 16, "lost") == number
+        await issuer.publish()
+    trust = Trust(issuer.authority)
+    for signed in relay.revocations:
+        trust.accept_revocations(signed)
+    assert trust.head().number == 3
+    assert trust.head().hash == list_hash(relay.revocations[-1])
+
+
+async def test_revoking_twice_makes_one_entry(relay: FakeRelay, issuer: Issuer) -> None:
+    assert await issuer.revoke_device(bytes(16), "lost") == 1
+    assert await issuer.revoke_device(bytes(16), "stolen") == 1
+    await issuer.publish()
+    assert len(relay.revocations) == 1
+
+
+async def test_revocation_while_serving_is_published_at_once(
+    relay: FakeRelay, issuer: Issuer
+) -> None:
+    reports: list[Report] = []
+    async with serving(issuer, reports):
+        await until(lambda: any(isinstance(r, ServiceOnline) for r in reports))
+        await issuer.revoke_device(bytes(16), "stolen")
+        await until(lambda: RevocationsPublished(1) in reports)
+    assert len(relay.revocations) == 1
+
+
+async def test_revocation_made_while_the_relay_was_away_is_published_later(
+    relay: FakeRelay, issuer: Issuer
+) -> None:
+    await issuer.revoke_device(bytes(16), "lost")
+    await issuer.revoke_device(b"b" * 16, "lost")
+    reports: list[Report] = []
+    async with serving(issuer, reports):
+        await until(lambda: RevocationsPublished(2) in reports)
+    assert len(relay.revocations) == 1
+
+
+async def test_relay_that_lost_the_list_gets_it_again(relay: FakeRelay, issuer: Issuer) -> None:
+    await issuer.revoke_device(bytes(16), "lost")
+    await issuer.publish()
+    held = relay.revocations.pop()
+    await issuer.publish()
+    assert relay.revocations == [held]
+
+
+async def test_newer_list_at_the_relay_is_taken_over_and_continued(
+    relay: FakeRelay, issuer: Issuer
+) -> None:
+    """Another issuer's, or one that an old copy of this vault does not know."""
+    keys = issuer._keys
+    statement = RevocationList(
+        issuer.establishment, 1, bytes(32), (RevocationEntry("device", b"o" * 16, "lost", 1),), 1
+    )
+    relay.revocations.append(sign(statement, keys.key, (keys.certificate,)))
+    assert await issuer.publish() == 1
+    assert await issuer.revoke_device(b"n" * 16, "lost") == 2
+    await issuer.publish()
+    trust = Trust(issuer.authority)
+    for signed in relay.revocations:
+        trust.accept_revocations(signed)
+    assert trust.head().number == 2
+
+
+async def test_large_list_goes_as_a_blob(
+    relay: FakeRelay, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pli_client.payloads.MAX_INLINE", 300)
+    await issuer.revoke_device(bytes(16), "lost")
+    await issuer.publish()
+    sent = [f.statement for f in relay.seen if isinstance(f, PublishRevocations)]
+    assert isinstance(sent[0], BlobRef)
+    assert len(relay.revocations) == 1
+
+
+async def test_publishing_without_a_relay_keeps_the_list(tmp_path: Path) -> None:
+    from pli_client.issuer import Issuer as Opened
+
+    from .conftest import PASSPHRASE, found
+
+    relay = FakeRelay()
+    async with relay.running():
+        await found(relay, tmp_path)
+    async with await Opened.open(tmp_path, PASSPHRASE) as issuer:
+        await issuer.revoke_device(bytes(16), "lost")
+        with pytest.raises(Offline):
+            await issuer.publish(timeout=0.3)
+        async with relay.running(relay.port):
+            assert await issuer.publish() == 1
+
+
+async def test_people_are_found_by_name_and_by_id(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    device = await enrolled(issuer, tmp_path)
+    for who in (
+        "Amélie Dupont",
+        "  amélie   dupont ",
+        device.person.account.hex(),
+        device.person.person_id.hex(),
+    ):
+        assert (await issuer.find(who)).account == device.person.account
+    for who in ("Amélie", "\x1b[2J", ""):
+        with pytest.raises(UnknownAccount):
+            await issuer.find(who)
+
+
+async def test_two_people_of_one_name_are_not_guessed_at(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    for folder in ("one", "two"):
+        invited = await issuer.invite(name="Jean Martin", profession="Éducateur")
+        async with serving(issuer):
+            await join(tmp_path / folder, invited.invitation)
+    with pytest.raises(UnknownAccount):
+        await issuer.find("Jean Martin")
+
+
+async def test_unknown_account_or_reason_revokes_nothing(issuer: Issuer) -> None:
+    with pytest.raises(UnknownAccount):
+        await issuer.revoke(bytes(16), "lost")
+    with pytest.raises(InvalidInput):
+        await issuer.revoke_device(bytes(16), "bored")  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert await issuer.people() == []
