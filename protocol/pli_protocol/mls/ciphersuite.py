@@ -40,7 +40,7 @@ class SignatureKeyPair:
     """A signature key (§5.1.2). Ed25519: `public` 32 bytes, `private` the 32-byte seed."""
 
     public: bytes
-    private: SignaturePrivateKey = field(repr=False)
+    private: Secret = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
