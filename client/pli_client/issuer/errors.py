@@ -35,4 +35,4 @@ class UnknownAccount(PliError):
     code = "unknown-account"
     exit_code = EXIT_USAGE
     CAUSE = N_("Nobody of this establishment is known as %(who)s.")
-    REMEDY = N_("See pli admin people for names and accounts.")
+    REMEDY = N_("Write the name as it stands in the invitation, or the account's identifier.")
