@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any, TextIO
 
 from pli_protocol.mls import (
-    ACCEPT_BASIC,
+    SUITES,
     Add,
     ApplicationReceived,
     BasicCredential,
@@ -24,6 +25,7 @@ from pli_protocol.mls import (
     CipherSuite,
     CommitReceived,
     Committed,
+    Credential,
     Extension,
     Group,
     KeyPackage,
@@ -37,9 +39,13 @@ from pli_protocol.mls import (
     ProposalReceived,
     Remove,
     Removed,
+    RequiredCapabilities,
     SignatureKeyPair,
     UnsupportedError,
+    ValidationError,
+    Welcome,
     WireFormat,
+    X509Credential,
     decode,
     encode,
     generate_key_package,
@@ -105,6 +111,20 @@ class Client:
             proposals=greased,
             credentials=(1, 2, *greased),
         )
+
+
+class AcceptAny:
+    """Any basic or x509 credential, compared by its bytes: scenarios have no authority."""
+
+    def check(self, credential: Credential, signature_key: bytes) -> None:
+        if not isinstance(credential, BasicCredential | X509Credential):
+            raise ValidationError("credential")
+
+    def same_identity(self, old: Credential, new: Credential) -> bool:
+        return old == new
+
+
+ACCEPT_ANY = AcceptAny()
 
 
 class BadRequest(Exception):
@@ -173,8 +193,8 @@ class Driver:
     def info(self, request: JSON) -> JSON:
         return {
             "name": "pli",
-            "version": version(),
-            "suites": [number for number in (1, 3, 78) if available(number)],
+            "version": version("pli"),
+            "suites": sorted(SUITES),
             "features": FEATURES,
         }
 
@@ -228,9 +248,11 @@ class Driver:
         if required is not None:
             extensions.append(
                 required_capabilities_extension(
-                    extensions=required.get("extensions") or (),
-                    proposals=required.get("proposals") or (),
-                    credentials=required.get("credentials") or (),
+                    RequiredCapabilities(
+                        tuple(required.get("extensions") or ()),
+                        tuple(required.get("proposals") or ()),
+                        tuple(required.get("credentials") or ()),
+                    )
                 )
             )
         client.groups[request["group"]] = Group.create(
@@ -255,7 +277,7 @@ class Driver:
             wire_format=wire(request),
             tree_in_welcome=tree_ext,
             psks=client.psks,
-            identity=ACCEPT_BASIC,
+            identity=ACCEPT_ANY,
             now=clock(),
         )
         client.pending[request["group"]] = made
@@ -308,9 +330,7 @@ class Driver:
 
     def _propose(self, request: JSON, proposal: Proposal) -> JSON:
         client, group = self._group(request)
-        made = group.propose(
-            proposal, wire_format=wire(request), identity=ACCEPT_BASIC, now=clock()
-        )
+        made = group.propose(proposal, wire_format=wire(request), identity=ACCEPT_ANY, now=clock())
         client.groups[request["group"]] = made.group
         return {"proposal": made.message.hex()}
 
@@ -334,7 +354,7 @@ class Driver:
             client.signer,
             tree=tree,
             psks=client.psks,
-            identity=ACCEPT_BASIC,
+            identity=ACCEPT_ANY,
             now=clock(),
         )
         client.packages.remove(held)
@@ -363,7 +383,7 @@ class Driver:
             tree=bytes.fromhex(request["tree"]) if request.get("tree") else None,
             resync=bool(request.get("resync")),
             capabilities=client.capabilities(),
-            identity=ACCEPT_BASIC,
+            identity=ACCEPT_ANY,
             now=clock(),
         )
         return {"group": self._entered(client, joined.group), "commit": joined.message.hex()}
@@ -374,7 +394,7 @@ class Driver:
         client, group = self._group(request)
         outcome = group.process(
             bytes.fromhex(request["message"]),
-            identity=ACCEPT_BASIC,
+            identity=ACCEPT_ANY,
             now=clock(),
             psks=client.psks,
         )
@@ -405,7 +425,7 @@ class Driver:
     def export_secret(self, request: JSON) -> JSON:
         _, group = self._group(request)
         secret = group.export_secret(
-            bytes.fromhex(request["label"]).decode(),
+            bytes.fromhex(request["label"]),
             bytes.fromhex(request["context"]),
             int(request["length"]),
         )
@@ -433,20 +453,6 @@ class Driver:
         return {"tree": encode(group.tree).hex()}
 
 
-def version() -> str:
-    from importlib.metadata import version as installed
-
-    return installed("pli")
-
-
-def available(number: int) -> bool:
-    try:
-        suite(number)
-    except UnsupportedError:
-        return False
-    return True
-
-
 def wire(request: Mapping[str, Any]) -> WireFormat:
     if request.get("wire", "private") == "public":
         return WireFormat.PUBLIC_MESSAGE
@@ -461,8 +467,6 @@ def package(data: str) -> KeyPackage:
 
 
 def find_package(client: Client, welcome: bytes) -> tuple[KeyPackage, KeyPackageSecrets]:
-    from pli_protocol.mls import Welcome
-
     body = decode(MLSMessage, welcome).body
     if not isinstance(body, Welcome):
         raise BadRequest("not a Welcome")
@@ -472,8 +476,14 @@ def find_package(client: Client, welcome: bytes) -> tuple[KeyPackage, KeyPackage
     raise BadRequest("the Welcome is for none of this client's key packages")
 
 
-def identity_of(credential: object) -> str:
-    return credential.identity.hex() if isinstance(credential, BasicCredential) else ""
+def identity_of(credential: Credential) -> str:
+    match credential:
+        case BasicCredential(identity):
+            return identity.hex()
+        case X509Credential(certificates):
+            return certificates[0].hex() if certificates else ""
+        case _:
+            return ""
 
 
 def leaf_of(group: Group, identity: str) -> int:

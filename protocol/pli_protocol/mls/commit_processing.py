@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .codec import encode
 from .commit import Commit, ProposalRef
-from .epoch import Member, begin_epoch
+from .epoch import begin_epoch
 from .errors import ValidationError
 from .external_init import receive_init_secret
 from .framing import AuthenticatedContent, Sender, SenderType
@@ -29,7 +29,7 @@ from .proposal_list import (
 from .psk import PskLookup
 from .ratchet_tree import RatchetTree
 from .transition import look_up_psks, members_at, next_group, provisional_context
-from .update_path import PrivateTree, UpdatePath, process_update_path
+from .update_path import PrivateTree, UpdatePath, apply_update_path, process_update_path
 
 if TYPE_CHECKING:
     from .group import Group
@@ -73,7 +73,7 @@ def process_commit(
     if commit.path is None and (applied.path_required or external):
         raise ValidationError("path-required", "§12.4")
     if any(member.leaf == group.own_leaf for member in applied.removed):
-        return _removed(group, signed, applied, commit, committer)
+        return _removed(group, signed, applied, commit, where)
     psk_values = look_up_psks(group, applied.psks, psks)
     private_tree = _own_update(group, listed).pruned(applied.tree)
     tree, commit_secret, leaf = applied.tree, group.suite.zero, committer
@@ -131,16 +131,22 @@ def _removed(
     signed: AuthenticatedContent,
     applied: AppliedList,
     commit: Commit,
-    committer: int | None,
+    where: ListContext,
 ) -> Removed:
-    """We are removed: what can be checked without the new secrets was checked."""
-    if committer is not None:
-        sender = members_at(group.tree, [committer])[0]
-    elif commit.path is not None:
-        _, joiner = applied.tree.with_free_leaf()
-        sender = Member.at(joiner, commit.path.leaf_node)
-    else:
-        raise AssertionError("an external commit has a path")
+    """We are removed: check what can be checked without the secrets of the new epoch."""
+    if commit.path is None:
+        raise AssertionError("a Remove requires a path")
+    leaf, tree = _committer_leaf(commit.path, applied, where)
+    merged = apply_update_path(
+        group.suite,
+        tree,
+        leaf,
+        commit.path,
+        group_id=group.group_id,
+        added=[index for index, _ in applied.added],
+    )
+    check_applied(applied, merged, where, leaf)
+    (sender,) = members_at(merged, [leaf])
     return Removed(sender, applied.removed, signed.content.authenticated_data, encode(signed))
 
 
@@ -169,15 +175,8 @@ def _receive_path(
     where: ListContext,
 ) -> _ReceivedPath:
     """Check a committer's new leaf and take over its path (§12.4.2)."""
-    suite, tree, leaf = group.suite, applied.tree, where.committer
-    if leaf is None:
-        tree, leaf = tree.with_free_leaf()
-        _check_joiner(path.leaf_node, applied, where)
-    else:
-        old = tree.leaf(leaf)
-        if old is None:
-            raise ValidationError("sender-blank", "§6.3.2")
-        check_successor(old, path.leaf_node, where.identity)
+    suite = group.suite
+    leaf, tree = _committer_leaf(path, applied, where)
     received = process_update_path(
         suite,
         tree,
@@ -189,6 +188,21 @@ def _receive_path(
         added=[index for index, _ in applied.added],
     )
     return _ReceivedPath(leaf, received.tree, received.private, received.commit_secret)
+
+
+def _committer_leaf(
+    path: UpdatePath, applied: AppliedList, where: ListContext
+) -> tuple[int, RatchetTree]:
+    """Where the committer sits, after its new leaf's credential was checked (§12.4.2)."""
+    if where.committer is None:
+        _check_joiner(path.leaf_node, applied, where)
+        tree, leaf = applied.tree.with_free_leaf()
+        return leaf, tree
+    old = applied.tree.leaf(where.committer)
+    if old is None:
+        raise ValidationError("sender-blank", "§6.3.2")
+    check_successor(old, path.leaf_node, where.identity)
+    return where.committer, applied.tree
 
 
 def _check_joiner(leaf: LeafNode, applied: AppliedList, where: ListContext) -> None:

@@ -11,6 +11,7 @@ from .epoch import new_secret_tree
 from .errors import UsageError
 from .extension import Extension
 from .group_context import GroupContext
+from .group_support import check_supports_group
 from .key_package import generate_key_package
 from .key_schedule import derive_epoch
 from .leaf_node import Capabilities, Lifetime
@@ -52,6 +53,7 @@ def create_group(
         leaf_extensions=leaf_extensions,
         random=random,
     )
+    check_supports_group(extensions, [package.leaf_node])
     tree, own_leaf = RatchetTree.of_leaf(package.leaf_node), LeafIndex(0)
     context = GroupContext(
         cipher_suite=suite.number,

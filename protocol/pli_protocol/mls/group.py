@@ -108,7 +108,7 @@ class Group:
         """The data of a GroupContext extension, or None."""
         return self.context.extension(extension_type)
 
-    def export_secret(self, label: str, context: bytes, length: int) -> bytes:
+    def export_secret(self, label: str | bytes, context: bytes, length: int) -> bytes:
         """A secret of `length` bytes for use outside MLS, equal at all members (§8.5)."""
         return export_secret(self.suite, self.secrets.exporter_secret, label, context, length)
 

@@ -128,6 +128,7 @@ def check_group_info(
         raise ValidationError("tree-hash", "§12.4.3.1")
     check_tree(suite, tree, info.group_context.group_id)
     leaves = [leaf for _, leaf in tree.leaves()]
+    check_unique(info.extensions)
     check_unique(info.group_context.extensions)
     check_supports_group(info.group_context.extensions, leaves)
     check_credential_types(leaves)

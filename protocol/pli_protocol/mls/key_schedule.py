@@ -99,7 +99,7 @@ def derive_epoch(suite: CipherSuite, epoch_secret: bytes) -> DerivedEpoch:
 
 
 def export_secret(
-    suite: CipherSuite, exporter_secret: bytes, label: str, context: bytes, length: int
+    suite: CipherSuite, exporter_secret: bytes, label: str | bytes, context: bytes, length: int
 ) -> Secret:
     """MLS-Exporter(label, context, length) (§8.5)."""
     secret = derive_secret(suite, exporter_secret, label)

@@ -74,17 +74,17 @@ def ref_hash(suite: CipherSuite, label: str, value: bytes) -> bytes:
 
 
 def expand_with_label(
-    suite: CipherSuite, secret: bytes, label: str, context: bytes, length: int
+    suite: CipherSuite, secret: bytes, label: str | bytes, context: bytes, length: int
 ) -> bytes:
-    """ExpandWithLabel (§8)."""
-    name = b"MLS 1.0 " + label.encode()
+    """ExpandWithLabel (§8); a label given as bytes is taken as it is."""
+    name = b"MLS 1.0 " + (label if isinstance(label, bytes) else label.encode())
     info = b"".join(
         (length.to_bytes(2, "big"), varint(len(name)), name, varint(len(context)), context)
     )
     return suite.hkdf_expand(secret, info, length)
 
 
-def derive_secret(suite: CipherSuite, secret: bytes, label: str) -> bytes:
+def derive_secret(suite: CipherSuite, secret: bytes, label: str | bytes) -> bytes:
     """DeriveSecret (§8), Nh bytes."""
     return expand_with_label(suite, secret, label, b"", suite.hash_size)
 

@@ -96,10 +96,12 @@ def check_proposal(proposal: Proposal, sender: Sender, where: ListContext) -> No
         case ReInit():
             if proposal.version < MLS10:
                 raise ValidationError("reinit-version", "§12.1.5")
+            check_unique(proposal.extensions)
         case GroupContextExtensions():
             _check_extensions(proposal.extensions, where)
         case ExternalInit():
-            pass
+            if where.committer is not None:
+                raise ValidationError("external-init-regular", "§12.1.6")
 
 
 def _check_update(proposal: Update, sender: Sender, where: ListContext) -> None:

@@ -19,11 +19,15 @@ from .update_path import PrivateTree
 if TYPE_CHECKING:
     from .group import Group
 
+LAST_EPOCH = 2**64 - 1
+
 
 def provisional_context(
     old: GroupContext, applied: AppliedList, tree: RatchetTree, suite: CipherSuite
 ) -> GroupContext:
     """The new context but for the transcript: path secrets are encrypted under it (§12.4.1)."""
+    if old.epoch == LAST_EPOCH:
+        raise ValidationError("epoch-last", "§12")
     return replace(
         old,
         epoch=old.epoch + 1,

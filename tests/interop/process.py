@@ -1,0 +1,64 @@
+"""A driver in a process of its own, spoken to line by line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[2]
+OURS = (sys.executable, "-m", "tests.interop.driver")
+
+
+class Failed(Exception):
+    """The driver answered `ok: false`."""
+
+    def __init__(self, reply: dict[str, Any]) -> None:
+        super().__init__(reply.get("error", "no reason given"))
+        self.reply = reply
+
+
+class DriverProcess:
+    """One driver; `call` sends a request and waits for its reply."""
+
+    def __init__(self, command: Sequence[str] = OURS) -> None:
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.communicate()
+        assert self._process.returncode == 0
+
+    def line(self, text: str) -> dict[str, Any]:
+        """Send a line as it is, and return the reply."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(text + "\n")
+        self._process.stdin.flush()
+        reply = json.loads(self._process.stdout.readline())
+        assert isinstance(reply, dict)
+        return reply
+
+    def call(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Run an op. Raises Failed when the driver says so."""
+        self._count += 1
+        reply = self.line(json.dumps({"id": self._count, "op": op, **fields}))
+        assert reply["id"] == self._count
+        assert isinstance(reply["us"], int)
+        if reply["ok"] is not True:
+            raise Failed(reply)
+        return reply
