@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from pli_protocol.mls import (
     ACCEPT_BASIC,
@@ -18,9 +21,11 @@ from pli_protocol.mls import (
     KeyPackage,
     KeyPackageSecrets,
     Lifetime,
+    MLSError,
     Proposal,
     Removed,
     SignatureKeyPair,
+    ValidationError,
     generate_key_package,
     suite,
 )
@@ -201,3 +206,17 @@ def everyone_can_message_everyone(*members: Member) -> None:
                 assert member.open(message) == text
     for member in members:
         member.check_store()
+
+
+@contextmanager
+def refused(member: Member, rule: str | None = None) -> Iterator[None]:
+    """What stands inside must fail, by this rule, and leave the member's value and store alone."""
+    before, entries, stored = member.group, member.group.entries(), dict(member.stored)
+    with pytest.raises(MLSError) as failed:
+        yield
+    if rule is not None:
+        assert isinstance(failed.value, ValidationError), failed.value
+        assert failed.value.rule == rule
+    assert member.group is before
+    assert member.group.entries() == entries, "a failed operation changed the value"
+    assert member.stored == stored
