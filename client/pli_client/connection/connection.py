@@ -146,6 +146,7 @@ class Connection(Requests):
     def start(self) -> None:
         """Begin to connect; returns at once."""
         if not self._tasks:
+            self._state = Disconnected(Offline(_("not connected yet")), 0.0)
             self._tasks = [
                 asyncio.create_task(self._connect_for_ever(), name="pli connection"),
                 asyncio.create_task(self._handle_pushes(), name="pli pushes"),
