@@ -244,7 +244,7 @@ class RatchetTree:
         for ancestor in tree.direct_path(index):
             node = tree.parent_node(ancestor)
             if node is not None:
-                unmerged = tuple(sorted((*node.unmerged_leaves, index)))
+                unmerged = tuple(sorted({*node.unmerged_leaves, index}))
                 changed[ancestor] = ParentNode(node.encryption_key, node.parent_hash, unmerged)
         return tree.with_nodes(changed), index
 

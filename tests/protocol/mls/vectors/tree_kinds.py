@@ -5,10 +5,9 @@ from typing import Any
 
 from pli_protocol.mls import hpke, tree_math
 from pli_protocol.mls.ciphersuite import MLS10, CipherSuite, SignatureKeyPair, suite
-from pli_protocol.mls.codec import Reader, Writer, decode, encode
-from pli_protocol.mls.key_package import KeyPackage
+from pli_protocol.mls.codec import Writer, decode, encode
 from pli_protocol.mls.labels import derive_secret
-from pli_protocol.mls.leaf_node import LeafNode
+from pli_protocol.mls.proposal import Add, Proposal, Remove, Update, decode_proposal
 from pli_protocol.mls.ratchet_tree import RatchetTree
 from pli_protocol.mls.tree_check import check_tree
 from pli_protocol.mls.update_path import (
@@ -45,24 +44,23 @@ def verify_tree_operation(entry: Entry) -> None:
     used = suite(entry["cipher_suite"])
     tree = decode(RatchetTree, bytes.fromhex(entry["tree_before"]))
     assert tree.tree_hash(used).hex() == entry["tree_hash_before"]
-    after = _apply(tree, bytes.fromhex(entry["proposal"]), entry["proposal_sender"])
+    after = _apply(
+        tree, decode_proposal(bytes.fromhex(entry["proposal"])), entry["proposal_sender"]
+    )
     assert encode(after).hex() == entry["tree_after"]
     assert after.tree_hash(used).hex() == entry["tree_hash_after"]
 
 
-def _apply(tree: RatchetTree, proposal: bytes, sender: int) -> RatchetTree:
-    reader = Reader(proposal)
-    match reader.u16():
-        case 1:
-            after, _ = tree.add_leaf(KeyPackage.read(reader).leaf_node)
-        case 2:
-            after = tree.update_leaf(sender, LeafNode.read(reader))
-        case 3:
-            after = tree.remove_leaf(reader.u32())
-        case other:
-            raise AssertionError(f"a proposal of type {other}")
-    reader.finish()
-    return after
+def _apply(tree: RatchetTree, proposal: Proposal, sender: int) -> RatchetTree:
+    match proposal:
+        case Add(key_package):
+            return tree.add_leaf(key_package.leaf_node)[0]
+        case Update(leaf_node):
+            return tree.update_leaf(sender, leaf_node)
+        case Remove(removed):
+            return tree.remove_leaf(removed)
+        case _:
+            raise AssertionError(f"a proposal of type {proposal.proposal_type}")
 
 
 def verify_tree_validation(entry: Entry) -> None:
