@@ -11,9 +11,12 @@ from ..i18n import _
 LONGEST: Final = 180
 """Bytes of UTF-8; file systems take 255, and a number may be added."""
 
+_SCANNED: Final = 1024
+"""Characters of a name that are looked at, the extension among them."""
+
 _FORBIDDEN: Final = re.compile('[<>:"/\\\\|?*\x00-\x1f\x7f\ufffd\u2400-\u2426]')
 _RESERVED: Final = re.compile(
-    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE
 )
 
 
@@ -24,7 +27,7 @@ def safe_name(name: str) -> str:
     Applying it again changes nothing.
     """
     last = re.split(r"[/\\]", name)[-1]
-    plain = unicodedata.normalize("NFC", displayable(last, one_line=True))
+    plain = unicodedata.normalize("NFC", displayable(last, one_line=True, limit=_SCANNED))
     clean = _FORBIDDEN.sub("_", plain).strip().lstrip(".").rstrip(". ")
     clean = _shortened(clean).strip().lstrip(".").rstrip(". ")
     if not clean:

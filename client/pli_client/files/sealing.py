@@ -248,10 +248,10 @@ class _written:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         failure: BaseException | None = error
         try:
-            if error is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            self._file.close()
+            with self._file:
+                if error is None:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
         except OSError as late:
             failure = failure or late
         if failure is not None:
