@@ -75,7 +75,8 @@ def _decide(
         return "unknown"
     signed = tables.account(db, invitation.account)
     if signed is not None:
-        return signed if signed.identity_key == request.identity_key else "used"
+        same = signed.identity_key == request.identity_key and signed.revoked_at is None
+        return signed if same else "used"
     if invitation.used_by is not None:
         return "used"
     if now * 1000 > invitation.expires_at:

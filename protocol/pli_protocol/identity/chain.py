@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from cryptography import x509
@@ -169,7 +170,7 @@ def verify_authority(certificate: bytes, *, fingerprint_start: bytes | None = No
 def verify_issuer(chain: Sequence[bytes], authority: bytes) -> Issuer:
     """Check a chain (issuer,) up to the authority's certificate. Raises IdentityError."""
     _length(chain, 1)
-    return _issuer(_read(chain[0], "issuer"), authority)
+    return _issuer(chain[0], authority)[0]
 
 
 def verify_person(chain: Sequence[bytes], authority: bytes, *, now: int | None = None) -> Person:
@@ -218,17 +219,20 @@ def _length(chain: Sequence[bytes], length: int) -> None:
         raise IdentityError("chain-length", f"a chain of {length} certificates was expected")
 
 
-def _issuer(issuer: _Certificate, authority: bytes) -> Issuer:
+@lru_cache(maxsize=64)
+def _issuer(certificate: bytes, authority: bytes) -> tuple[Issuer, _Certificate]:
+    """Checked once for all the persons that it signed: a pure function, remembered."""
     root = verify_authority(authority)
+    issuer = _read(certificate, "issuer")
     _check_signed(issuer, _read(authority, "authority"))
-    return Issuer(key_id(issuer.key), issuer.key, root.establishment, root.name, issuer.der)
+    value = Issuer(key_id(issuer.key), issuer.key, root.establishment, root.name, issuer.der)
+    return value, issuer
 
 
 def _person(
     chain: Sequence[bytes], authority: bytes, now: int | None
 ) -> tuple[Person, _Certificate]:
-    parsed = _read(chain[1], "issuer")
-    issuer = _issuer(parsed, authority)
+    issuer, parsed = _issuer(chain[1], authority)
     person = _read(chain[0], "person")
     _check_signed(person, parsed)
     _check_date(person, now)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pli_client.enrolment import InvitationRefused
 from pli_client.errors import InvalidInput, Offline
 from pli_client.issuer import (
     Issuer,
@@ -16,7 +17,7 @@ from pli_client.issuer import (
 from pli_protocol.identity import Device, RevocationEntry, RevocationList, Trust, list_hash, sign
 from pli_protocol.relay.frames import BlobRef, PublishRevocations
 
-from .conftest import join, serving, until
+from .conftest import join, serving, until, vault
 from .relay import FakeRelay
 
 
@@ -177,3 +178,17 @@ async def test_unknown_account_or_reason_revokes_nothing(issuer: Issuer) -> None
         await issuer.revoke_device(bytes(16), "bored")  # type: ignore[arg-type]
     await asyncio.sleep(0)
     assert await issuer.people() == []
+
+
+async def test_revoked_person_gets_no_certificate_again_by_the_old_invitation(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    invited = await issuer.invite(name="Amélie Dupont", profession="Infirmière")
+    async with serving(issuer):
+        device = await join(tmp_path / "a", invited.invitation)
+        await issuer.revoke(device.person.account, "stolen")
+        async with vault(tmp_path / "a") as opened:
+            await opened.write(lambda db: db.execute("UPDATE device SET chain = NULL"))
+        with pytest.raises(InvitationRefused) as caught:
+            await join(tmp_path / "a", invited.invitation)
+    assert caught.value.refusal == "used"
