@@ -45,10 +45,30 @@ def key_pair(suite: CipherSuite, private: bytes) -> KEMKeyPair:
     return KEMKeyPair(bindings.crypto_scalarmult_base(private), HPKEPrivateKey(private))
 
 
+# The u-coordinates of small order on Curve25519 and its twist: 0, 1, two of order 8, p - 1, and p, p + 1
+# which stand for 0 and 1 again. A result with them is zero (RFC 7748 §6.1), so no one could ever
+# encrypt to such a key: a leaf that has one would stop every commit with a path.
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(u)
+    for u in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
+
+
 def check_public_key(suite: CipherSuite, public: bytes) -> None:
-    """Raises CryptoError for a key of a wrong length (RFC 9180 §7.1.2)."""
+    """Raises CryptoError for a key of a wrong length or of small order (RFC 9180 §7.1.4)."""
     if len(public) != 32:
         raise CryptoError("an HPKE public key has a wrong length")
+    # X25519 ignores the highest bit.
+    if public[:31] + bytes((public[31] & 0x7F,)) in _SMALL_ORDER:
+        raise CryptoError("an HPKE public key has a small order")
 
 
 def setup_base_sender(

@@ -116,6 +116,20 @@ def own_capabilities(
     )
 
 
+def with_grease(capabilities: Capabilities, random: Random = os.urandom) -> Capabilities:
+    """The same with a number in each list that means nothing, so that nobody chokes on it (§13.5)."""
+    suites, extensions, proposals, credentials = (
+        0x0A0A + 0x1010 * (byte % 15) for byte in random(4)
+    )
+    return Capabilities(
+        capabilities.versions,
+        (*capabilities.cipher_suites, suites),
+        (*capabilities.extensions, extensions),
+        (*capabilities.proposals, proposals),
+        (*capabilities.credentials, credentials),
+    )
+
+
 def generate_key_package(
     suite: CipherSuite,
     credential: Credential,
@@ -131,13 +145,15 @@ def generate_key_package(
 
     Args:
         signer: the key that the credential is about.
-        capabilities: None for the least that fit suite, credential and leaf extensions.
+        capabilities: None for the least that fit suite, credential and leaf extensions, with GREASE.
     """
     init_key, leaf_key = suite.generate_kem_key(random), suite.generate_kem_key(random)
+    if capabilities is None:
+        capabilities = with_grease(own_capabilities(suite, credential, leaf_extensions), random)
     content = LeafContent(
         signer.public,
         credential,
-        capabilities or own_capabilities(suite, credential, leaf_extensions),
+        capabilities,
         tuple(leaf_extensions),
     )
     leaf = sign_leaf(suite, signer, content, leaf_key.public, lifetime)

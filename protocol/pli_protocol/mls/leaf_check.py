@@ -26,7 +26,7 @@ def check_leaf(suite: CipherSuite, leaf: LeafNode) -> None:
         ValidationError: "encryption-key", "leaf-capabilities", "leaf-credential",
             "leaf-extensions", "extensions-duplicate".
     """
-    _check_key(suite, leaf.encryption_key, "encryption-key")
+    check_encryption_key(suite, leaf.encryption_key)
     capabilities = leaf.capabilities
     if MLS10 not in capabilities.versions or suite.number not in capabilities.cipher_suites:
         raise ValidationError("leaf-capabilities", "§7.2")
@@ -70,7 +70,7 @@ def check_key_package(suite: CipherSuite, package: KeyPackage, now: int | None) 
         raise ValidationError("key-package-suite", "§10.1")
     leaf = package.leaf_node
     _check_source(leaf, LeafNodeSource.KEY_PACKAGE)
-    _check_key(suite, package.init_key, "init-key")
+    check_encryption_key(suite, package.init_key, "init-key")
     if package.init_key == leaf.encryption_key:
         raise ValidationError("init-key-reused", "§10.1")
     check_unique(package.extensions)
@@ -118,7 +118,12 @@ def _check_source(leaf: LeafNode, source: LeafNodeSource) -> None:
         raise ValidationError("leaf-source", "§7.3")
 
 
-def _check_key(suite: CipherSuite, key: bytes, rule: str) -> None:
+def check_encryption_key(suite: CipherSuite, key: bytes, rule: str = "encryption-key") -> None:
+    """Whether a public HPKE key can be encrypted to at all (§5.1.1).
+
+    Raises:
+        ValidationError: `rule`.
+    """
     try:
         check_public_key(suite, key)
     except CryptoError as error:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from . import tree_math
 from .ciphersuite import CipherSuite
 from .errors import ValidationError
-from .leaf_check import check_tree_leaf
-from .node import ParentNode
+from .leaf_check import check_encryption_key, check_tree_leaf
 from .parent_hash import check_parent_hashes
 from .ratchet_tree import RatchetTree
 
@@ -20,6 +19,8 @@ def check_tree(suite: CipherSuite, tree: RatchetTree, group_id: bytes) -> None:
     """
     check_unmerged_leaves(tree)
     check_unique_keys(tree)
+    for _, node in tree.parents():
+        check_encryption_key(suite, node.encryption_key)
     check_parent_hashes(suite, tree)
     for index, leaf in tree.leaves():
         check_tree_leaf(suite, leaf, group_id, index)
@@ -30,21 +31,17 @@ def check_unmerged_leaves(tree: RatchetTree) -> None:
 
     Nothing is asked of the nodes above: they may have been set since, or not have been blank.
     """
-    for index, node in tree.parents():
-        first, last = tree_math.subtree(index)
-        for leaf in node.unmerged_leaves:
+    unmerged = {int(index): frozenset(node.unmerged_leaves) for index, node in tree.parents()}
+    for top, leaves in unmerged.items():
+        first, last = tree_math.subtree(top)
+        for leaf in leaves:
             if not first <= 2 * leaf <= last or tree.leaf(leaf) is None:
                 raise ValidationError("unmerged-leaves", "§12.4.3.1")
-            _check_between(tree, leaf, index)
-
-
-def _check_between(tree: RatchetTree, leaf: int, top: int) -> None:
-    between = tree_math.parent(2 * leaf)
-    while between != top:
-        node = tree.nodes[between]
-        if isinstance(node, ParentNode) and leaf not in node.unmerged_leaves:
-            raise ValidationError("unmerged-leaves", "§12.4.3.1")
-        between = tree_math.parent(between)
+            between = tree_math.parent(2 * leaf)
+            while between != top:
+                if between in unmerged and leaf not in unmerged[between]:
+                    raise ValidationError("unmerged-leaves", "§12.4.3.1")
+                between = tree_math.parent(between)
 
 
 def check_unique_keys(tree: RatchetTree) -> None:

@@ -17,7 +17,7 @@ from .ciphersuite import CipherSuite, HPKEPrivateKey, KEMKeyPair, Random, Signat
 from .codec import Reader, Writer
 from .errors import CryptoError, ValidationError
 from .labels import HPKECiphertext, decrypt_with_label, derive_secret, encrypt_with_label
-from .leaf_check import check_commit_leaf
+from .leaf_check import check_commit_leaf, check_encryption_key
 from .leaf_node import LeafContent, LeafNode, sign_leaf
 from .parent_hash import set_path
 from .ratchet_tree import RatchetTree
@@ -377,10 +377,7 @@ def _check_keys_fresh(suite: CipherSuite, tree: RatchetTree, keys: Sequence[byte
         if key in used:
             raise ValidationError("path-key-reused", "§12.4.2")
         used.add(key)
-        try:
-            hpke.check_public_key(suite, key)
-        except CryptoError as error:
-            raise ValidationError("path-key", "§7.5") from error
+        check_encryption_key(suite, key, "path-key")
 
 
 # --- our own format -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl import bindings
 
 from pli_protocol.mls import hpke
 from pli_protocol.mls.ciphersuite import SUITES, CipherSuite, suite
@@ -75,9 +76,21 @@ def test_only_the_right_key_info_and_aad_open(used: CipherSuite) -> None:
     check()
 
 
-@pytest.mark.parametrize("public", [bytes(32), b"\x01" + bytes(31)], ids=["zero", "one"])
-def test_a_public_key_of_small_order_is_refused(public: bytes) -> None:
+# u = 0, 1, of order 8, p - 1, p, p + 1 (RFC 7748's p = 2^255 - 19), little-endian.
+ORDER_8 = 325606250916557431795983626356110631294008115727848805560023387167927233504
+P = 2**255 - 19
+ORDER_8_TOO = 39382357235489614581723060781553021112529911719440698176882885853963445705823
+SMALL_ORDER = [0, 1, ORDER_8, ORDER_8_TOO, P - 1, P, P + 1, 2**255, 2**255 + P]
+
+
+@pytest.mark.parametrize("u", SMALL_ORDER)
+def test_a_public_key_of_small_order_is_refused(u: int) -> None:
     used = suite(1)
+    public = u.to_bytes(32, "little")
+    with pytest.raises(CryptoError):
+        hpke.check_public_key(used, public)
+    with pytest.raises(RuntimeError):
+        bindings.crypto_scalarmult(bytes(range(32)), public)
     with pytest.raises(CryptoError):
         hpke.seal(used, public, b"", b"", b"")
     with pytest.raises(CryptoError):

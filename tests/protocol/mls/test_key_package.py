@@ -7,10 +7,16 @@ import pytest
 from pli_protocol.mls.ciphersuite import SUITES, CipherSuite, suite
 from pli_protocol.mls.codec import decode, encode
 from pli_protocol.mls.errors import CodecError, ValidationError
-from pli_protocol.mls.key_package import KeyPackage, KeyPackageSecrets
+from pli_protocol.mls.key_package import (
+    KeyPackage,
+    KeyPackageSecrets,
+    generate_key_package,
+    own_capabilities,
+)
 from pli_protocol.mls.leaf_check import check_key_package
+from pli_protocol.mls.leaf_node import Capabilities
 
-from .trees import NOW, key_package, seeded
+from .trees import LIFETIME, NOW, key_package, seeded
 
 suites = pytest.mark.parametrize("used", SUITES.values(), ids=lambda s: f"{s.number:#06x}")
 
@@ -44,6 +50,24 @@ def test_the_signature_covers_every_field() -> None:
     ):
         with pytest.raises(ValidationError, match="key-package-signature"):
             changed.verify_signature(used)
+
+
+def test_default_capabilities_carry_grease_and_given_ones_do_not() -> None:
+    used = suite(1)
+    package, _, signer = key_package(used, "anna", seeded(1))
+    capabilities = package.leaf_node.capabilities
+    for numbers in (
+        capabilities.cipher_suites,
+        capabilities.extensions,
+        capabilities.proposals,
+        capabilities.credentials,
+    ):
+        assert numbers[-1] in range(0x0A0A, 0xEAEA + 1, 0x1010)
+    given = own_capabilities(used, package.leaf_node.credential)
+    package, _ = generate_key_package(
+        used, package.leaf_node.credential, signer, lifetime=LIFETIME, capabilities=given
+    )
+    assert package.leaf_node.capabilities == Capabilities((1,), (1,), (), (), (1,))
 
 
 def test_secrets_can_be_stored_and_show_nothing() -> None:

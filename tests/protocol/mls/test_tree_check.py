@@ -82,6 +82,14 @@ def test_no_signature_key_may_stand_twice(group: TreeGroup) -> None:
         check_unique_keys(group.tree.with_nodes({0: double}))
 
 
+def test_a_key_that_nobody_can_encrypt_to_is_refused(group: TreeGroup) -> None:
+    node = group.tree.parent_node(3)
+    assert node is not None
+    forged = group.tree.with_nodes({3: replace(node, encryption_key=bytes(32))})
+    with pytest.raises(ValidationError, match="encryption-key"):
+        check_tree(SUITE, forged, GROUP)
+
+
 def test_every_leaf_is_verified_at_its_place(group: TreeGroup) -> None:
     for index, leaf in group.tree.leaves():
         forged = group.tree.with_nodes({2 * index: replace(leaf, signature=bytes(64))})
