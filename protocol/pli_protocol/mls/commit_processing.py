@@ -16,6 +16,7 @@ from .group_entries import changes_between
 from .identity import IdentityCheck
 from .leaf_node import LeafNode
 from .outcome import CommitReceived, Removed
+from .private_tree import PrivateTree
 from .proposal_list import (
     AppliedList,
     ListContext,
@@ -29,7 +30,7 @@ from .proposal_list import (
 from .psk import PskLookup
 from .ratchet_tree import RatchetTree
 from .transition import look_up_psks, members_at, next_group, provisional_context
-from .update_path import PrivateTree, UpdatePath, apply_update_path, process_update_path
+from .update_path import UpdatePath, apply_update_path, process_update_path
 
 if TYPE_CHECKING:
     from .group import Group

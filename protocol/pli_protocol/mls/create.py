@@ -16,10 +16,10 @@ from .key_package import generate_key_package
 from .key_schedule import derive_epoch
 from .leaf_node import Capabilities, Lifetime
 from .outcome import Changed
+from .private_tree import PrivateTree
 from .ratchet_tree import RatchetTree
 from .transcript_hash import confirmation_tag, interim_transcript_hash
 from .tree_math import LeafIndex
-from .update_path import PrivateTree
 
 if TYPE_CHECKING:
     from .group import Random

@@ -25,11 +25,11 @@ from .key_schedule import EpochSecrets, export_secret
 from .leaf_node import Capabilities, Lifetime
 from .pending import PendingProposal
 from .private_message import Padding
+from .private_tree import PrivateTree
 from .proposal import Proposal, ReInit
 from .psk import PskLookup
 from .ratchet_tree import RatchetTree
 from .secret_tree import SecretTree
-from .update_path import PrivateTree
 
 if TYPE_CHECKING:
     from .identity import IdentityCheck

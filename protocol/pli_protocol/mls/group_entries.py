@@ -29,10 +29,10 @@ from .group_context import GroupContext
 from .key_schedule import EpochSecrets, InitSecret
 from .node import Node, read_node, write_node
 from .pending import PendingProposal
+from .private_tree import PrivateTree
 from .proposal import ReInit
 from .ratchet_tree import RatchetTree
 from .secret_tree import SecretTree
-from .update_path import PrivateTree
 
 _VERSION = 1
 _TREE, _KEYS, _PAST, _PROPOSAL = "tree/", "keys/", "past/", "proposal/"

@@ -18,11 +18,11 @@ from .key_package import KeyPackage, KeyPackageSecrets
 from .key_schedule import derive_epoch, derive_epoch_secret
 from .message import MLSMessage
 from .outcome import Joined
+from .private_tree import PrivateTree
 from .psk import PreSharedKeyID, PskLookup, PSKType, ResumptionPSKUsage, find_psk, psk_secret
 from .ratchet_tree import RatchetTree
 from .transcript_hash import confirmation_tag, interim_transcript_hash
 from .tree_check import check_tree
-from .update_path import PrivateTree
 from .welcome import GroupSecrets, Welcome, open_group_info, open_group_secrets
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from .ciphersuite import CipherSuite, SignatureKeyPair
 from .epoch import PAST_EPOCHS, BegunEpoch, Member, PastEpoch
 from .errors import ValidationError
 from .group_context import GroupContext
+from .private_tree import PrivateTree
 from .proposal_list import AppliedList
 from .psk import PreSharedKeyID, PskLookup, PSKType, find_psk
 from .ratchet_tree import RatchetTree
 from .secret_tree import SecretTree
-from .update_path import PrivateTree
 
 if TYPE_CHECKING:
     from .group import Group

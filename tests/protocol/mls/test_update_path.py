@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from pli_protocol.mls.ciphersuite import SUITES, CipherSuite, suite
 from pli_protocol.mls.codec import decode, encode
-from pli_protocol.mls.errors import CodecError, ValidationError
+from pli_protocol.mls.errors import ValidationError
 from pli_protocol.mls.labels import derive_secret, encrypt_with_label
 from pli_protocol.mls.leaf_node import LeafNode, sign_leaf
 from pli_protocol.mls.parent_hash import set_path
+from pli_protocol.mls.private_tree import PrivateTree
 from pli_protocol.mls.ratchet_tree import RatchetTree
 from pli_protocol.mls.tree_check import check_tree
 from pli_protocol.mls.update_path import (
     CreatedPath,
-    PrivateTree,
     ProcessedPath,
     UpdatePath,
     UpdatePathNode,
@@ -353,35 +353,11 @@ def test_a_path_is_bound_to_group_and_sender(group: TreeGroup) -> None:
         apply_update_path(SUITE, group.tree, 1, made.path, group_id=GROUP)
 
 
-def test_a_joiner_refuses_a_path_secret_that_is_not_the_trees(group: TreeGroup) -> None:
-    pair = group.members[3].private.leaf_key
-    with pytest.raises(ValidationError, match="path-key-mismatch"):
-        PrivateTree.joined(SUITE, group.tree, 3, pair, 0, bytes(32))
-    blank = group.tree.with_nodes({3: None})
-    with pytest.raises(ValidationError, match="path-key-mismatch"):
-        PrivateTree.joined(SUITE, blank, 3, pair, 0, bytes(32))
-
-
-def test_keys_of_blanked_or_replaced_nodes_are_dropped(group: TreeGroup) -> None:
-    private = group.members[0].private
-    assert private.pruned(group.tree) is private
-    assert 3 not in private.pruned(group.tree.with_nodes({3: None})).path_keys
-    other = replace(group.tree.parent_node(3), encryption_key=bytes(32))  # type: ignore[type-var]
-    assert 3 not in private.pruned(group.tree.with_nodes({3: other})).path_keys
-
-
-def test_a_private_tree_can_be_stored_and_shows_nothing(group: TreeGroup) -> None:
-    private = group.members[0].private
-    assert private.path_keys
-    assert decode(PrivateTree, encode(private)) == private
-    with pytest.raises(CodecError):
-        decode(PrivateTree, encode(private)[:-1])
+def test_no_secret_of_a_path_is_shown(group: TreeGroup) -> None:
     made = create_path(group, group.tree, 0)
     received = process(group, group.tree, group.members[2].private, 0, made.path)
-    shown = repr((private, made, received))
-    secrets = [pair.private for pair in (private.leaf_key, *private.path_keys.values())]
-    secrets += [*made.path_secrets.values(), made.commit_secret, received.path_secret]
-    for secret in secrets:
+    shown = repr((made, received))
+    for secret in (*made.path_secrets.values(), made.commit_secret, received.path_secret):
         assert repr(bytes(secret)) not in shown
         assert secret.hex() not in shown
 

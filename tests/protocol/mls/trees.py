@@ -9,10 +9,10 @@ from pli_protocol.mls.codec import Writer
 from pli_protocol.mls.credential import BasicCredential
 from pli_protocol.mls.key_package import KeyPackage, KeyPackageSecrets, generate_key_package
 from pli_protocol.mls.leaf_node import LeafNode, Lifetime, sign_leaf
+from pli_protocol.mls.private_tree import PrivateTree
 from pli_protocol.mls.ratchet_tree import RatchetTree
 from pli_protocol.mls.update_path import (
     CreatedPath,
-    PrivateTree,
     create_update_path,
     process_update_path,
 )

@@ -7,11 +7,11 @@ from pli_protocol.mls import hpke, tree_math
 from pli_protocol.mls.ciphersuite import MLS10, CipherSuite, SignatureKeyPair, suite
 from pli_protocol.mls.codec import Writer, decode, encode
 from pli_protocol.mls.labels import derive_secret
+from pli_protocol.mls.private_tree import PrivateTree
 from pli_protocol.mls.proposal import Add, Proposal, Remove, Update, decode_proposal
 from pli_protocol.mls.ratchet_tree import RatchetTree
 from pli_protocol.mls.tree_check import check_tree
 from pli_protocol.mls.update_path import (
-    PrivateTree,
     UpdatePath,
     apply_update_path,
     create_update_path,
