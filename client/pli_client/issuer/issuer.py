@@ -5,6 +5,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,7 +24,7 @@ from pli_protocol.relay.frames import (
 from pli_protocol.secret import Secret
 
 from ..connection import Connection, ConnectionState, Disconnected, Online
-from ..errors import InvalidInput, RelayError, RelayRefused
+from ..errors import InvalidInput, RelayError, RelayMisbehaved, RelayRefused
 from ..i18n import _
 from ..payloads import as_payload, from_payload
 from ..vault import Database, Vault, transaction
@@ -39,6 +40,8 @@ TOKEN = transaction("issuer-token")
 
 RETRY: Final = 5.0
 """Seconds until the relay is asked again for what it refused."""
+
+_ATTEMPTS: Final = 4
 
 INVITATION_DAYS: Final = 7
 """Days that an invitation is good for, unless told otherwise."""
@@ -240,6 +243,7 @@ class Issuer:
         async with self._connected(report) as (relay, gone):
             while True:
                 online = await relay.online()
+                gone.clear()
                 report(ServiceOnline(online.greeting.relay))
                 while relay.state is online:
                     try:
@@ -247,7 +251,6 @@ class Issuer:
                     except RelayError:
                         # Refused or too slow for now: the relay has the requests still.
                         await _first(gone.wait(), self._pause(RETRY))
-                gone.clear()
 
     async def publish(self, timeout: float = 30.0) -> int:
         """Bring the newest revocation list to the relay, on a connection for that alone; its number.
@@ -293,14 +296,25 @@ class Issuer:
         gone: asyncio.Event,
         report: Callable[[Report], None],
     ) -> None:
-        for waiting in (await relay.request(ListEnrolments(0))).waiting:
-            await self._answer(relay, waiting, report)
+        await self._answer_waiting(relay, report)
         while relay.state is online:
             self._revoked.clear()
             number = await self._publish(relay, online)
             if number:
                 report(RevocationsPublished(number))
             await _first(self._revoked.wait(), gone.wait())
+
+    async def _answer_waiting(self, relay: Connection, report: Callable[[Report], None]) -> None:
+        """Answer all that waits; the relay lists a frame full at a time."""
+        looked_at: set[bytes] = set()
+        while True:
+            waiting = (await relay.request(ListEnrolments(0))).waiting
+            new = [request for request in waiting if request.request_id not in looked_at]
+            if not new:
+                return
+            for request in new:
+                looked_at.add(request.request_id)
+                await self._answer(relay, request, report)
 
     async def _answer(
         self, relay: Connection, waiting: PendingEnrolment, report: Callable[[Report], None]
@@ -329,31 +343,40 @@ class Issuer:
     async def _publish(self, relay: Connection, online: Online) -> int:
         """Level the relay's revocation list and ours; the number that both have."""
         held = online.signed_in.revocations if online.signed_in is not None else 0
-        known = await self._vault.read(tables.newest_list)
-        if held > (0 if known is None else known[0]):
-            return await self._adopt(relay)
-        if known is None:
-            return 0
-        number, signed = known
-        statement = await as_payload(relay, signed, self._random)
-        try:
-            await relay.request(PublishRevocations(0, statement))
-        except RelayRefused as refused:
-            if refused.refusal != "conflict":
-                raise
-        await self._vault.write(lambda db: tables.set_published(db, number))
-        return number
+        for _attempt in range(_ATTEMPTS):
+            known = await self._vault.read(tables.newest_list)
+            if held > (0 if known is None else known[0]):
+                number, signed = await self._adopt(relay)
+            elif known is None:
+                return 0
+            else:
+                number, signed = known
+            try:
+                statement = await as_payload(relay, signed, self._random)
+                await relay.request(PublishRevocations(0, statement))
+            except RelayRefused as refused:
+                if refused.refusal != "conflict":
+                    raise
+                if await self._held(relay) != signed:
+                    held = number + 1  # somebody else was first: go on from theirs
+                    continue
+            await self._vault.write(partial(tables.set_published, number=number))
+            return number
+        raise RelayMisbehaved("another revocation list each time")
 
-    async def _adopt(self, relay: Connection) -> int:
-        held = await relay.request(GetRevocations(0, self.establishment))
-        if held.statement is None:
-            return 0
-        signed = await from_payload(relay, held.statement)
+    async def _adopt(self, relay: Connection) -> tuple[int, bytes]:
+        held = await self._held(relay)
+        if held is None:
+            raise RelayMisbehaved("a revocation list that it does not have")
         now = int(self._clock())
         try:
-            return await self._vault.write(lambda db: adopt(db, self._keys, signed, now))
+            return await self._vault.write(lambda db: adopt(db, self._keys, held, now), name=REVOKE)
         except IdentityError:
-            return 0  # not of this establishment: the relay's word counts for nothing
+            raise RelayMisbehaved("a revocation list that does not check") from None
+
+    async def _held(self, relay: Connection) -> bytes | None:
+        held = (await relay.request(GetRevocations(0, self.establishment))).statement
+        return None if held is None else await from_payload(relay, held)
 
 
 class _IssuerSigner:

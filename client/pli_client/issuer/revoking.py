@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 from pli_protocol.identity import (
+    IdentityError,
+    Issuer,
     RevocationEntry,
     RevocationList,
     list_hash,
@@ -33,34 +35,50 @@ def revoke(
         now: Unix seconds.
     """
     known = tables.newest_list(db)
-    number, previous, entries = _continued(keys, known)
-    listed = {(entry.kind, entry.id) for entry in entries}
+    listed = set() if known is None else {(e.kind, e.id) for e in _entries(keys, known[1])}
     new = tuple(RevocationEntry(*what, reason, now) for what in revoked if what not in listed)
     if known is not None and not new:
         return known
-    statement = RevocationList(keys.authority.establishment, number, previous, entries + new, now)
+    return _next(db, keys, new, now)
+
+
+def adopt(db: Database, keys: IssuerKeys, held: bytes, now: int) -> tuple[int, bytes]:
+    """Go on from the list that the relay holds; (number, signed list) of ours afterwards.
+
+    It is another issuer's, or was lost here with an old copy of the vault. What it lacks of our
+    entries is listed anew in the list after it.
+
+    Raises:
+        IdentityError: it does not check, or we revoked its issuer.
+    """
+    checked = verify_statement(held, RevocationList, keys.authority.certificate)
+    known = tables.newest_list(db)
+    ours = () if known is None else _entries(keys, known[1])
+    if isinstance(checked.signer, Issuer):
+        signer = ("issuer", checked.signer.issuer_id)
+        if signer in {(entry.kind, entry.id) for entry in ours}:
+            raise IdentityError("revoked", "the list's issuer was revoked")
+    tables.replace_lists(db, checked.statement.number, held, now * 1000)
+    listed = {(entry.kind, entry.id) for entry in checked.statement.entries}
+    missing = tuple(entry for entry in ours if (entry.kind, entry.id) not in listed)
+    if not missing:
+        return checked.statement.number, held
+    return _next(db, keys, missing, now)
+
+
+def _next(
+    db: Database, keys: IssuerKeys, new: tuple[RevocationEntry, ...], now: int
+) -> tuple[int, bytes]:
+    known = tables.newest_list(db)
+    number, previous, entries = 1, bytes(32), new
+    if known is not None:
+        number, previous = known[0] + 1, list_hash(known[1])
+        entries = _entries(keys, known[1]) + new
+    statement = RevocationList(keys.authority.establishment, number, previous, entries, now)
     signed = sign(statement, keys.key, (keys.certificate,))
-    tables.keep_list(db, number, signed, False, now * 1000)
+    tables.keep_list(db, number, signed, now * 1000)
     return number, signed
 
 
-def adopt(db: Database, keys: IssuerKeys, signed: bytes, now: int) -> int:
-    """Take over a newer list that the relay holds (another issuer's, or lost with an old backup).
-
-    Returns its number. Raises IdentityError when it does not check or lacks an entry of ours.
-    """
-    checked = verify_statement(signed, RevocationList, keys.authority.certificate)
-    known = tables.newest_list(db)
-    if known is None or checked.statement.number > known[0]:
-        tables.keep_list(db, checked.statement.number, signed, True, now * 1000)
-    return checked.statement.number
-
-
-def _continued(
-    keys: IssuerKeys, known: tuple[int, bytes] | None
-) -> tuple[int, bytes, tuple[RevocationEntry, ...]]:
-    if known is None:
-        return 1, bytes(32), ()
-    number, signed = known
-    checked = verify_statement(signed, RevocationList, keys.authority.certificate)
-    return number + 1, list_hash(signed), checked.statement.entries
+def _entries(keys: IssuerKeys, signed: bytes) -> tuple[RevocationEntry, ...]:
+    return verify_statement(signed, RevocationList, keys.authority.certificate).statement.entries

@@ -295,12 +295,18 @@ def newest_list(db: Database) -> tuple[int, bytes] | None:
     return None if row is None else (row[0], row[1])
 
 
-def keep_list(db: Database, number: int, statement: bytes, published: bool, at: int) -> None:
+def keep_list(db: Database, number: int, statement: bytes, at: int) -> None:
     db.execute(
-        """INSERT INTO issued_revocations (number, statement, published, at)
-            VALUES (?, ?, ?, ?)""",
-        (number, statement, int(published), at),
+        "INSERT INTO issued_revocations (number, statement, at) VALUES (?, ?, ?)",
+        (number, statement, at),
     )
+
+
+def replace_lists(db: Database, number: int, statement: bytes, at: int) -> None:
+    """This list, which the relay holds, in the place of ours from its number on."""
+    db.execute("DELETE FROM issued_revocations WHERE number >= ?", (number,))
+    keep_list(db, number, statement, at)
+    set_published(db, number)
 
 
 def set_published(db: Database, number: int) -> None:

@@ -8,7 +8,13 @@ import msgspec
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from pli_protocol.identity import IdentityError, Trust, verify_authority
+from pli_protocol.identity import (
+    IdentityError,
+    RevocationList,
+    Trust,
+    verify_authority,
+    verify_statement,
+)
 from pli_protocol.identity.keys import verify
 from pli_protocol.relay import frames
 from pli_protocol.relay.codec import decode_client_frame, encode
@@ -142,7 +148,7 @@ class FakeRelay:
             frames.PendingEnrolment(request_id, sealed)
             for request_id, sealed in self.requests.items()
             if request_id not in self.answers
-        )
+        )[:2]  # a frame full
         return frames.Enrolments(frame.rid, waiting)
 
     async def _AnswerEnrolment(
@@ -162,9 +168,13 @@ class FakeRelay:
         statement = frame.statement
         if isinstance(statement, frames.BlobRef):
             statement = self.blobs[statement.blob]
-        if statement in self.revocations:
-            return frames.Refused("conflict", frame.rid)
         trust = Trust(self.establishment.authority, revocations=self.revocations[-1:])
+        held = trust.head().number
+        if (
+            verify_statement(statement, RevocationList, trust.own.certificate).statement.number
+            <= held
+        ):
+            return frames.Refused("conflict", frame.rid)
         trust.accept_revocations(statement)
         self.revocations.append(statement)
         return frames.Done(frame.rid)

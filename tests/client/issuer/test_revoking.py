@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pli_client.enrolment import InvitationRefused
-from pli_client.errors import InvalidInput, Offline
+from pli_client.errors import InvalidInput, Offline, RelayMisbehaved
 from pli_client.issuer import (
     Issuer,
     Report,
@@ -14,11 +14,20 @@ from pli_client.issuer import (
     ServiceOnline,
     UnknownAccount,
 )
-from pli_protocol.identity import Device, RevocationEntry, RevocationList, Trust, list_hash, sign
-from pli_protocol.relay.frames import BlobRef, PublishRevocations
+from pli_protocol.identity import (
+    Device,
+    RevocationEntry,
+    RevocationList,
+    SigningKey,
+    Trust,
+    list_hash,
+    sign,
+    verify_statement,
+)
+from pli_protocol.relay.frames import BlobRef, PublishRevocations, Revocations, SignedIn
 
 from .conftest import join, serving, until, vault
-from .relay import FakeRelay
+from .relay import FakeRelay, changed
 
 
 async def enrolled(issuer: Issuer, tmp_path: Path, name: str = "Amélie Dupont") -> Device:
@@ -99,22 +108,61 @@ async def test_relay_that_lost_the_list_gets_it_again(relay: FakeRelay, issuer: 
     assert relay.revocations == [held]
 
 
+def of_another_issuer(issuer: Issuer, number: int, *ids: bytes) -> bytes:
+    """A list as a second issuer of the establishment, or a lost copy of this vault, signed it."""
+    keys = issuer._keys
+    entries = tuple(RevocationEntry("device", identifier, "lost", 1) for identifier in ids)
+    statement = RevocationList(issuer.establishment, number, bytes(32), entries, 1)
+    return sign(statement, keys.key, (keys.certificate,))
+
+
 async def test_newer_list_at_the_relay_is_taken_over_and_continued(
     relay: FakeRelay, issuer: Issuer
 ) -> None:
-    """Another issuer's, or one that an old copy of this vault does not know."""
-    keys = issuer._keys
-    statement = RevocationList(
-        issuer.establishment, 1, bytes(32), (RevocationEntry("device", b"o" * 16, "lost", 1),), 1
-    )
-    relay.revocations.append(sign(statement, keys.key, (keys.certificate,)))
+    relay.revocations.append(of_another_issuer(issuer, 1, b"o" * 16))
     assert await issuer.publish() == 1
     assert await issuer.revoke_device(b"n" * 16, "lost") == 2
-    await issuer.publish()
+    assert await issuer.publish() == 2
     trust = Trust(issuer.authority)
     for signed in relay.revocations:
         trust.accept_revocations(signed)
     assert trust.head().number == 2
+
+
+@pytest.mark.parametrize("number", [1, 5])
+async def test_revocation_made_without_knowing_the_relays_list_is_listed_after_it(
+    relay: FakeRelay, issuer: Issuer, number: int
+) -> None:
+    await issuer.revoke_device(b"n" * 16, "stolen")
+    relay.revocations.append(of_another_issuer(issuer, number, b"o" * 16))
+    assert await issuer.publish() == number + 1
+    trust = Trust(issuer.authority)
+    for signed in relay.revocations:
+        trust.accept_revocations(signed)
+    listed = verify_statement(relay.revocations[-1], RevocationList, issuer.authority).statement
+    assert [(entry.id, entry.reason) for entry in listed.entries] == [
+        (b"o" * 16, "lost"),
+        (b"n" * 16, "stolen"),
+    ]
+
+
+async def test_list_that_the_relay_made_up_is_not_taken_over(
+    relay: FakeRelay, issuer: Issuer
+) -> None:
+    await issuer.revoke_device(b"n" * 16, "stolen")
+    statement = RevocationList(issuer.establishment, 9, bytes(32), (), 1)
+    forged = sign(statement, SigningKey.generate(), (issuer._keys.certificate,))
+    relay.alter = lambda frame: (
+        changed(frame, revocations=9)
+        if isinstance(frame, SignedIn)
+        else changed(frame, statement=forged)
+        if isinstance(frame, Revocations)
+        else frame
+    )
+    with pytest.raises(RelayMisbehaved):
+        await issuer.publish()
+    relay.alter = lambda frame: frame
+    assert await issuer.publish() == 1
 
 
 async def test_large_list_goes_as_a_blob(
