@@ -9,7 +9,7 @@ _SEM_NOGPFAULTERRORBOX = 0x0002
 
 
 def forbid_core_dumps() -> None:
-    """Forbid them for this process and what it starts; where the system refuses, life goes on.
+    """Forbid them for this process; where the system refuses, life goes on.
 
     The resource limit alone does not stop a dump that Linux pipes into a program (core(5)).
     """

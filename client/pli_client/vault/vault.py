@@ -1,12 +1,7 @@
 """The vault as the rest of the client sees it: create, open, write, read, close.
 
 One thread runs everything that touches the database, so a function given to `write` or `read` is
-never interleaved with another. That thread also keeps the write-ahead log short: SQLite leaves every
-overwritten page in it, old ratchet keys among them, until a checkpoint that truncates it. Such a
-checkpoint runs beside, never inside, a write: once nothing was written for QUIET seconds, at the
-latest MOST seconds after the first write since the last one, at once after `write(…, scrub=True)`,
-and when the vault is opened and closed. So a dead key can be in the file for MOST seconds and one
-checkpoint; after a crash until the vault is opened again.
+never interleaved with another; the write-ahead log is kept short beside (log_keeper).
 """
 
 import asyncio
@@ -14,7 +9,6 @@ import errno
 import os
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -22,7 +16,7 @@ from typing import Final, Self, TypeVar
 from pli_protocol.failpoint import declare, failpoint
 from pli_protocol.secret import Secret
 
-from ..errors import DiskFull, PliError, VaultError, VaultExists, VaultMissing, VaultUnusable
+from ..errors import DiskFull, VaultError, VaultExists, VaultMissing, VaultUnusable
 from .core_dumps import forbid_core_dumps
 from .database import (
     DATABASE_FILE,
@@ -34,18 +28,14 @@ from .database import (
     is_io_error,
     translated,
 )
+from .database_thread import DatabaseThread
 from .header import DEFAULT_KDF, HEADER_FILE, KEY_SIZE, DatabaseKey, Header, Kdf, Random, wrap
 from .lock import VaultLock
+from .log_keeper import LogKeeper
 from .migrations import migrate
 from .private_files import make_private_folder, sync_folder
 
 T = TypeVar("T")
-
-QUIET: Final = 1.0
-"""Seconds without a write after which the write-ahead log is emptied."""
-
-MOST: Final = 20.0
-"""Seconds after which it is emptied even while writes go on."""
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -72,7 +62,7 @@ class Vault:
         header: Header,
         key: DatabaseKey,
         lock: VaultLock,
-        thread: ThreadPoolExecutor,
+        thread: DatabaseThread,
         connection: Connection,
         pause: Callable[[float], Awaitable[None]],
         clock: Callable[[], float],
@@ -84,11 +74,7 @@ class Vault:
         self._thread = thread
         self._connection: Connection | None = connection
         self._broken: VaultError | None = None
-        self._pause, self._clock = pause, clock
-        self._writes = 0
-        self._written = asyncio.Event()
-        self._scrub = asyncio.Event()
-        self._shortening = asyncio.create_task(self._keep_log_short())
+        self._log_keeper = LogKeeper(self._shorten_log, pause, clock)
 
     @property
     def kind(self) -> str:
@@ -115,7 +101,7 @@ class Vault:
             VaultExists, VaultBusy, VaultUnusable, DiskFull.
         """
 
-        def make(lock: VaultLock) -> tuple[Header, DatabaseKey, Connection]:
+        def make() -> tuple[Header, DatabaseKey, Connection]:
             if (folder / HEADER_FILE).exists():
                 raise VaultExists(folder=folder)
             for leftover in folder.glob(DATABASE_FILE + "*"):
@@ -149,7 +135,7 @@ class Vault:
             DiskFull.
         """
 
-        def unlock(lock: VaultLock) -> tuple[Header, DatabaseKey, Connection]:
+        def unlock() -> tuple[Header, DatabaseKey, Connection]:
             header = Header.read(folder)
             key = header.unwrap(passphrase)
             return header, key, _prepared(folder, key)
@@ -160,16 +146,18 @@ class Vault:
     async def _start(
         cls,
         folder: Path,
-        prepare: Callable[[VaultLock], tuple[Header, DatabaseKey, Connection]],
+        prepare: Callable[[], tuple[Header, DatabaseKey, Connection]],
         pause: Callable[[float], Awaitable[None]],
         clock: Callable[[], float],
         *,
         new: bool,
     ) -> Self:
         forbid_core_dumps()
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pli-vault")
+        thread = DatabaseThread()
 
-        def start() -> tuple[Header, DatabaseKey, VaultLock, Connection]:
+        opened: list[tuple[Header, DatabaseKey, VaultLock, Connection]] = []
+
+        def start() -> None:
             with _system_errors(folder):
                 if new:
                     make_private_folder(folder)
@@ -177,27 +165,32 @@ class Vault:
                     raise VaultMissing(folder=folder)
                 lock = VaultLock.take(folder)
                 try:
-                    header, key, connection = prepare(lock)
+                    header, key, connection = prepare()
                 except BaseException:
                     lock.release()
                     raise
-                return header, key, lock, connection
+                opened.append((header, key, lock, connection))
 
-        started = None
+        def undo() -> None:
+            for _header, _key, lock, connection in opened:
+                connection.close()
+                lock.release()
+
         try:
-            started = await _on(thread, start)
-            header, key, lock, connection = started
+            await thread.run(start)
+            header, key, lock, connection = opened[0]
             return cls(folder, header, key, lock, thread, connection, pause, clock)
-        finally:
-            if started is None:
-                thread.shutdown(wait=False)
+        except BaseException:
+            await thread.run(undo)  # cancelled while it was being opened: nobody will close it
+            thread.stop()
+            raise
 
     async def close(self) -> None:
         """Empty the write-ahead log, close the database, give back the lock. Again: does nothing."""
         if self._connection is None:
             return
         connection, self._connection = self._connection, None
-        self._shortening.cancel()
+        await self._log_keeper.close()
 
         def end() -> None:
             try:
@@ -210,9 +203,9 @@ class Vault:
                 self._lock.release()
 
         try:
-            await _on(self._thread, end)
+            await self._thread.run(end)
         finally:
-            self._thread.shutdown(wait=False)
+            self._thread.stop()
 
     async def __aenter__(self) -> Self:
         return self
@@ -264,10 +257,7 @@ class Vault:
         try:
             return await self._run(commit)
         finally:
-            self._writes += 1
-            self._written.set()
-            if scrub:
-                self._scrub.set()
+            self._log_keeper.written(scrub=scrub)
 
     async def read(self, work: Callable[[Database], T]) -> T:
         """Run `work` on the database thread; what it writes is rolled back."""
@@ -285,6 +275,14 @@ class Vault:
     async def checkpoint(self) -> None:
         """Empty the write-ahead log now. Raises DiskFull and the like; nothing is lost by that."""
         await self._run(_truncate_log)
+
+    async def _shorten_log(self) -> bool:
+        """For the log's keeper: False where there is no use in trying again."""
+        try:
+            await self.checkpoint()
+        except (VaultError, RuntimeError):
+            self._log_keeper.written()
+        return self._broken is None and self._connection is not None
 
     async def change_passphrase(
         self, passphrase: Secret, *, kdf: Kdf = DEFAULT_KDF, random: Random = os.urandom
@@ -306,7 +304,7 @@ class Vault:
 
         def run() -> T:
             if self._broken is not None:
-                raise self._broken
+                raise self._broken.again()
             try:
                 return work(connection)
             except SQLError as error:
@@ -317,33 +315,7 @@ class Vault:
                     self._broken = VaultUnusable(folder=self.folder, reason=error)
                 raise translated(error, self.folder) from None
 
-        return await _on(self._thread, run)
-
-    # --- the write-ahead log ----------------------------------------------------------------
-
-    async def _keep_log_short(self) -> None:
-        while True:
-            await self._written.wait()
-            await self._until_quiet()
-            self._written.clear()
-            self._scrub.clear()
-            try:
-                await self.checkpoint()
-            except (PliError, SQLError, RuntimeError):
-                continue  # tried again after the next write
-
-    async def _until_quiet(self) -> None:
-        """Until nothing was written for QUIET seconds, for MOST in all, or a scrub is asked for."""
-        first, seen = self._clock(), -1
-        while seen != self._writes and self._clock() - first < MOST and not self._scrub.is_set():
-            seen = self._writes
-            quiet = asyncio.ensure_future(self._pause(QUIET))
-            asked = asyncio.ensure_future(self._scrub.wait())
-            try:
-                await asyncio.wait((quiet, asked), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                quiet.cancel()
-                asked.cancel()
+        return await self._thread.run(run)
 
 
 def _prepared(folder: Path, key: DatabaseKey) -> Connection:
@@ -383,21 +355,3 @@ class _system_errors:
             if error.errno in _NO_SPACE:
                 raise DiskFull() from None
             raise VaultUnusable(folder=self._folder, reason=error.strerror or error) from None
-
-
-async def _on(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    """Run on the thread. When cancelled: work that has not begun never does, begun work is awaited."""
-    job = thread.submit(work)
-    done = asyncio.wrap_future(job)
-    try:
-        return await asyncio.shield(done)
-    except asyncio.CancelledError:
-        job.cancel()
-        while not done.done():
-            try:
-                await asyncio.wait((done,))
-            except asyncio.CancelledError:
-                continue
-        if not done.cancelled():
-            done.exception()  # seen, so that asyncio does not complain
-        raise

@@ -36,6 +36,11 @@ class Pause:
                 sleeper.set_result(None)
         self._sleepers.clear()
 
+    async def end_if_any(self) -> None:
+        """Wake whoever sleeps."""
+        if self.asleep.is_set():
+            await self.end()
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

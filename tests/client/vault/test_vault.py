@@ -20,7 +20,8 @@ from pli_client.errors import (
     WrongPassphrase,
 )
 from pli_client.vault import Database, IntegrityError, Vault, passphrase
-from pli_client.vault.database import DATABASE_FILE
+from pli_client.vault import vault as vault_module
+from pli_client.vault.database import DATABASE_FILE, Connection
 from pli_client.vault.header import HEADER_FILE
 from pli_client.vault.migrations import SCHEMA_VERSION
 
@@ -105,11 +106,34 @@ async def test_a_write_cancelled_before_its_turn_never_runs(vault: Vault) -> Non
     second = asyncio.create_task(vault.write(put("never")))
     await asyncio.wait({second}, timeout=0)
     second.cancel()
-    may_end.set()
-    await first
     with pytest.raises(asyncio.CancelledError):
         await second
+    may_end.set()
+    await first
     assert await vault.read(keys) == []
+
+
+async def test_opening_that_was_cancelled_holds_no_lock(
+    folder: Path, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await vault.close()
+    begun, may_end = threading.Event(), threading.Event()
+    original = vault_module.migrate
+
+    def slow(connection: Connection) -> int:
+        begun.set()
+        may_end.wait()
+        return original(connection)
+
+    monkeypatch.setattr(vault_module, "migrate", slow)
+    opening = asyncio.create_task(Vault.open(folder, PASSPHRASE))
+    await asyncio.to_thread(begun.wait)
+    opening.cancel()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    async with await Vault.open(folder, PASSPHRASE):
+        pass
 
 
 async def test_one_open_vault_at_a_time(folder: Path, vault: Vault) -> None:
