@@ -255,16 +255,17 @@ class RatchetTree:
     def remove_leaf(self, index: int) -> RatchetTree:
         """Blank a member's leaf and direct path, and truncate the tree (§12.1.3).
 
+        Without members, as for a moment when a group's only one joins anew by an external commit,
+        the tree is one blank leaf.
+
         Raises:
-            UsageError: the leaf is blank, or the only one.
+            UsageError: the leaf is blank.
         """
         return self._replace_leaf(index, None)._truncated()
 
     def _replace_leaf(self, index: int, leaf: LeafNode | None) -> RatchetTree:
         if self.leaf(index) is None:
             raise UsageError("the leaf is blank")
-        if leaf is None and len(self.nodes) == 1:
-            raise UsageError("a group's only member cannot be removed")
         changed: dict[int, Node | None] = {2 * index: leaf}
         # Blank nodes need no change, but their tree hashes do: `with_nodes` sees to that.
         for ancestor in self.direct_path(index):

@@ -114,7 +114,7 @@ def test_an_update_blanks_the_direct_path_and_nothing_else() -> None:
     assert updated == tree_of({0: "A2", 2: "B", 4: "C", 6: "D", 5: parent("Z")})
 
 
-def test_a_blank_leaf_cannot_be_removed_or_updated_nor_the_last_member_removed() -> None:
+def test_a_blank_leaf_cannot_be_removed_or_updated() -> None:
     tree = tree_of({0: "A", 4: "C"})
     with pytest.raises(UsageError):
         tree.remove_leaf(1)
@@ -122,8 +122,14 @@ def test_a_blank_leaf_cannot_be_removed_or_updated_nor_the_last_member_removed()
         tree.remove_leaf(9)
     with pytest.raises(UsageError):
         tree.update_leaf(1, leaf("B"))
-    with pytest.raises(UsageError):
-        RatchetTree.of_leaf(leaf("A")).remove_leaf(0)
+
+
+def test_the_only_member_can_make_way_for_itself() -> None:
+    for tree in (RatchetTree.of_leaf(leaf("A")), tree_of({0: "A", 4: "C"}).remove_leaf(2)):
+        empty = tree.remove_leaf(0)
+        assert empty.with_free_leaf() == (empty, 0)
+        assert empty.add_leaf(leaf("A2")) == (RatchetTree.of_leaf(leaf("A2")), 0)
+    assert tree_of({0: "A", 8: "E"}).remove_leaf(4).remove_leaf(0).width == 1
 
 
 def test_a_free_leaf_is_found_without_filling_it(figure: RatchetTree) -> None:
