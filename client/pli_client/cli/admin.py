@@ -1,0 +1,334 @@
+"""`pli admin`: the establishment's administration (its authority, invitations, issuer, revocations)."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ..errors import PliError, VaultBusy, VaultMissing
+from ..i18n import _
+from . import passphrases
+from .joining import ca_option, certificates, proxy_option
+from .options import Settings, common, settings
+from .output import Styled, say, say_json, tell
+from .session import VAULT_FILE, Answer, Reply, hand_over, run, taking_over
+
+if TYPE_CHECKING:
+    from ..handover import Request
+    from ..issuer import Issuer, Report
+
+FOLDER: Final = "establishment"
+"""Folder of the administrator's vault beside the professional's, where neither is named."""
+
+
+@click.group("admin", help=_("Administer the establishment: invite, sign, revoke."))
+def admin() -> None:
+    """Groups the commands below."""
+
+
+@admin.command("init", help=_("Found the establishment at a relay with its one-time code."))
+@click.option("--relay", required=True, metavar="URL", help=_("The relay's address (wss://…)."))
+@click.option("--code", required=True, help=_("The one-time code of the relay's operator."))
+@click.option("--name", required=True, help=_("The establishment's name."))
+@click.option(
+    "--authority-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar=_("FILE"),
+    help=_("Where to put the sealed authority (else in the vault's folder)."),
+)
+@click.option(
+    "--authority-passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar=_("FILE"),
+    help=_("Read the authority's own passphrase from the first line of this file."),
+)
+@ca_option
+@proxy_option
+@common
+def init(
+    relay: str,
+    code: str,
+    name: str,
+    authority_file: Path | None,
+    authority_passphrase_file: Path | None,
+    ca_file: Path | None,
+    proxy: str | None,
+) -> int:
+    asked = settings()
+    folder = _folder(asked)
+    ca = certificates(ca_file)
+    new = not (folder / VAULT_FILE).exists()
+    passphrase = passphrases.chosen(asked) if new else passphrases.known(asked)
+    if authority_passphrase_file is not None:
+        authority_passphrase = passphrases.from_file(authority_passphrase_file)
+    else:
+        prompt = _("A second passphrase, for the authority's file (kept in a safe): ")
+        authority_passphrase = passphrases.chosen(Settings(), prompt)
+
+    async def work() -> Reply:
+        from pli_protocol.identity import fingerprint_text
+
+        from ..issuer import establish
+
+        made = await establish(
+            folder,
+            passphrase,
+            authority_passphrase,
+            name=name,
+            relay_url=relay,
+            code=code,
+            ca=ca,
+            proxy=proxy,
+            authority_file=authority_file,
+        )
+        return {
+            "kind": "establishment",
+            "name": made.authority.name,
+            "fingerprint": fingerprint_text(made.authority.fingerprint),
+            "relay": made.relay_url,
+            "authority_file": str(made.authority_file),
+            "vault": str(folder),
+        }
+
+    founded = run(work())
+    if asked.json:
+        say_json(founded)
+        return 0
+    say(_("%(name)s is founded at %(relay)s.") % founded)
+    say(_("Fingerprint of its authority: %(fingerprint)s") % founded)
+    say(
+        _("Put a copy of %(authority_file)s and its passphrase in a safe; then take the file away.")
+        % founded
+    )
+    return 0
+
+
+@admin.command("invite", help=_("Make an invitation for somebody, to be handed over in person."))
+@click.argument("name", metavar=_("NAME"))
+@click.option("--profession", default=None, help=_("As it stands on their badge."))
+@click.option("--rpps", metavar="N", help=_("Their RPPS number (11 digits), if they have one."))
+@click.option("--bot", is_flag=True, help=_("For a program, such as the DUI."))
+@click.option("--days", type=click.FloatRange(min=0, min_open=True, max=365), default=7.0)
+@common
+def invite(name: str, profession: str | None, rpps: str | None, bot: bool, days: float) -> int:
+    return _carry_out(
+        "invite",
+        name=name,
+        profession=profession or (_("software") if bot else _("professional")),
+        rpps=rpps,
+        bot=bot,
+        days=days,
+    )
+
+
+@admin.command("revoke", help=_("Revoke somebody, with all their devices."))
+@click.argument("who", metavar=_("NAME"))
+@click.option(
+    "--reason",
+    type=click.Choice(["left", "lost", "stolen", "retired"]),
+    default="left",
+    show_default=True,
+)
+@common
+def revoke(who: str, reason: str) -> int:
+    return _carry_out("revoke", who=who, reason=reason)
+
+
+@admin.command("people", help=_("List those who were signed, and open invitations."))
+@common
+def people() -> int:
+    return _carry_out("people")
+
+
+@admin.command("serve", help=_("Answer those who join, and publish revocations, until stopped."))
+@common
+def serve() -> int:
+    asked = settings()
+    folder = _existing(asked)
+    passphrase = passphrases.known(asked)
+
+    async def work() -> None:
+        from ..issuer import Issuer
+
+        async with (
+            await Issuer.open(folder, passphrase) as issuer,
+            taking_over(folder, lambda request: _perform(issuer, request, serving=True)),
+        ):
+            await issuer.serve(lambda report: _report(report, asked))
+
+    run(work())
+    return 0
+
+
+# --- the work, here or in the process that serves ----------------------------------------------
+
+
+def _carry_out(command: str, **arguments: Any) -> int:
+    from ..handover import Request
+
+    asked = settings()
+    folder = _existing(asked)
+    request = Request(command, arguments)
+    answer = Answer(asked, _show)
+    if run(hand_over(folder, request, answer)):
+        return answer.exit_code
+    passphrase = passphrases.known(asked)
+
+    async def work() -> None:
+        from ..issuer import Issuer
+
+        try:
+            async with await Issuer.open(folder, passphrase) as issuer:
+                async for reply in _perform(issuer, request, serving=False):
+                    answer.take(reply)
+        except VaultBusy:
+            if not await hand_over(folder, request, answer):
+                raise
+
+    run(work())
+    return answer.exit_code
+
+
+async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> AsyncIterator[Reply]:
+    args = request.args
+    match request.command:
+        case "invite":
+            invited = await issuer.invite(
+                name=args["name"],
+                profession=args["profession"],
+                rpps=args["rpps"],
+                kind="bot" if args["bot"] else "person",
+                days=args["days"],
+            )
+            yield {
+                "kind": "invitation",
+                "code": invited.invitation.text(),
+                "name": args["name"],
+                "account": invited.account.hex(),
+                "expires_at": _moment(invited.expires_at),
+            }
+        case "revoke":
+            row = await issuer.find(args["who"])
+            number = await issuer.revoke(row.account, args["reason"])
+            yield {
+                "kind": "revoked",
+                "name": row.name,
+                "account": row.account.hex(),
+                "reason": args["reason"],
+                "list": number,
+            }
+            if not serving:
+                async for reply in _publish(issuer):
+                    yield reply
+        case "people":
+            for signed in await issuer.people():
+                yield {
+                    "kind": "account",
+                    "name": signed.name,
+                    "profession": signed.profession,
+                    "rpps": signed.rpps,
+                    "account": signed.account.hex(),
+                    "bot": signed.kind == "bot",
+                    "revoked": signed.reason,
+                }
+            for row in await issuer.invitations():
+                yield {
+                    "kind": "open-invitation",
+                    "name": row.name,
+                    "profession": row.profession,
+                    "expires_at": _moment(row.expires_at),
+                }
+
+
+async def _publish(issuer: "Issuer") -> AsyncIterator[Reply]:
+    try:
+        await issuer.publish()
+    except PliError as error:
+        yield {
+            "kind": "notice",
+            "text": str(error)
+            + " "
+            + _("The revocation is signed and kept; pli admin serve publishes it."),
+            "exit_code": error.exit_code,
+        }
+
+
+def _show(reply: Reply) -> None:
+    match reply["kind"]:
+        case "invitation":
+            say(_("Invitation for %(name)s, good until %(expires_at)s:") % reply)
+            say()
+            say("    ", Styled(reply["code"], bold=True))
+            say()
+            _picture(reply["code"])
+            say(_("Hand it over in person: whoever has it first joins under this name."))
+        case "revoked":
+            say(_("%(name)s is revoked (%(reason)s), list number %(list)s.") % reply)
+        case "account":
+            state = _("revoked: %(revoked)s") % reply if reply["revoked"] else _("signed")
+            say(Styled(reply["name"], bold=True), f", {reply['profession']}, {state}")
+        case "open-invitation":
+            say(_("%(name)s, %(profession)s: invited, until %(expires_at)s") % reply)
+
+
+def _picture(code: str) -> None:
+    """The QR picture, where a person looks."""
+    import sys
+
+    if not sys.stdout.isatty():
+        return
+    import segno
+
+    segno.make(code, error="l").terminal(compact=True)
+
+
+def _report(report: "Report", asked: Settings) -> None:
+    from ..issuer import EnrolmentAnswered, RevocationsPublished, ServiceOffline, ServiceOnline
+
+    match report:
+        case ServiceOnline(relay):
+            tell(_("Connected to %(relay)s; answering those who join.") % {"relay": relay})
+        case ServiceOffline(error, _retry):
+            tell(error.cause)
+        case RevocationsPublished(number):
+            tell(_("Revocation list %(number)s is at the relay.") % {"number": number})
+        case EnrolmentAnswered():
+            signed = {
+                "kind": "enrolment",
+                "name": report.name,
+                "profession": report.profession,
+                "account": None if report.account is None else report.account.hex(),
+                "refused": report.refused,
+            }
+            if asked.json:
+                say_json(signed)
+            elif report.refused is not None:
+                say(_("A request was turned away (%(refused)s).") % signed)
+            else:
+                say(_("%(name)s, %(profession)s, is signed.") % signed)
+
+
+def _folder(asked: Settings) -> Path:
+    folder = asked.folder()
+    import os
+
+    from .options import VAULT_VARIABLE
+
+    named = asked.vault is not None or os.environ.get(VAULT_VARIABLE)
+    return folder if named else folder.with_name(FOLDER)
+
+
+def _existing(asked: Settings) -> Path:
+    folder = _folder(asked)
+    if not (folder / VAULT_FILE).exists():
+        raise VaultMissing(folder=folder)
+    return folder
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+
+
+COMMAND: Final = admin

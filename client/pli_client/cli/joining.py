@@ -1,0 +1,110 @@
+"""`pli join CODE`: from an invitation to a vault with an enrolled device in it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ..errors import InvalidInput
+from ..i18n import _
+from . import passphrases
+from .options import common, settings
+from .output import say, say_json, tell
+from .session import VAULT_FILE, run
+
+if TYPE_CHECKING:
+    from ..enrolment import Step
+
+PATIENCE: Final = 900.0
+"""Seconds that `pli join` waits for the establishment's answer, unless told otherwise."""
+
+
+def certificates(path: Path | None) -> str | None:
+    """The text of an establishment's own CA file."""
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInput(
+            _("the CA file %(file)s cannot be read as PEM text") % {"file": path.name}
+        ) from None
+
+
+ca_option = click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar=_("FILE"),
+    help=_("Your establishment's own certificate authorities (PEM), kept in the vault."),
+)
+proxy_option = click.option(
+    "--proxy",
+    metavar="URL",
+    help=_("HTTP proxy, kept in the vault (else as the environment says)."),
+)
+
+
+@click.command("join", help=_("Join your establishment with an invitation. CODE may be -: stdin."))
+@click.argument("code", metavar=_("CODE"))
+@ca_option
+@proxy_option
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=1),
+    default=PATIENCE,
+    show_default=True,
+    metavar=_("SECONDS"),
+    help=_("How long to wait for the establishment's answer."),
+)
+@common
+def join(code: str, ca_file: Path | None, proxy: str | None, wait: float) -> int:
+    from ..enrolment import parse_invitation
+
+    if code == "-":
+        code = sys.stdin.read()
+    parse_invitation(code)  # before a passphrase is asked for
+    asked = settings()
+    folder = asked.folder()
+    begun = (folder / VAULT_FILE).exists()
+    passphrase = passphrases.known(asked) if begun else passphrases.chosen(asked)
+    ca = certificates(ca_file)
+
+    async def work() -> dict[str, str | None]:
+        from .. import join as join_with
+
+        person = await join_with(
+            code, folder, passphrase, ca=ca, proxy=proxy, progress=_progress, patience=wait
+        )
+        return {
+            "kind": "joined",
+            "name": person.name,
+            "profession": person.profession,
+            "rpps": person.rpps,
+            "account": person.account.hex(),
+            "establishment": person.establishment_name,
+            "vault": str(folder),
+        }
+
+    joined = run(work())
+    if asked.json:
+        say_json(joined)
+        return 0
+    say(
+        _("Welcome, %(name)s (%(profession)s), at %(establishment)s.") % joined,
+    )
+    say(_("Your vault: %(vault)s. Its passphrase cannot be replaced: keep it.") % joined)
+    return 0
+
+
+def _progress(step: "Step") -> None:
+    words = {
+        "contacting": _("Contacting the relay…"),
+        "asked": _("The request is sealed and on its way to your establishment."),
+        "waiting": _("Waiting for your establishment's answer…"),
+        "enrolled": _("Enrolled; signing in for the first time…"),
+    }
+    tell(words[step])
+
+
+COMMANDS: Final = (join,)

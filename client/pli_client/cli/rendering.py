@@ -1,0 +1,164 @@
+"""Replies as people read them. Every text passes the gate of `output`."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from ..i18n import _, ngettext
+from .output import Styled, paragraph, say
+
+Reply = Mapping[str, Any]
+
+SHORT_ID: Final = 8
+"""Characters of a message's or conversation's id as they are shown; more are accepted."""
+
+
+def show(reply: Reply) -> None:
+    """Print one reply of any kind."""
+    _KINDS.get(reply.get("kind", ""), _other)(reply)
+
+
+def short(identifier: str) -> str:
+    return identifier[:SHORT_ID]
+
+
+def clock(moment: str) -> str:
+    """The hour of today, the date and hour of other days."""
+    then = datetime.fromisoformat(moment).astimezone()
+    today = then.date() == datetime.now().astimezone().date()
+    return then.strftime("%H:%M" if today else "%d/%m/%Y %H:%M")
+
+
+def _message(reply: Reply) -> None:
+    sender = reply["sender"]
+    head: list[str | Styled] = [
+        Styled(f"#{short(reply['id'])}", dim=True),
+        f"  {clock(reply['time'])}  ",
+        Styled(sender["name"], bold=True),
+    ]
+    if sender.get("profession"):
+        head.append(f", {sender['profession']}")
+    if reply.get("title"):
+        head.append(f"  [{reply['title']}]")
+    if reply.get("urgent"):
+        head.append(Styled("  " + _("URGENT"), fg="red", bold=True))
+    if reply.get("reply_to"):
+        head.append("  " + _("in reply to #%(id)s") % {"id": short(reply["reply_to"])})
+    if reply["state"] in _STATES:
+        head.append(Styled("  " + _STATES[reply["state"]](), fg="yellow"))
+    say(*head)
+    if reply.get("text"):
+        paragraph(reply["text"])
+    for file in reply.get("files", ()):
+        say("    ", _("file: %(name)s (%(size)s)") % {**file, "size": size(file["size"])})
+    for record in reply.get("records", ()):
+        say("    ", _record_line(record))
+
+
+_STATES: Final[Mapping[str, Callable[[], str]]] = {
+    "queued": lambda: _("waiting to be sent"),
+    "failed": lambda: _("not sent"),
+    "refused": lambda: _("refused: this device was revoked"),
+}
+
+
+def _record_line(record: Reply) -> str:
+    where = _("record %(record)s") % {"record": record["record"]}
+    if record.get("note_type"):
+        where += f" ({record['note_type']})"
+    return (
+        where
+        + ": "
+        + _FILINGS[record["state"]]()
+        % {
+            "number": record.get("number") or "",
+            "by": record.get("by") or "",
+            "reason": record.get("reason") or "",
+        }
+    )
+
+
+_FILINGS: Final[Mapping[str, Callable[[], str]]] = {
+    "attached": lambda: _("attached by %(by)s"),
+    "waiting": lambda: _("attached by %(by)s, not yet filed"),
+    "filed": lambda: _("attached by %(by)s, filed in the DUI as %(number)s"),
+    "refused": lambda: _("attached by %(by)s, refused by the DUI: %(reason)s"),
+    "detached": lambda: _("detached by %(by)s"),
+}
+
+
+def _event(reply: Reply) -> None:
+    say(Styled(f"          {clock(reply['time'])}  {reply['text']}", dim=True))
+
+
+def _conversation(reply: Reply) -> None:
+    unread = reply["unread"]
+    say(
+        Styled(short(reply["id"]), dim=True),
+        "  ",
+        Styled(reply["title"], bold=True),
+        *(
+            [
+                "  ",
+                Styled(
+                    ngettext("%(count)s unread", "%(count)s unread", unread) % {"count": unread},
+                    fg="cyan",
+                ),
+            ]
+            if unread
+            else []
+        ),
+        *([f"  ({_CONVERSATION_STATES[reply['state']]()})"] if reply["state"] != "active" else []),
+    )
+    say("          ", ", ".join(member["name"] for member in reply["members"]))
+
+
+_CONVERSATION_STATES: Final[Mapping[str, Callable[[], str]]] = {
+    "leaving": lambda: _("leaving"),
+    "left": lambda: _("left"),
+    "removed": lambda: _("you were removed"),
+    "closed": lambda: _("closed"),
+    "waiting": lambda: _("being set up"),
+}
+
+
+def _person(reply: Reply) -> None:
+    say(
+        Styled(reply["name"], bold=True),
+        f", {reply['profession']}" if reply["profession"] else "",
+        f", RPPS {reply['rpps']}" if reply.get("rpps") else "",
+        "  ",
+        Styled(short(reply["account"]), dim=True),
+        "  " + _("(you)") if reply.get("me") else "",
+    )
+
+
+def _saved(reply: Reply) -> None:
+    say(_("saved: %(path)s") % {"path": reply["path"]})
+
+
+def _done(reply: Reply) -> None:
+    say(reply["text"])
+
+
+def _other(reply: Reply) -> None:
+    say(str(reply.get("text", "")))
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    if count < 1024:
+        return _("%(count)s bytes") % {"count": count}
+    if count < 1024 * 1024:
+        return _("%(count)s KB") % {"count": round(count / 1024)}
+    return _("%(count)s MB") % {"count": round(count / 1024 / 1024, 1)}
+
+
+_KINDS: Final[Mapping[str, Callable[[Reply], None]]] = {
+    "message": _message,
+    "event": _event,
+    "conversation": _conversation,
+    "person": _person,
+    "saved": _saved,
+    "done": _done,
+}

@@ -1,0 +1,156 @@
+"""From a command to its work: by the process that has the vault, or here, for as long as it takes.
+
+Work is a `Request` (a name and JSON arguments) and gives replies, which are JSON objects; so it is the
+same whether it is handed over (pli_client.handover) or done here. Replies of kind `notice` go to stderr
+and may set the exit code; the others are the answer.
+"""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pli_protocol.secret import Secret
+
+from ..errors import VaultBusy, VaultMissing
+from . import passphrases
+from .options import Settings, settings
+from .output import say_json, tell
+
+if TYPE_CHECKING:
+    from ..client import Client
+    from ..handover import Handler, Request
+
+Reply = dict[str, Any]
+Show = Callable[[Reply], None]
+
+VAULT_FILE = "vault.json"
+_TRIES = 20
+_PAUSE = 0.25
+
+
+def carry_out(command: str, show: Show, **arguments: Any) -> int:
+    """Do a command's work on the vault, show its replies; the exit code."""
+    from ..handover import Request
+
+    asked = settings()
+    request = Request(command, arguments)
+    if not (asked.folder() / VAULT_FILE).exists():
+        raise VaultMissing(folder=asked.folder())
+    answer = Answer(asked, show)
+    if not run(hand_over(asked.folder(), request, answer)):
+        passphrase = passphrases.known(asked)
+        run(_work_here(asked.folder(), passphrase, request, answer))
+    return answer.exit_code
+
+
+def run(work: Awaitable[Any]) -> Any:
+    """Run to the end; Ctrl-C cancels it and everything it opened is closed."""
+
+    async def main() -> Any:
+        return await work
+
+    return asyncio.run(main())
+
+
+class Answer:
+    """Where replies go."""
+
+    def __init__(self, asked: Settings, show: Show) -> None:
+        self._asked, self._show = asked, show
+        self.exit_code = 0
+
+    def take(self, reply: Reply) -> None:
+        if reply.get("kind") == "notice":
+            tell(str(reply.get("text", "")))
+            self.exit_code = int(reply.get("exit_code", 0)) or self.exit_code
+        elif self._asked.json:
+            say_json(reply)
+        else:
+            self._show(reply)
+        sys.stdout.flush()
+
+
+async def hand_over(folder: Path, request: "Request", answer: Answer) -> bool:
+    """Whether the process that has the vault did it; False: nobody has it, nothing was done."""
+    from ..errors import HandoverFailed
+    from ..handover import ADDRESS_FILE, SOCKET_FILE, call
+
+    if not any((folder / name).exists() for name in (SOCKET_FILE, ADDRESS_FILE)):
+        return False
+    begun = False
+    try:
+        async for reply in call(folder, request):
+            begun = True
+            answer.take(reply)
+    except HandoverFailed:
+        if begun:
+            raise
+        return False
+    return True
+
+
+async def _work_here(folder: Path, passphrase: Secret, request: "Request", answer: Answer) -> None:
+    from .work import perform
+
+    for _try in range(_TRIES):
+        try:
+            async with opened(folder, passphrase) as client:
+                async for reply in perform(client, request):
+                    answer.take(reply)
+            return
+        except VaultBusy:
+            # Another short command has it: it takes this work too, or ends soon.
+            if await hand_over(folder, request, answer):
+                return
+            await asyncio.sleep(_PAUSE)
+    raise VaultBusy()
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path, passphrase: Secret) -> AsyncIterator["Client"]:
+    """The vault, open, with other commands' work taken over while it is."""
+    from .. import connect
+    from .work import perform
+
+    async with (
+        connect(folder, passphrase) as client,
+        taking_over(folder, lambda request: perform(client, request)),
+    ):
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def taking_over(folder: Path, handler: "Handler") -> AsyncIterator[None]:
+    """Take other commands' work; what was begun is done before the vault is closed."""
+    from ..handover import Handover
+
+    under_way = 0
+    quiet = asyncio.Event()
+    quiet.set()
+
+    async def counted(request: "Request") -> AsyncIterator[Reply]:
+        nonlocal under_way
+        under_way += 1
+        quiet.clear()
+        try:
+            async for reply in handler(request):
+                yield reply
+        finally:
+            under_way -= 1
+            if not under_way:
+                quiet.set()
+
+    try:
+        handover = await Handover.serve(folder, counted)
+    except OSError:
+        # No way to listen (a file system without sockets): this process works alone.
+        yield
+        return
+    async with handover:
+        try:
+            yield
+        finally:
+            await quiet.wait()
