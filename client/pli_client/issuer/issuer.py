@@ -1,38 +1,26 @@
 """What an administrator's vault can do: invite, answer requests, revoke, and serve until stopped."""
 
 import asyncio
-import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
 from pli_protocol.display_text import displayable
-from pli_protocol.identity import IdentityError, Invitation
+from pli_protocol.identity import Invitation
 from pli_protocol.identity.certificates import MAX_FIELD, RPPS_DIGITS, Kind
 from pli_protocol.identity.statements import Reason, RevokedKind
-from pli_protocol.relay.frames import (
-    AnswerEnrolment,
-    EnrolmentWaiting,
-    GetRevocations,
-    ListEnrolments,
-    PendingEnrolment,
-    PublishRevocations,
-)
 from pli_protocol.secret import Secret
 
-from ..connection import Connection, ConnectionState, Disconnected, Online
-from ..errors import InvalidInput, RelayError, RelayMisbehaved, RelayRefused
+from ..errors import InvalidInput
 from ..i18n import _
-from ..payloads import as_payload, from_payload
 from ..vault import Database, Vault, transaction
 from . import tables
-from .answering import ANSWER, answer
 from .errors import NotAnIssuer, UnknownAccount
-from .reports import Report, RevocationsPublished, ServiceOffline, ServiceOnline
-from .revoking import REVOKE, adopt, revoke
+from .reports import Report
+from .revoking import REVOKE, revoke
+from .service import Service
 from .tables import AccountRow, InvitationRow, Invited, IssuerKeys
 
 INVITE = transaction("invite")
@@ -62,8 +50,8 @@ class Issuer:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._vault, self._keys = vault, keys
-        self._clock, self._random, self._pause = clock, random, pause
-        self._revoked = asyncio.Event()
+        self._clock, self._random = clock, random
+        self._service = Service(vault, keys, clock, random, pause)
 
     @classmethod
     async def open(
@@ -229,7 +217,7 @@ class Issuer:
             return number
 
         number = await self._vault.write(work, name=REVOKE)
-        self._revoked.set()
+        self._service.revoked.set()
         return number
 
     # --- the relay ----------------------------------------------------------------------------
@@ -240,17 +228,7 @@ class Issuer:
         Returns only by raising: what a person must settle first (wrong relay, sign-in refused, a
         full disk…).
         """
-        async with self._connected(report) as (relay, gone):
-            while True:
-                online = await relay.online()
-                gone.clear()
-                report(ServiceOnline(online.greeting.relay))
-                while relay.state is online:
-                    try:
-                        await self._serve_online(relay, online, gone, report)
-                    except RelayError:
-                        # Refused or too slow for now: the relay has the requests still.
-                        await _first(gone.wait(), self._pause(RETRY))
+        await self._service.serve(report)
 
     async def publish(self, timeout: float = 30.0) -> int:
         """Bring the newest revocation list to the relay, on a connection for that alone; its number.
@@ -258,156 +236,7 @@ class Issuer:
         Raises:
             Offline: the relay is away; the list is kept and goes with the next connection.
         """
-        async with self._connected(lambda _: None) as (relay, _gone):
-            return await self._publish(relay, await relay.online(timeout))
-
-    @contextlib.asynccontextmanager
-    async def _connected(
-        self, report: Callable[[Report], None]
-    ) -> AsyncIterator[tuple[Connection, asyncio.Event]]:
-        """A connection that answers requests, and the event that it was lost."""
-        keys, gone = self._keys, asyncio.Event()
-
-        async def pushed(push: object) -> None:
-            if isinstance(push, EnrolmentWaiting):
-                await self._answer(relay, push.enrolment, report)
-
-        def changed(state: ConnectionState) -> None:
-            if isinstance(state, Disconnected):
-                gone.set()
-                report(ServiceOffline(state.error, state.retry_in))
-
-        relay = Connection(
-            keys.relay_url,
-            signer=_IssuerSigner(self._vault, keys),
-            relay_name=keys.relay_name,
-            ca=keys.ca,
-            proxy=True if keys.proxy is None else keys.proxy,
-            on_push=pushed,
-            on_state=changed,
-        )
-        async with relay:
-            yield relay, gone
-
-    async def _serve_online(
-        self,
-        relay: Connection,
-        online: Online,
-        gone: asyncio.Event,
-        report: Callable[[Report], None],
-    ) -> None:
-        await self._answer_waiting(relay, report)
-        while relay.state is online:
-            self._revoked.clear()
-            number = await self._publish(relay, online)
-            if number:
-                report(RevocationsPublished(number))
-            await _first(self._revoked.wait(), gone.wait())
-
-    async def _answer_waiting(self, relay: Connection, report: Callable[[Report], None]) -> None:
-        """Answer all that waits; the relay lists a frame full at a time."""
-        looked_at: set[bytes] = set()
-        while True:
-            waiting = (await relay.request(ListEnrolments(0))).waiting
-            new = [request for request in waiting if request.request_id not in looked_at]
-            if not new:
-                return
-            for request in new:
-                looked_at.add(request.request_id)
-                await self._answer(relay, request, report)
-
-    async def _answer(
-        self, relay: Connection, waiting: PendingEnrolment, report: Callable[[Report], None]
-    ) -> None:
-        now = int(self._clock())
-        given = await self._vault.write(
-            lambda db: answer(
-                db, self._keys, waiting.request_id, waiting.sealed, now, self._random
-            ),
-            name=ANSWER,
-        )
-        if given is None:
-            return
-        request = AnswerEnrolment(0, waiting.request_id, given.sealed, given.certificate)
-        try:
-            await relay.request(request)
-        except RelayRefused as refused:
-            # Answered already, or given up by the asker: not worth losing the connection for.
-            if refused.refusal not in ("not-found", "conflict", "invalid", "used"):
-                raise
-        else:
-            await self._vault.write(lambda db: tables.set_delivered(db, waiting.request_id))
-        if given.report is not None:
-            report(given.report)
-
-    async def _publish(self, relay: Connection, online: Online) -> int:
-        """Level the relay's revocation list and ours; the number that both have."""
-        held = online.signed_in.revocations if online.signed_in is not None else 0
-        for _attempt in range(_ATTEMPTS):
-            known = await self._vault.read(tables.newest_list)
-            if held > (0 if known is None else known[0]):
-                number, signed = await self._adopt(relay)
-            elif known is None:
-                return 0
-            else:
-                number, signed = known
-            try:
-                statement = await as_payload(relay, signed, self._random)
-                await relay.request(PublishRevocations(0, statement))
-            except RelayRefused as refused:
-                if refused.refusal != "conflict":
-                    raise
-                if await self._held(relay) != signed:
-                    held = number + 1  # somebody else was first: go on from theirs
-                    continue
-            await self._vault.write(partial(tables.set_published, number=number))
-            return number
-        raise RelayMisbehaved("another revocation list each time")
-
-    async def _adopt(self, relay: Connection) -> tuple[int, bytes]:
-        held = await self._held(relay)
-        if held is None:
-            raise RelayMisbehaved("a revocation list that it does not have")
-        now = int(self._clock())
-        try:
-            return await self._vault.write(lambda db: adopt(db, self._keys, held, now), name=REVOKE)
-        except IdentityError:
-            raise RelayMisbehaved("a revocation list that does not check") from None
-
-    async def _held(self, relay: Connection) -> bytes | None:
-        held = (await relay.request(GetRevocations(0, self.establishment))).statement
-        return None if held is None else await from_payload(relay, held)
-
-
-class _IssuerSigner:
-    """Signs in with the issuer's key; the token lies in the issuer's vault."""
-
-    def __init__(self, vault: Vault, keys: IssuerKeys) -> None:
-        self._vault, self._keys = vault, keys
-
-    @property
-    def chain(self) -> Sequence[bytes]:
-        return (self._keys.certificate,)
-
-    def sign(self, data: bytes) -> bytes:
-        return self._keys.key.sign(data)
-
-    async def token(self) -> bytes | None:
-        return await self._vault.read(tables.read_token)
-
-    async def store_token(self, token: bytes) -> None:
-        await self._vault.write(lambda db: tables.write_token(db, token), name=TOKEN)
-
-
-async def _first(*waits: Awaitable[object]) -> None:
-    """Until one of them is done; the others are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return await self._service.publish(timeout)
 
 
 def _field(text: str) -> str:

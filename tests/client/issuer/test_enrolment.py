@@ -231,7 +231,7 @@ async def test_device_killed_before_it_kept_the_certificate_goes_on(
     invitation = await invited(issuer)
     async with serving(issuer):
         with monkeypatch.context() as patched:
-            patched.setattr("pli_client.enrolment._finish", die)
+            patched.setattr("pli_client.enrolment.joining.finish", die)
             with pytest.raises(RuntimeError, match="killed"):
                 await join(tmp_path / "a", invitation)
         device = await join(tmp_path / "a", invitation)
@@ -409,7 +409,7 @@ async def test_stranger_to_the_relay_is_told_so(relay: FakeRelay, tmp_path: Path
 async def test_relay_that_is_away_or_of_another_name_is_told_apart(
     relay: FakeRelay, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pli_client.enrolment.FIRST_CONTACT", 0.3)
+    monkeypatch.setattr("pli_client.enrolment.joining.FIRST_CONTACT", 0.3)
     away = Invitation(Secret(bytes(16)), issuer.establishment, "ws://127.0.0.1:1")
     with pytest.raises(Offline):
         await join(tmp_path / "a", away)
