@@ -21,6 +21,7 @@
 Every class states its cause and its remedy as msgids; `str(error)` is both in the language in use.
 """
 
+import errno
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
@@ -63,7 +64,7 @@ class PliError(Exception):
 
     def text(self, message: str, language: Language | None = None) -> str:
         """One of this class's msgids, translated and filled in."""
-        words = {name: _shown(value) for name, value in self.details.items()}
+        words = {name: _shown(value, language) for name, value in self.details.items()}
         return translate(message, language) % words if message else ""
 
     def sentence(self, language: Language | None = None) -> str:
@@ -84,11 +85,38 @@ class PliError(Exception):
         return f"{type(self).__name__}({self.code!r})"
 
 
-def _shown(value: object) -> str:
+class Text(str):
+    """A detail that is a msgid itself: translated when the error is shown."""
+
+
+def _shown(value: object, language: Language | None) -> str:
     """A detail as it may be shown: some come from strangers."""
     if isinstance(value, PliError):
-        return value.cause
-    return displayable(str(value), one_line=True, limit=500)
+        return value.text(value.CAUSE, language)
+    text = translate(value, language) if isinstance(value, Text) else str(value)
+    return displayable(text, one_line=True, limit=500)
+
+
+_SYSTEM_REASONS: Mapping[int, str] = {
+    errno.ENOENT: N_("it does not exist"),
+    errno.EACCES: N_("you have no right to it"),
+    errno.EPERM: N_("you have no right to it"),
+    errno.EEXIST: N_("it exists already"),
+    errno.EISDIR: N_("it is a folder"),
+    errno.ENOTDIR: N_("it is not a folder"),
+    errno.EROFS: N_("the disk cannot be written to"),
+    errno.ENAMETOOLONG: N_("its name is too long"),
+    errno.EIO: N_("the disk does not work properly"),
+}
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""errno of a disk, or a share of it, that is full."""
+
+
+def system_reason(error: OSError) -> str:
+    """Why the system refused, as a detail of an error; the system's own words where we have none."""
+    known = _SYSTEM_REASONS.get(error.errno or 0)
+    return Text(known) if known is not None else str(error.strerror or type(error).__name__)
 
 
 class InvalidInput(PliError):
@@ -225,12 +253,28 @@ class RequestTimedOut(Offline):
         super().__init__("")
 
 
+_OTHER_REFUSAL = N_("it gives no reason that is known here")
+
+_REFUSALS: Mapping[str, str] = {
+    "not-found": N_("it does not exist there, or is not yours to see"),
+    "stale-epoch": N_("the group changed in the meantime"),
+    "predecessor-missing": N_("an earlier message has not arrived there"),
+    "roster": N_("the change of members is not in order"),
+    "conflict": N_("somebody else was first"),
+    "too-large": N_("it is too large"),
+    "limit": N_("there are too many"),
+    "try-later": N_("it cannot store anything now; nothing was lost, try again later"),
+    "invalid": N_("something in it does not check"),
+    "used": N_("the code was used already"),
+}
+
+
 class RelayRefused(RelayError):
     """The relay refused a request. `refusal` is a code of pli_protocol.relay.errors.CODES."""
 
     code = "relay-refused"
     exit_code = EXIT_FAILED
-    CAUSE = N_("The relay refused (%(refusal)s).")
+    CAUSE = N_("The relay refused: %(why)s (%(refusal)s).")
 
     def __init__(
         self,
@@ -241,7 +285,7 @@ class RelayRefused(RelayError):
         retry_after: int | None = None,
     ) -> None:
         refusal = displayable(refusal, one_line=True)
-        super().__init__(refusal=refusal)
+        super().__init__(refusal=refusal, why=Text(_REFUSALS.get(refusal, _OTHER_REFUSAL)))
         self.refusal = refusal
         self.detail = displayable(detail, one_line=True)
         """The relay's own words, safe to print, for a log."""

@@ -265,7 +265,10 @@ class Connection(Requests):
         self._changed.set()
         self._changed = asyncio.Event()
         if self._on_state is not None:
-            self._on_state(state)
+            try:
+                self._on_state(state)
+            except Exception as error:  # a listener's bug must not end the connection
+                _log.error("a state could not be told", exc_info=error)
 
 
 def needs_a_person(error: PliError) -> bool:

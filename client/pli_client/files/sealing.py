@@ -33,7 +33,17 @@ from nacl.exceptions import CryptoError
 from pli_protocol.content import FilePart
 from pli_protocol.secret import Secret
 
-from ..errors import DiskFull, FileDamaged, FileTooLarge, FileUnreadable, FileUnwritable
+from ..errors import (
+    NO_SPACE,
+    DiskFull,
+    FileDamaged,
+    FileTooLarge,
+    FileUnreadable,
+    FileUnwritable,
+    Text,
+    system_reason,
+)
+from ..i18n import N_
 from ..vault.private_files import open_private
 from .names import numbered, safe_name
 
@@ -118,12 +128,12 @@ def seal(
     """
     key = FileKey(random(crypto_secretstream_xchacha20poly1305_KEYBYTES))
     try:
+        if source.exists() and not source.is_file():  # opening a pipe would wait for ever
+            raise FileUnreadable(name=source.name, reason=Text(N_("it is not a file")))
         plain = source.open("rb")
     except OSError as error:
-        raise FileUnreadable(name=source.name, reason=error.strerror) from None
+        raise FileUnreadable(name=source.name, reason=system_reason(error)) from None
     with plain:
-        if not source.is_file():
-            raise FileUnreadable(name=source.name, reason="")
         found = os.fstat(plain.fileno()).st_size
         if found > limit:
             raise FileTooLarge(name=source.name, size=found, limit=limit)
@@ -146,13 +156,13 @@ def unseal(sealed: Path, name: str, expected: SealedFile, folder: Path) -> Path:
     try:
         ciphertext = sealed.open("rb")
     except OSError as error:
-        raise FileUnreadable(name=name, reason=error.strerror) from None
+        raise FileUnreadable(name=name, reason=system_reason(error)) from None
     with ciphertext, _written(temporary, name) as plain:
         _pull(ciphertext, plain, expected, name)
     try:
         return _placed(temporary, folder, name)
     except OSError as error:
-        raise FileUnwritable(name=name, reason=error.strerror) from None
+        raise FileUnwritable(name=name, reason=system_reason(error)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -228,7 +238,7 @@ def _read(file: IO[bytes], size: int, name: str) -> bytes:
     try:
         return file.read(size)
     except OSError as error:
-        raise FileUnreadable(name=name, reason=error.strerror) from None
+        raise FileUnreadable(name=name, reason=system_reason(error)) from None
 
 
 class _written:
@@ -260,9 +270,9 @@ class _written:
             raise self._own(failure) from None
 
     def _own(self, error: OSError) -> Exception:
-        if error.errno == errno.ENOSPC:
+        if error.errno in NO_SPACE:
             return DiskFull()
-        return FileUnwritable(name=self._name, reason=error.strerror)
+        return FileUnwritable(name=self._name, reason=system_reason(error))
 
 
 def _placed(temporary: Path, folder: Path, name: str) -> Path:

@@ -1,7 +1,6 @@
 """Carrying ciphertext to and from the relay, part by part; both ways go on where they stopped."""
 
 import asyncio
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,17 @@ from typing import IO, Final
 from pli_protocol.relay.frames import BLOB_PART, GetBlob, PutBlob
 
 from ..connection.requests import Requests
-from ..errors import DiskFull, FileDamaged, FileUnreadable, FileUnwritable, RelayRefused
+from ..errors import (
+    NO_SPACE,
+    DiskFull,
+    FileDamaged,
+    FileUnreadable,
+    FileUnwritable,
+    RelayRefused,
+    Text,
+    system_reason,
+)
+from ..i18n import N_
 from ..vault.private_files import open_private
 
 Progress = Callable[[int, int], None]
@@ -41,7 +50,7 @@ async def upload(
     try:
         file = sealed.open("rb")
     except OSError as error:
-        raise FileUnreadable(name=sealed.name, reason=error.strerror) from None
+        raise FileUnreadable(name=sealed.name, reason=system_reason(error)) from None
     with file:
         size = os.fstat(file.fileno()).st_size
         start = min(held, max(size - 1, 0)) // BLOB_PART * BLOB_PART
@@ -63,7 +72,9 @@ async def _upload_from(
             while offset < size and len(waiting) < AT_ONCE:
                 data = await asyncio.to_thread(_part, file, offset)
                 if not data:
-                    raise FileUnreadable(name="", reason="")
+                    raise FileUnreadable(
+                        name=Path(file.name).name, reason=Text(N_("it became shorter"))
+                    )
                 put = relay.request(PutBlob(0, blob, offset, size, data))
                 offset += len(data)
                 waiting.append((offset, asyncio.create_task(put)))
@@ -135,6 +146,6 @@ def _put_part(file: IO[bytes], offset: int, data: bytes, name: str) -> None:
 
 
 def _unwritable(error: OSError, name: str) -> Exception:
-    if error.errno == errno.ENOSPC:
+    if error.errno in NO_SPACE:
         return DiskFull()
-    return FileUnwritable(name=name, reason=error.strerror)
+    return FileUnwritable(name=name, reason=system_reason(error))

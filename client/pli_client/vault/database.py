@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol, cast
 
 from sqlcipher3 import dbapi2
 
-from ..errors import DiskFull, PliError, VaultBusy, VaultDamaged, VaultUnusable
+from ..errors import DiskFull, PliError, Text, VaultBusy, VaultDamaged, VaultUnusable
+from ..i18n import N_
 from .header import DatabaseKey
 from .private_files import open_private
 
@@ -104,6 +105,10 @@ def translated(error: Exception, folder: Path) -> PliError:
             return VaultDamaged(DATABASE_FILE)
         case dbapi2.SQLITE_BUSY | dbapi2.SQLITE_LOCKED:
             return VaultBusy()
+        case dbapi2.SQLITE_IOERR:
+            return VaultUnusable(folder=folder, reason=Text(N_("the disk does not work properly")))
+        case dbapi2.SQLITE_READONLY | dbapi2.SQLITE_CANTOPEN | dbapi2.SQLITE_PERM:
+            return VaultUnusable(folder=folder, reason=Text(N_("you have no right to it")))
         case _:
             # SQLite's texts name no values of ours.
             return VaultUnusable(folder=folder, reason=error)

@@ -5,7 +5,6 @@ never interleaved with another; the write-ahead log is kept short beside (log_ke
 """
 
 import asyncio
-import errno
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,16 @@ from typing import Final, Self, TypeVar
 from pli_protocol.failpoint import declare, failpoint
 from pli_protocol.secret import Secret
 
-from ..errors import DiskFull, VaultError, VaultExists, VaultMissing, VaultUnusable
+from ..errors import (
+    NO_SPACE,
+    DiskFull,
+    PliError,
+    VaultError,
+    VaultExists,
+    VaultMissing,
+    VaultUnusable,
+    system_reason,
+)
 from .core_dumps import forbid_core_dumps
 from .database import (
     DATABASE_FILE,
@@ -36,8 +44,6 @@ from .migrations import migrate
 from .private_files import make_private_folder, sync_folder
 
 T = TypeVar("T")
-
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def transaction(name: str) -> str:
@@ -73,7 +79,7 @@ class Vault:
         self._lock = lock
         self._thread = thread
         self._connection: Connection | None = connection
-        self._broken: VaultError | None = None
+        self._broken: PliError | None = None
         self._log_keeper = LogKeeper(self._shorten_log, pause, clock)
 
     @property
@@ -312,7 +318,7 @@ class Vault:
                     raise
                 if is_io_error(error):
                     # What is on disk is unknown now (an fsync must not be tried again).
-                    self._broken = VaultUnusable(folder=self.folder, reason=error)
+                    self._broken = translated(error, self.folder)
                 raise translated(error, self.folder) from None
 
         return await self._thread.run(run)
@@ -352,6 +358,6 @@ class _system_errors:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, OSError):
-            if error.errno in _NO_SPACE:
+            if error.errno in NO_SPACE:
                 raise DiskFull() from None
-            raise VaultUnusable(folder=self._folder, reason=error.strerror or error) from None
+            raise VaultUnusable(folder=self._folder, reason=system_reason(error)) from None
