@@ -233,12 +233,12 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
                     "bot": signed.kind == "bot",
                     "revoked": signed.reason,
                 }
-            for row in await issuer.invitations():
+            for invited_row in await issuer.invitations():
                 yield {
                     "kind": "open-invitation",
-                    "name": row.name,
-                    "profession": row.profession,
-                    "expires_at": _moment(row.expires_at),
+                    "name": invited_row.name,
+                    "profession": invited_row.profession,
+                    "expires_at": _moment(invited_row.expires_at),
                 }
 
 

@@ -1,0 +1,160 @@
+"""What the DUI's bot decides about a forwarded message: file it, take it back, or refuse; no network.
+
+The bot stands outside conversations. It sees one message with its proof, and the act that attached or
+detached it; it knows what it filed before (`Known`), and nothing else.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pli_protocol.content import Receipt, RecordRef
+from pli_protocol.content.proof import VerifiedForward
+
+from ..i18n import N_, _
+from ..vault.private_files import make_private_folder, replace_durably
+from .bundle import Note, NoteError, creation_bundle, is_uri, update_bundle
+
+LARGEST_FILES: Final = 20 * 1024 * 1024
+"""Bytes of all files of one message together; FHIR carries them as base64 inside the note."""
+
+REASONS: Final[Mapping[str, str]] = {
+    "proof": N_("The proof that came with the message does not check."),
+    "revoked": N_("The device or the person was revoked."),
+    "unknown-system": N_("This DUI does not keep that record."),
+    "record-system": N_("The record's system is not a URI."),
+    "not-a-note": N_("This is not a message that a person wrote."),
+    "not-filed": N_("This message was not filed in that record."),
+    "not-entitled": N_("Only the message's author and who attached it may take it off."),
+    "file-missing": N_("A file of the message could not be fetched."),
+    "too-large": N_("The message's files are too large for a note."),
+}
+"""Why a filing is refused, by the receipt's code."""
+
+WITHDRAWN: Final = "withdrawn"
+"""The code of the receipt that answers a detach."""
+
+
+class Known(msgspec.Struct, frozen=True, array_like=True):
+    """What the bot remembers of one message in one record; kept in its vault."""
+
+    version: int
+    attached_by: bytes
+    """Person id of the one whose attach stands, or stood last."""
+    standing: bool
+    acts: tuple[bytes, ...]
+    """Message ids of the attaches and detaches that were dealt with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """What was done about a forwarded message: for the receipt, and for who watches the bot."""
+
+    message_id: bytes
+    record: RecordRef
+    filed: bool
+    withdrawn: bool = False
+    number: str = ""
+    document: str = ""
+    """Name of the file in the outbox; empty where nothing new was written."""
+    code: str = ""
+
+    @property
+    def receipt(self) -> Receipt:
+        code = WITHDRAWN if self.withdrawn else self.code
+        text = "" if self.filed else _(REASONS.get(self.code, REASONS["proof"]))
+        return Receipt(self.message_id, self.record, self.filed, self.number, code, text)
+
+
+class Outbox:
+    """The folder that the DUI reads. A file appears in it whole, under its last name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        make_private_folder(folder)
+
+    def put(self, name: str, bundle: Mapping[str, object]) -> None:
+        """Write a Bundle; the same name again replaces it by the same content."""
+        data = json.dumps(bundle, ensure_ascii=False, indent=1).encode()
+        replace_durably(self.folder / name, data)
+
+
+def refusal_before_files(forward: VerifiedForward, systems: frozenset[str]) -> str | None:
+    """Why not, as far as it can be told without the message's files.
+
+    Args:
+        systems: the record systems that this DUI keeps; empty: any.
+    """
+    act = forward.act
+    if forward.message.refusal is not None or (act is not None and act.refusal is not None):
+        return "revoked"
+    if not is_uri(forward.record.system):
+        return "record-system"
+    if systems and forward.record.system not in systems:
+        return "unknown-system"
+    if sum(part.size for part in forward.message.message.files) > LARGEST_FILES:
+        return "too-large"
+    return None
+
+
+def file(
+    forward: VerifiedForward, known: Known | None, files: Mapping[bytes, bytes], outbox: Outbox
+) -> tuple[Filing, Known | None]:
+    """Deal with a forwarded message whose proofs were verified; writes to the outbox.
+
+    Returns:
+        What was done, and what to remember from now on. The same forward again is answered the same
+        and writes nothing.
+    """
+    message_id, record = forward.message.message_id, forward.record
+    act_id = forward.act.message_id if forward.act is not None else message_id
+    try:
+        note = Note.of(forward, files)
+    except NoteError as error:
+        return Filing(message_id, record, False, code=error.code), known
+    number = str(note.id)
+    if known is not None and act_id in known.acts:
+        return Filing(message_id, record, True, forward.detached, number), known
+    if forward.detached:
+        refused = _may_not_detach(forward, known)
+        if refused is not None or known is None:
+            return Filing(message_id, record, False, code=refused or "not-filed"), known
+        name = _name(note, act_id)
+        if known.standing:
+            outbox.put(name, update_bundle(note, "entered-in-error"))
+        after = Known(1, known.attached_by, False, (*known.acts, act_id))
+        return Filing(message_id, record, True, True, number, name if known.standing else ""), after
+    person = forward.by.person.person_id
+    if known is None:
+        name = _name(note)
+        outbox.put(name, creation_bundle(note))
+        return Filing(message_id, record, True, False, number, name), Known(
+            1, person, True, (act_id,)
+        )
+    name = ""
+    if not known.standing:
+        name = _name(note, act_id)
+        outbox.put(name, update_bundle(note, "current"))
+    after = Known(1, person, True, (*known.acts, act_id))
+    return Filing(message_id, record, True, False, number, name), after
+
+
+def _may_not_detach(forward: VerifiedForward, known: Known | None) -> str | None:
+    if known is None:
+        return "not-filed"
+    person = forward.by.person.person_id
+    if person not in (forward.message.author.person.person_id, known.attached_by):
+        return "not-entitled"
+    return None
+
+
+def _name(note: Note, act: bytes | None = None) -> str:
+    """`<note>-<record>.json` at first; later states of the note add the act that brought them."""
+    record = hashlib.sha256(str(note.record).encode()).hexdigest()[:8]
+    later = f"-{act.hex()[:8]}" if act is not None else ""
+    return f"{note.id}-{record}{later}.json"

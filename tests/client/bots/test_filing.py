@@ -1,0 +1,196 @@
+"""What the DUI's bot does with forwarded messages: once each, only by those who may."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pli_client.bots.filing import LARGEST_FILES, Outbox, file, refusal_before_files
+from pli_protocol.content import (
+    Attach,
+    Detach,
+    FilePart,
+    Message,
+    Post,
+    RecordRef,
+    Rename,
+    TextPart,
+)
+from pli_protocol.content.proof import VerifiedForward, VerifiedMessage
+from pli_protocol.identity import Device, Person, Refusal, RevocationEntry
+
+from .test_bundle import CONVERSATION, person
+
+RECORD = RecordRef("urn:oid:1.2.3.4", "IPP-004821")
+CLAIRE = person(person_id=b"claire".ljust(16))
+KARIM = person(person_id=b"karim".ljust(16), name="Karim Benali", rpps=None)
+SOPHIE = person(person_id=b"sophie".ljust(16), name="Sophie Marchetti", rpps=None)
+
+
+def device(who: Person) -> Device:
+    return Device(b"d" * 16, b"k" * 32, who, 2**40, 0, (b"", b"", b""))
+
+
+def said(who: Person, body: Any, **more: Any) -> VerifiedMessage:
+    refusal = more.pop("refusal", None)
+    message = Message(b"s" * 16, 1_795_332_600_123, body, **more)
+    identifier = hashlib.sha256(repr((who.name, body, more)).encode()).digest()
+    return VerifiedMessage(
+        message, identifier, b"", device(who), CONVERSATION, b"g" * 16, 3, None, None, refusal
+    )
+
+
+LOST = Refusal(RevocationEntry(kind="device", id=b"d" * 16, reason="lost", time=1))
+NOTE = said(KARIM, Post((TextPart("Chute à 5 h 40, bosse frontale."),)))
+
+
+def attached(
+    by: Person, note: VerifiedMessage = NOTE, record: RecordRef = RECORD
+) -> VerifiedForward:
+    act = said(by, Attach(note.message_id, record, "OBS"))
+    return VerifiedForward(note, record, "OBS", device(by), False, act)
+
+
+def detached(by: Person, note: VerifiedMessage = NOTE) -> VerifiedForward:
+    act = said(by, Detach(note.message_id, RECORD, "erreur"))
+    return VerifiedForward(note, RECORD, None, device(by), True, act)
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path / "outbox")
+
+
+def bundles(outbox: Outbox) -> list[dict[str, Any]]:
+    return [json.loads(path.read_bytes()) for path in sorted(outbox.folder.iterdir())]
+
+
+def statuses(outbox: Outbox) -> list[str]:
+    return sorted(bundle["entry"][0]["resource"]["status"] for bundle in bundles(outbox))
+
+
+def test_an_attach_becomes_one_bundle_and_a_receipt_with_the_notes_number(outbox: Outbox) -> None:
+    filing, known = file(attached(CLAIRE), None, {}, outbox)
+    assert (filing.filed, filing.withdrawn, filing.code) == (True, False, "")
+    (path,) = outbox.folder.iterdir()
+    assert path.name == filing.document
+    document = bundles(outbox)[0]["entry"][0]["resource"]
+    assert document["masterIdentifier"]["value"] == f"urn:uuid:{filing.number}"
+    receipt = filing.receipt
+    assert (receipt.message_id, receipt.record, receipt.filed) == (NOTE.message_id, RECORD, True)
+    assert receipt.number == filing.number
+    assert known is not None
+    assert known.standing
+
+
+def test_the_same_forward_again_gets_the_same_receipt_and_writes_nothing(outbox: Outbox) -> None:
+    first, known = file(attached(CLAIRE), None, {}, outbox)
+    (path,) = outbox.folder.iterdir()
+    path.unlink()  # the DUI took it
+    again, after = file(attached(CLAIRE), known, {}, outbox)
+    assert again.receipt == first.receipt
+    assert after == known
+    assert list(outbox.folder.iterdir()) == []
+
+
+def test_a_crash_before_it_was_remembered_leads_to_the_same_file(outbox: Outbox) -> None:
+    file(attached(CLAIRE), None, {}, outbox)
+    before = {path.name: path.read_bytes() for path in outbox.folder.iterdir()}
+    file(attached(CLAIRE), None, {}, outbox)
+    assert {path.name: path.read_bytes() for path in outbox.folder.iterdir()} == before
+
+
+def test_a_second_person_who_attaches_the_same_message_makes_no_second_note(outbox: Outbox) -> None:
+    _, known = file(attached(CLAIRE), None, {}, outbox)
+    filing, known = file(attached(SOPHIE), known, {}, outbox)
+    assert filing.filed
+    assert len(bundles(outbox)) == 1
+
+
+@pytest.mark.parametrize("who", [CLAIRE, KARIM], ids=["attacher", "author"])
+def test_attacher_and_author_may_detach(outbox: Outbox, who: Person) -> None:
+    _, known = file(attached(CLAIRE), None, {}, outbox)
+    filing, known = file(detached(who), known, {}, outbox)
+    assert (filing.filed, filing.withdrawn) == (True, True)
+    assert filing.receipt.code == "withdrawn"
+    assert statuses(outbox) == ["current", "entered-in-error"]
+    assert known is not None
+    assert not known.standing
+
+
+def test_nobody_else_may_detach(outbox: Outbox) -> None:
+    _, known = file(attached(CLAIRE), None, {}, outbox)
+    filing, after = file(detached(SOPHIE), known, {}, outbox)
+    assert (filing.filed, filing.code) == (False, "not-entitled")
+    assert filing.receipt.text
+    assert after == known
+    assert statuses(outbox) == ["current"]
+
+
+def test_what_was_never_filed_cannot_be_taken_back(outbox: Outbox) -> None:
+    filing, known = file(detached(KARIM), None, {}, outbox)
+    assert (filing.filed, filing.code, known) == (False, "not-filed", None)
+    assert bundles(outbox) == []
+
+
+def test_attaching_again_after_a_detach_makes_the_note_current_again(outbox: Outbox) -> None:
+    _, known = file(attached(CLAIRE), None, {}, outbox)
+    _, known = file(detached(CLAIRE), known, {}, outbox)
+    filing, known = file(attached(SOPHIE), known, {}, outbox)
+    assert filing.filed
+    assert statuses(outbox) == ["current", "current", "entered-in-error"]
+    last = json.loads((outbox.folder / filing.document).read_bytes())["entry"][0]
+    assert last["request"]["method"] == "PUT"
+    assert known is not None
+    assert known.standing
+
+
+def test_an_old_attach_that_comes_again_after_a_detach_does_not_revive_the_note(
+    outbox: Outbox,
+) -> None:
+    _, known = file(attached(CLAIRE), None, {}, outbox)
+    _, known = file(detached(CLAIRE), known, {}, outbox)
+    _, after = file(attached(CLAIRE), known, {}, outbox)
+    assert after == known
+    assert statuses(outbox) == ["current", "entered-in-error"]
+
+
+def test_one_message_in_two_records_makes_two_files(outbox: Outbox) -> None:
+    other = RecordRef("urn:oid:1.2.3.4", "IPP-003377")
+    first, _ = file(attached(CLAIRE), None, {}, outbox)
+    second, _ = file(attached(CLAIRE, record=other), None, {}, outbox)
+    assert first.document != second.document
+    assert len(bundles(outbox)) == 2
+
+
+def test_a_file_that_was_not_fetched_is_refused(outbox: Outbox) -> None:
+    part = FilePart("plaie.jpg", "image/jpeg", 3, b"h" * 32, b"b" * 32, b"k" * 32, 65536)
+    photo = said(KARIM, Post((TextPart("La photo."), part)))
+    refused, known = file(attached(CLAIRE, photo), None, {}, outbox)
+    assert (refused.code, known) == ("file-missing", None)
+    filing, _ = file(attached(CLAIRE, photo), None, {b"b" * 32: b"jpg"}, outbox)
+    assert filing.filed
+    assert len(bundles(outbox)[0]["entry"][0]["resource"]["content"]) == 2
+
+
+def test_what_no_person_wrote_is_refused(outbox: Outbox) -> None:
+    renamed = said(KARIM, Rename("Relève"))
+    filing, _ = file(attached(CLAIRE, renamed), None, {}, outbox)
+    assert (filing.filed, filing.code) == (False, "not-a-note")
+
+
+def test_refusals_that_need_no_file() -> None:
+    good = attached(CLAIRE)
+    assert refusal_before_files(good, frozenset()) is None
+    assert refusal_before_files(good, frozenset({RECORD.system})) is None
+    assert refusal_before_files(good, frozenset({"urn:other"})) == "unknown-system"
+    assert refusal_before_files(attached(CLAIRE, record=RecordRef("dui", "1")), frozenset()) == (
+        "record-system"
+    )
+    revoked = said(KARIM, NOTE.message.body, refusal=LOST)
+    assert refusal_before_files(attached(CLAIRE, revoked), frozenset()) == "revoked"
+    huge = FilePart("f", "a/b", LARGEST_FILES + 1, b"h" * 32, b"b" * 32, b"k" * 32, 65536)
+    large = attached(CLAIRE, said(KARIM, Post((huge,))))
+    assert refusal_before_files(large, frozenset()) == "too-large"
