@@ -1,0 +1,162 @@
+"""Checking chains and statements: one thread, since a check costs milliseconds, with each
+establishment's trust."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from pli_protocol.identity import (
+    Checked,
+    Device,
+    DeviceRevocation,
+    EnrolmentKey,
+    IdentityError,
+    Issuer,
+    LeaveStatement,
+    Person,
+    ReturnRequest,
+    RevocationList,
+    Trust,
+    verify_authority,
+    verify_issuer,
+    verify_statement,
+)
+
+from .storage import tables as t
+
+T = TypeVar("T")
+
+
+def certificate_hash(certificate: bytes) -> bytes:
+    """SHA-256 of a certificate: how issuers are found."""
+    return hashlib.sha256(certificate).digest()
+
+
+class Checker:
+    """Each establishment's trust. All methods but `run` and `close` belong to the checker's thread."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._trusts: dict[bytes, Trust] = {}
+        self._issuers: dict[bytes, bytes] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pli checker")
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call one of the methods below on the checker's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    def close(self) -> None:
+        """Wait for what runs."""
+        self._pool.shutdown()
+
+    def load(self, connection: sa.Connection) -> None:
+        """Learn what the database knows."""
+        for row in connection.execute(sa.select(t.establishments)):
+            statements = connection.scalars(
+                sa.select(t.device_revocations.c.statement).where(
+                    t.device_revocations.c.establishment == row.id
+                )
+            )
+            self._trusts[row.id] = Trust(
+                row.authority,
+                revocations=() if row.revocations is None else (row.revocations,),
+                device_revocations=statements,
+            )
+        for row in connection.execute(
+            sa.select(t.issuers.c.certificate_hash, t.issuers.c.establishment)
+        ):
+            self._issuers[row.certificate_hash] = row.establishment
+
+    def admit(self, authority: bytes, issuer: bytes) -> None:
+        """An establishment or a further issuer was registered."""
+        own = verify_authority(authority)
+        if own.establishment not in self._trusts:
+            self._trusts[own.establishment] = Trust(authority)
+        self._issuers[certificate_hash(issuer)] = own.establishment
+
+    def registration(
+        self, authority: bytes, issuer: bytes, enrolment_key: bytes
+    ) -> tuple[bytes, Issuer]:
+        """Check what opens an establishment: (its id, the issuer). Raises IdentityError."""
+        own = verify_authority(authority)
+        signer = verify_issuer((issuer,), authority)
+        checked = verify_statement(enrolment_key, EnrolmentKey, authority)
+        if not isinstance(checked.signer, Issuer) or checked.signer.key != signer.key:
+            raise IdentityError("binding", "the enrolment key is another issuer's")
+        return own.establishment, signer
+
+    def device(self, chain: tuple[bytes, ...]) -> Device:
+        """A device that may sign in. Raises IdentityError."""
+        trust = self._trust_of(chain)
+        device = trust.device(chain, self._clock() // 1000)
+        _refuse_revoked(trust, device)
+        return device
+
+    def issuer(self, chain: tuple[bytes, ...]) -> Issuer:
+        """An issuer that may sign in. Raises IdentityError."""
+        trust = self._trust_of(chain)
+        issuer = trust.issuer(chain)
+        _refuse_revoked(trust, issuer)
+        return issuer
+
+    def person(self, chain: tuple[bytes, ...], establishment: bytes) -> Person:
+        """A person of this establishment. Raises IdentityError."""
+        person = self._trusts[establishment].person(chain, self._clock() // 1000)
+        if person.establishment != establishment:
+            raise IdentityError("authority", "a person of another establishment")
+        _refuse_revoked(self._trusts[establishment], person)
+        return person
+
+    def revocations(
+        self, data: bytes, establishment: bytes
+    ) -> tuple[RevocationList, tuple[bytes, ...]]:
+        """Take a newer list; returns it and the ids of the issuers that it revokes."""
+        own = self._trusts[establishment]
+        if verify_statement(data, RevocationList, own.own.certificate).statement.establishment != (
+            establishment
+        ):
+            raise IdentityError("authority", "a list of another establishment")
+        taken = own.accept_revocations(data)
+        return taken, tuple(entry.id for entry in taken.entries if entry.kind == "issuer")
+
+    def device_revocation(self, data: bytes, person: bytes, establishment: bytes) -> bytes:
+        """Take a person's own statement; returns the device's id."""
+        trust = self._trusts[establishment]
+        checked = verify_statement(data, DeviceRevocation, trust.own.certificate)
+        if checked.statement.person_id != person:
+            raise IdentityError("binding", "a statement of another person")
+        return trust.accept_device_revocation(data).device_id
+
+    def leaving(self, data: bytes, establishment: bytes) -> Checked[LeaveStatement]:
+        """Check a statement of leaving."""
+        authority = self._trusts[establishment].own.certificate
+        return verify_statement(data, LeaveStatement, authority, now=self._clock() // 1000)
+
+    def return_request(self, data: bytes, establishment: bytes) -> Checked[ReturnRequest]:
+        """Check a request to come back."""
+        authority = self._trusts[establishment].own.certificate
+        return verify_statement(data, ReturnRequest, authority, now=self._clock() // 1000)
+
+    def refused(self, devices: Iterable[tuple[T, Device | Issuer]]) -> list[T]:
+        """Which of these are revoked by now."""
+        return [key for key, who in devices if self._revoked(who)]
+
+    def _revoked(self, who: Device | Issuer) -> bool:
+        establishment = who.person.establishment if isinstance(who, Device) else who.establishment
+        return self._trusts[establishment].refuses(who) is not None
+
+    def _trust_of(self, chain: tuple[bytes, ...]) -> Trust:
+        establishment = self._issuers.get(certificate_hash(chain[-1]))
+        if establishment is None:
+            raise IdentityError("authority", "not an issuer known here")
+        return self._trusts[establishment]
+
+
+def _refuse_revoked(trust: Trust, who: Device | Person | Issuer) -> None:
+    refusal = trust.refuses(who)
+    if refusal is not None:
+        raise IdentityError("revoked", "it was revoked")

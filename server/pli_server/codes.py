@@ -1,0 +1,30 @@
+"""One-time codes with which an establishment opens its place on the relay."""
+
+import base64
+import hashlib
+import os
+import time
+
+import sqlalchemy as sa
+
+from .storage import tables as t
+
+
+def make_code(connection: sa.Connection) -> str:
+    """A new code; the database keeps its hash."""
+    letters = base64.b32encode(os.urandom(15)).decode().lower()
+    code = "-".join(letters[start : start + 6] for start in range(0, 24, 6))
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.execute(
+        sa.insert(t.establishment_codes).values(
+            hash=code_hash(code), created=time.time_ns() // 1_000_000
+        )
+    )
+    connection.exec_driver_sql("COMMIT")
+    return code
+
+
+def code_hash(code: str) -> bytes:
+    """How a code is known here: by its hash, without spaces, dashes or case."""
+    plain = code.replace("-", "").replace(" ", "").lower()
+    return hashlib.sha256(b"pli establishment code v1" + plain.encode()).digest()

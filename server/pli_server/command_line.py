@@ -1,0 +1,101 @@
+"""The commands `init`, `run` and `establishment-code`."""
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from . import folder as folders
+from . import settings as setting
+from .errors import EXIT_REFUSED, OperatorError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+def one_sentence(command: F) -> F:
+    """An OperatorError becomes one line on standard error and its exit code."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except OperatorError as error:
+            click.echo(f"pli-server: {error}", err=True)
+            raise SystemExit(error.exit_code) from None
+        except OSError as error:
+            click.echo(f"pli-server: {error.strerror or error}: {error.filename}", err=True)
+            raise SystemExit(EXIT_REFUSED) from None
+
+    return run  # type: ignore[return-value]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pli")
+def cli() -> None:
+    """The relay: carries ciphertext, keeps order, forgets on time."""
+
+
+@cli.command()
+@FOLDER
+@click.option("--name", help="The relay's name: the host in its clients' address.")
+@click.option("--listen", default="127.0.0.1:8440", show_default=True, help="HOST:PORT.")
+@click.option("--certificate", type=click.Path(dir_okay=False), help="TLS certificate chain, PEM.")
+@click.option("--key", type=click.Path(dir_okay=False), help="Its key, PEM.")
+@JSON
+@one_sentence
+def init(
+    folder: Path,
+    name: str | None,
+    listen: str,
+    certificate: str | None,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Make a relay's FOLDER with its settings, and print a one-time establishment code."""
+    host, _ = setting.parse_listen(listen)
+    if name is None and host in ("0.0.0.0", "::"):
+        raise OperatorError(f"{host} is no name: give --name, the host that clients will use")
+    if (certificate is None) != (key is None):
+        raise OperatorError("TLS needs both --certificate and --key; give both or none")
+    absolute = [None if p is None else str(Path(p).resolve()) for p in (certificate, key)]
+    text = setting.template(name or host, listen, *absolute)
+    code = folders.make(folder, text)
+    if as_json:
+        shown = {"event": "initialised", "folder": str(folder), "name": name or host, "code": code}
+        click.echo(json.dumps(shown))
+        return
+    click.echo(f"Relay '{name or host}' made in {folder}; settings: {folder / setting.FILE_NAME}")
+    click.echo(f"Establishment code, valid once: {code}")
+    click.echo(f"Start it with: pli-server run {folder}")
+
+
+@cli.command()
+@FOLDER
+@click.option("--listen", help="HOST:PORT, instead of the one in the settings.")
+@JSON
+@one_sentence
+def run(folder: Path, listen: str | None, as_json: bool) -> None:
+    """Run the relay of FOLDER until SIGTERM or SIGINT."""
+    settings = setting.load(folder)
+    if listen is not None:
+        setting.parse_listen(listen)
+
+    from . import process
+
+    raise SystemExit(process.run(folder, settings, listen, as_json))
+
+
+@cli.command("establishment-code")
+@FOLDER
+@JSON
+@one_sentence
+def establishment_code(folder: Path, as_json: bool) -> None:
+    """Make a further one-time code, for one more establishment or issuer."""
+    code = folders.further_code(folder)
+    click.echo(json.dumps({"event": "code", "code": code}) if as_json else code)

@@ -1,0 +1,1 @@
+"""What may enter a group's log, and what it changes: decided inside the write transaction."""

@@ -1,0 +1,123 @@
+"""Opening a group's log: the first commit, the first roster, perhaps as another group's successor."""
+
+import sqlalchemy as sa
+
+from pli_protocol.relay.frames import CreateGroup, GroupRefounded
+from pli_protocol.relay.log import FIRST_CHAIN, RosterChange
+
+from ..errors import Refusal
+from ..relay import Relay
+from ..session import Session
+from ..storage import tables as t
+from ..storage.groups import GroupState
+from ..storage.transaction import Transaction
+from .appending import AppendJob, Outcome, again, append_commit
+from .roster import Newcomer, add_member, apply_change, check_change
+
+
+class CreateJob(AppendJob):
+    """CreateGroup, whose commit's header was checked before."""
+
+    __slots__ = ("_change", "_frame")
+
+    def __init__(
+        self, relay: Relay, session: Session, frame: CreateGroup, change: RosterChange
+    ) -> None:
+        size = sum(len(p) for p in (frame.commit, frame.welcome) if isinstance(p, bytes))
+        super().__init__(relay, session, frame.rid, "create-group", frame.send_id, size)
+        self._frame = frame
+        self._change = change
+
+    def apply(self, tx: Transaction) -> Outcome:
+        frame, session = self._frame, self._session
+        existing = tx.group(frame.group)
+        held = tx.held(session.device_no, frame.send_id)
+        if held is not None:
+            return again(tx, held, existing)
+        if existing is not None:
+            raise Refusal("conflict", "this group exists already")
+        self._check_count(tx)
+        old = self._predecessor(tx)
+        group = self._open(tx, old)
+        assert session.device is not None
+        creator = add_member(
+            tx,
+            group,
+            Newcomer(session.device_no, session.device.device_id, session.account_no),
+            0,
+        )
+        limits = self._relay.limits
+        plan = check_change(tx, group, creator, self._change, frame.welcome, limits)
+        if old is not None and not {n.account_no for n in plan.added} <= old.accounts():
+            raise Refusal("roster", "a re-founded group has no member that the old one had not")
+        row = append_commit(tx, group, creator, frame.send_id, frame.commit)
+        effects = apply_change(
+            tx, group, creator, row, plan, frame.welcome, limits, frame.predecessor
+        )
+        return Outcome(row.position, row.chain, row.time, row, effects)
+
+    def finish(self, outcome: Outcome | Refusal | Exception) -> None:
+        frame, relay, session = self._frame, self._relay, self._session
+        fresh = isinstance(outcome, Outcome) and outcome.row is not None
+        if fresh and session.delivery is not None and session.open:
+            # The creator's own first commit comes back to it through the log, like any other.
+            assert isinstance(outcome, Outcome)
+            assert outcome.row is not None
+            session.delivery.created(outcome.row.group_no, frame.group)
+        if fresh and frame.predecessor is not None:
+            room = relay.rooms.get(frame.predecessor)
+            for other in () if room is None else tuple(room.sessions):
+                other.answer(GroupRefounded(frame.predecessor, frame.group))
+        super().finish(outcome)
+
+    def _check_count(self, tx: Transaction) -> None:
+        made = tx.connection.scalar(
+            sa.select(sa.func.count()).where(t.groups.c.creator == self._session.account_no)
+        )
+        if (made or 0) >= self._relay.limits.groups_per_account:
+            raise Refusal("limit", "this account has opened too many groups")
+
+    def _predecessor(self, tx: Transaction) -> GroupState | None:
+        """The group that this one re-founds; the first who asks gets it."""
+        frame = self._frame
+        if frame.predecessor is None:
+            return None
+        old = tx.group(frame.predecessor)
+        member = None if old is None else old.members.get(self._session.device_no)
+        if old is None or member is None or not member.receives:
+            raise Refusal("not-found")
+        if old.successor is not None:
+            raise Refusal("conflict", "the group was re-founded already")
+        return old
+
+    def _open(self, tx: Transaction, old: GroupState | None) -> GroupState:
+        frame, session = self._frame, self._session
+        made = tx.connection.execute(
+            sa.insert(t.groups).values(
+                group_id=frame.group,
+                establishment=session.establishment,
+                creator=session.account_no,
+                epoch=0,
+                last=0,
+                chain=FIRST_CHAIN,
+                predecessor=None if old is None else old.no,
+                created=tx.now,
+            )
+        )
+        assert made.inserted_primary_key is not None
+        group = GroupState(
+            made.inserted_primary_key[0],
+            frame.group,
+            session.establishment,
+            0,
+            0,
+            FIRST_CHAIN,
+            None,
+        )
+        tx.adopt(group)
+        if old is not None:
+            tx.connection.execute(
+                sa.update(t.groups).where(t.groups.c.no == old.no).values(successor=frame.group)
+            )
+            old.successor = frame.group
+        return group

@@ -1,0 +1,303 @@
+"""A commit's roster change: who receives from now on, who stops, whose Welcome waits."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from pli_protocol.relay.frames import Payload, WelcomeWaiting
+from pli_protocol.relay.log import RosterChange
+
+from ..errors import Refusal
+from ..settings import Limits
+from ..storage import tables as t
+from ..storage.groups import GroupState, Member, MemberState
+from ..storage.transaction import Appended, Transaction, pack
+
+
+@dataclass(frozen=True, slots=True)
+class RosterEffects:
+    """What a change of roster means for those online: (device number, …) each."""
+
+    welcomed: tuple[tuple[int, WelcomeWaiting], ...] = ()
+    ended: tuple[tuple[int, int], ...] = ()
+    """Membership ended at this seq."""
+
+
+NO_EFFECTS = RosterEffects()
+
+
+@dataclass(slots=True)
+class Newcomer:
+    """A device that a commit adds."""
+
+    no: int
+    device_id: bytes
+    account_no: int
+
+
+@dataclass(slots=True)
+class PlannedChange:
+    """A checked roster change, with the devices found."""
+
+    added: list[Newcomer] = field(default_factory=list)
+    removed: list[Member] = field(default_factory=list)
+
+
+def check_change(
+    tx: Transaction,
+    group: GroupState,
+    committer: Member,
+    change: RosterChange,
+    welcome: Payload | None,
+    limits: Limits,
+) -> PlannedChange:
+    """Check a commit's change against the roster; raises Refusal "roster" or "limit"."""
+    if bool(change.added) != (welcome is not None):
+        raise Refusal("roster", "a Welcome goes with a commit that adds devices, and only with it")
+    if committer.device_id in change.removed or committer.device_id in change.added:
+        raise Refusal("roster", "a commit neither adds nor removes its own device")
+    by_id = {member.device_id: member for member in group.members.values()}
+    plan = PlannedChange()
+    for device_id in change.removed:
+        member = by_id.get(device_id)
+        if member is None or not member.on_roster:
+            raise Refusal("roster", "a device that is removed is not on the roster")
+        plan.removed.append(member)
+    for device_id in change.added:
+        member = by_id.get(device_id)
+        if member is not None and member.on_roster and device_id not in change.removed:
+            raise Refusal("roster", "a device that is added is on the roster already")
+    plan.added = find_devices(tx, change.added, group.establishment)
+    on_roster = sum(member.on_roster for member in group.members.values())
+    if on_roster - len(plan.removed) + len(plan.added) > limits.members_per_group:
+        raise Refusal("limit", f"a group has at most {limits.members_per_group} devices")
+    return plan
+
+
+def find_devices(
+    tx: Transaction, device_ids: Sequence[bytes], establishment: bytes
+) -> list[Newcomer]:
+    """The active devices of the establishment with these ids; raises Refusal "roster"."""
+    if not device_ids:
+        return []
+    found = tx.connection.execute(
+        sa.select(t.devices.c.no, t.devices.c.device_id, t.devices.c.account_no)
+        .join(t.accounts, t.accounts.c.no == t.devices.c.account_no)
+        .where(
+            t.devices.c.device_id.in_(device_ids),
+            t.devices.c.locked.is_(None),
+            t.devices.c.revoked.is_(None),
+            t.accounts.c.revoked.is_(None),
+            t.accounts.c.establishment == establishment,
+        )
+    )
+    newcomers = {row.device_id: Newcomer(row.no, row.device_id, row.account_no) for row in found}
+    if len(newcomers) != len(device_ids):
+        raise Refusal("roster", "a device that is added is not an active one of the establishment")
+    return [newcomers[device_id] for device_id in device_ids]
+
+
+def apply_change(
+    tx: Transaction,
+    group: GroupState,
+    committer: Member,
+    row: Appended,
+    plan: PlannedChange,
+    welcome: Payload | None,
+    limits: Limits,
+    predecessor: bytes | None = None,
+) -> RosterEffects:
+    """Change the roster as the commit at `row` says, and let the Welcomes wait."""
+    seq = row.position.seq
+    for member in plan.removed:
+        member.state, member.removed_at = MemberState.REMOVED, seq
+        member.removed_by = committer.account_no
+    for newcomer in plan.added:
+        add_member(tx, group, newcomer, seq)
+    added = {newcomer.no for newcomer in plan.added}
+    gone = [member for member in plan.removed if member.device_no not in added]
+    if not _another_person_is_left(group, committer.account_no):
+        # Nobody else is left who could report the commit as applied.
+        for member in gone:
+            member.state, member.until = MemberState.ENDED, seq
+    for member in gone:
+        _store_state(tx, group, member)
+    ended = tuple((member.device_no, seq) for member in gone if member.until is not None)
+    if welcome is None:
+        return RosterEffects(ended=ended)
+    return RosterEffects(_store_welcomes(tx, row, plan.added, welcome, predecessor, limits), ended)
+
+
+def add_member(tx: Transaction, group: GroupState, newcomer: Newcomer, seq: int) -> Member:
+    """Put a device on the roster from a row on, whatever it was to the group before."""
+    fresh = {
+        "account_no": newcomer.account_no,
+        "state": int(MemberState.ACTIVE),
+        "since": seq,
+        "until": None,
+        "removed_at": None,
+        "removed_by": None,
+        "acked": seq,
+        "last_send": None,
+    }
+    key = {"group_no": group.no, "device_no": newcomer.no}
+    if newcomer.no in group.members:
+        tx.connection.execute(_UPDATE_MEMBER, {"g": group.no, "d": newcomer.no, **fresh})
+    else:
+        tx.connection.execute(sa.insert(t.members), {**key, **fresh})
+    member = Member(newcomer.no, newcomer.device_id, newcomer.account_no, MemberState.ACTIVE, seq)
+    group.members[newcomer.no] = member
+    return member
+
+
+def end_removed(tx: Transaction, group: GroupState, reporter: Member, seq: int) -> RosterEffects:
+    """Another person's device has applied the commit at `seq`: those it removed receive no more."""
+    ended = []
+    for member in group.members.values():
+        if (
+            member.state is MemberState.REMOVED
+            and member.removed_at is not None
+            and member.removed_at <= seq
+            and member.removed_by != reporter.account_no
+        ):
+            member.state, member.until = MemberState.ENDED, group.last
+            _store_state(tx, group, member)
+            ended.append((member.device_no, group.last))
+    return RosterEffects(ended=tuple(ended))
+
+
+def leave(tx: Transaction, group: GroupState, account_no: int) -> RosterEffects:
+    """A person leaves: nothing more is delivered to any device of the account."""
+    ended = []
+    for member in group.members.values():
+        if member.account_no == account_no and member.receives:
+            was = member.state
+            # What it has not fetched is not delivered either.
+            member.until = 0
+            member.state = MemberState.LEAVING if was is MemberState.ACTIVE else MemberState.ENDED
+            _store_state(tx, group, member)
+            ended.append((member.device_no, 0))
+    return RosterEffects(ended=tuple(ended))
+
+
+def _another_person_is_left(group: GroupState, account_no: int) -> bool:
+    return any(
+        member.state is MemberState.ACTIVE and member.account_no != account_no
+        for member in group.members.values()
+    )
+
+
+def _store_state(tx: Transaction, group: GroupState, member: Member) -> None:
+    tx.connection.execute(
+        _UPDATE_STATE,
+        {
+            "g": group.no,
+            "d": member.device_no,
+            "state": int(member.state),
+            "until": member.until,
+            "removed_at": member.removed_at,
+            "removed_by": member.removed_by,
+        },
+    )
+
+
+def _store_welcomes(
+    tx: Transaction,
+    row: Appended,
+    newcomers: Sequence[Newcomer],
+    welcome: Payload,
+    predecessor: bytes | None,
+    limits: Limits,
+) -> tuple[tuple[int, WelcomeWaiting], ...]:
+    numbers = [newcomer.no for newcomer in newcomers]
+    # A device that is added again needs the newest Welcome only.
+    tx.connection.execute(
+        sa.delete(t.welcome_items).where(
+            t.welcome_items.c.group_no == row.group_no, t.welcome_items.c.device_no.in_(numbers)
+        )
+    )
+    fullest = tx.connection.scalar(
+        sa.select(sa.func.count())
+        .where(t.welcome_items.c.device_no.in_(numbers))
+        .group_by(t.welcome_items.c.device_no)
+        .order_by(sa.func.count().desc())
+        .limit(1)
+    )
+    if (fullest or 0) >= limits.welcomes_waiting:
+        raise Refusal("limit", "too many Welcomes wait for a device")
+    is_blob, data = pack(welcome)
+    made = tx.connection.execute(
+        sa.insert(t.welcomes).values(
+            group_no=row.group_no,
+            seq=row.position.seq,
+            chain=row.chain,
+            sender=row.sender,
+            time=row.time,
+            predecessor=predecessor,
+            is_blob=is_blob,
+            payload=data,
+        )
+    )
+    assert made.inserted_primary_key is not None
+    number = made.inserted_primary_key[0]
+    waiting = tuple(
+        (
+            newcomer.no,
+            WelcomeWaiting(
+                os.urandom(16),
+                row.group_id,
+                welcome,
+                row.position,
+                row.chain,
+                row.sender,
+                row.time,
+                predecessor,
+            ),
+        )
+        for newcomer in newcomers
+    )
+    tx.connection.execute(
+        sa.insert(t.welcome_items),
+        [
+            {
+                "item": frame.item,
+                "welcome_no": number,
+                "device_no": device_no,
+                "group_no": row.group_no,
+            }
+            for device_no, frame in waiting
+        ],
+    )
+    return waiting
+
+
+_OF_MEMBER = (
+    t.members.c.group_no == sa.bindparam("g"),
+    t.members.c.device_no == sa.bindparam("d"),
+)
+_UPDATE_MEMBER = (
+    sa.update(t.members)
+    .where(*_OF_MEMBER)
+    .values(
+        {
+            name: sa.bindparam(name)
+            for name in (
+                "account_no",
+                "state",
+                "since",
+                "until",
+                "removed_at",
+                "removed_by",
+                "acked",
+                "last_send",
+            )
+        }
+    )
+)
+_UPDATE_STATE = (
+    sa.update(t.members)
+    .where(*_OF_MEMBER)
+    .values({name: sa.bindparam(name) for name in ("state", "until", "removed_at", "removed_by")})
+)

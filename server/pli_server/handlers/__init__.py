@@ -1,0 +1,71 @@
+"""What the relay does for each frame: a table of frame class, who may send it, and the function.
+
+A handler checks authorisation first, then works. It returns the answer, or None when the answer comes
+later or there is none; it raises Refusal. It may be a coroutine function: then the connection's next
+frame waits for it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+from pli_protocol.relay import frames as f
+
+from ..relay import Relay
+from ..session import DEVICE, GREETED, GREETING, ISSUER, Session
+from . import (
+    blobs,
+    enrolment,
+    establishments,
+    groups,
+    key_packages,
+    reading,
+    sending,
+    signing_in,
+)
+
+Answer = f.RelayFrame | None
+
+
+class Handler(NamedTuple):
+    """Who may send a frame, and what answers it."""
+
+    states: frozenset[str]
+    function: Callable[[Relay, Session, Any], Answer | Awaitable[Answer]]
+
+
+_ANYBODY = frozenset({GREETED, DEVICE, ISSUER})
+_SIGNED = frozenset({DEVICE, ISSUER})
+_DEVICE = frozenset({DEVICE})
+_ISSUER = frozenset({ISSUER})
+
+HANDLERS: Final[dict[type, Handler]] = {
+    f.Hello: Handler(frozenset({GREETING}), signing_in.hello),
+    f.SignIn: Handler(frozenset({GREETED}), signing_in.sign_in),
+    f.ConfirmToken: Handler(_SIGNED, signing_in.confirm_token),
+    f.RegisterEstablishment: Handler(frozenset({GREETED}), establishments.register),
+    f.GetEstablishment: Handler(_ANYBODY, establishments.get_establishment),
+    f.RequestEnrolment: Handler(frozenset({GREETED}), enrolment.request_enrolment),
+    f.FetchEnrolment: Handler(frozenset({GREETED}), enrolment.fetch_enrolment),
+    f.ListEnrolments: Handler(_ISSUER, enrolment.list_enrolments),
+    f.AnswerEnrolment: Handler(_ISSUER, enrolment.answer_enrolment),
+    f.PublishRevocations: Handler(_SIGNED, establishments.publish_revocations),
+    f.GetRevocations: Handler(_SIGNED, establishments.get_revocations),
+    f.GetDirectory: Handler(_SIGNED, establishments.get_directory),
+    f.PublishKeyPackages: Handler(_DEVICE, key_packages.publish),
+    f.ClaimKeyPackages: Handler(_DEVICE, key_packages.claim),
+    f.CreateGroup: Handler(_DEVICE, sending.create_group),
+    f.Send: Handler(_DEVICE, sending.send),
+    f.Fetch: Handler(_DEVICE, reading.fetch),
+    f.Acknowledge: Handler(_DEVICE, reading.acknowledge),
+    f.AcknowledgeWelcome: Handler(_DEVICE, reading.acknowledge_welcome),
+    f.ReportCommit: Handler(_DEVICE, reading.report_commit),
+    f.GetCommitReports: Handler(_DEVICE, reading.get_commit_reports),
+    f.AskReturn: Handler(_DEVICE, sending.ask_return),
+    f.LeaveGroup: Handler(_DEVICE, groups.leave_group),
+    f.GetGroups: Handler(_DEVICE, groups.get_groups),
+    f.PutBlob: Handler(_SIGNED, blobs.put_blob),
+    f.GetBlob: Handler(_SIGNED, blobs.get_blob),
+}
+
+UNANSWERED: Final = (f.Acknowledge, f.AcknowledgeWelcome, f.ReportCommit)
+"""Frames without a rid: what is wrong with them is not answered either."""

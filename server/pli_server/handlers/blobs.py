@@ -1,0 +1,85 @@
+"""Blobs: ciphertext of files, and payloads too large for a frame. Who knows the id may fetch it."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from pli_protocol.relay import frames as f
+
+from ..errors import Refusal
+from ..relay import Relay
+from ..session import Session
+from ..settings import Limits
+from ..storage import tables as t
+from ..storage.transaction import Transaction
+
+
+async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
+    """Take one part: noted at the first, flushed, put in place at the last."""
+    limits = relay.limits
+    if frame.size > limits.blob_bytes:
+        raise Refusal("too-large", f"a blob has at most {limits.blob_bytes} bytes")
+    end = frame.offset + len(frame.data)
+    if end > frame.size:
+        raise Refusal("invalid", "the part reaches beyond the blob's size")
+    known = await relay.readers.run(lambda db: db.execute(_BLOB, {"blob": frame.blob}).first())
+    if known is None:
+        await relay.writer.do("blob", lambda tx: _reserve(tx, session, frame, limits))
+    elif not _own(known, session) or known.size != frame.size:
+        raise Refusal("conflict", "this blob is somebody else's, or of another size")
+    elif known.complete:
+        return f.Done(frame.rid)
+    held = await relay.blobs.run(relay.blobs.put, frame.blob, frame.offset, frame.data)
+    if held == frame.size:
+        await relay.blobs.run(relay.blobs.place, frame.blob, frame.size)
+        await relay.writer.do("blob", lambda tx: _complete(tx, frame.blob))
+    return f.Done(frame.rid)
+
+
+async def get_blob(relay: Relay, session: Session, frame: f.GetBlob) -> f.BlobPart:
+    """One part, from an offset on; empty at the end."""
+    known = await relay.readers.run(lambda db: db.execute(_BLOB, {"blob": frame.blob}).first())
+    if known is None or not known.complete:
+        raise Refusal("not-found")
+    data = await relay.blobs.run(relay.blobs.get, frame.blob, frame.offset, f.BLOB_PART)
+    return f.BlobPart(frame.rid, known.size, data)
+
+
+def _own(known: sa.Row[Any], session: Session) -> bool:
+    account = session.account_no if session.device is not None else None
+    return bool(known.account_no == account and known.establishment == session.establishment)
+
+
+def _reserve(tx: Transaction, session: Session, frame: f.PutBlob, limits: Limits) -> None:
+    account = session.account_no if session.device is not None else None
+    known = tx.connection.execute(_BLOB, {"blob": frame.blob}).first()
+    if known is not None:
+        # Two connections began at once: the second one goes on with the next part.
+        raise Refusal("conflict", "this blob was begun just now")
+    owner = (
+        t.blobs.c.establishment == session.establishment,
+        t.blobs.c.account_no == account if account is not None else t.blobs.c.account_no.is_(None),
+    )
+    used = tx.connection.scalar(sa.select(sa.func.sum(t.blobs.c.size)).where(*owner))
+    if (used or 0) + frame.size > limits.blob_bytes_per_account:
+        raise Refusal("limit", "this account has stored too many bytes")
+    open_uploads = sa.select(sa.func.count()).where(*owner, t.blobs.c.complete == 0)
+    if (tx.connection.scalar(open_uploads) or 0) >= limits.open_uploads_per_account:
+        raise Refusal("limit", "this account has too many uploads under way")
+    tx.connection.execute(
+        sa.insert(t.blobs).values(
+            blob=frame.blob,
+            account_no=account,
+            establishment=session.establishment,
+            size=frame.size,
+            complete=0,
+            created=tx.now,
+        )
+    )
+
+
+def _complete(tx: Transaction, blob: bytes) -> None:
+    tx.connection.execute(sa.update(t.blobs).where(t.blobs.c.blob == blob).values(complete=1))
+
+
+_BLOB = sa.select(t.blobs).where(t.blobs.c.blob == sa.bindparam("blob"))

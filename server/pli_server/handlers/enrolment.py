@@ -1,0 +1,184 @@
+"""Carrying enrolments: a sealed request up to the issuer, a sealed answer back."""
+
+import sqlalchemy as sa
+
+from pli_protocol.identity import IdentityError, Person
+from pli_protocol.relay import frames as f
+
+from ..errors import Refusal
+from ..relay import Relay
+from ..session import Session
+from ..storage import tables as t
+from ..storage.transaction import Transaction
+
+ROOM = f.MAX_FRAME - 256
+WAITS_PER_CONNECTION = 4
+
+
+async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnrolment) -> f.Done:
+    """Keep a request for the issuer; the same again changes nothing."""
+    limits = relay.limits
+    if len(frame.sealed) > limits.enrolment_bytes:
+        raise Refusal("too-large", f"a request has at most {limits.enrolment_bytes} bytes")
+
+    def work(tx: Transaction) -> bool:
+        if not _exists(tx.connection, frame.establishment):
+            raise Refusal("not-found")
+        known = tx.connection.execute(_REQUEST, {"id": frame.request_id}).first()
+        if known is not None:
+            if (known.establishment, known.sealed) != (frame.establishment, frame.sealed):
+                raise Refusal("conflict", "this request id is taken")
+            return False
+        waiting = tx.connection.scalar(
+            sa.select(sa.func.count()).where(
+                t.enrolments.c.establishment == frame.establishment,
+                t.enrolments.c.answered.is_(None),
+            )
+        )
+        if (waiting or 0) >= limits.enrolments_waiting:
+            raise Refusal("limit", "too many requests wait for this establishment's issuer")
+        tx.connection.execute(
+            sa.insert(t.enrolments).values(
+                request_id=frame.request_id,
+                establishment=frame.establishment,
+                sealed=frame.sealed,
+                created=tx.now,
+            )
+        )
+        return True
+
+    def then(new: bool) -> None:
+        if not new:
+            return
+        waiting = f.EnrolmentWaiting(f.PendingEnrolment(frame.request_id, frame.sealed))
+        for issuer in relay.issuers.values():
+            if issuer.lists_enrolments and issuer.establishment == frame.establishment:
+                issuer.answer(waiting)
+
+    await relay.writer.do("enrolment-request", work, then=then, size=len(frame.sealed))
+    _wait(relay, session, frame.request_id)
+    return f.Done(frame.rid)
+
+
+async def fetch_enrolment(
+    relay: Relay, session: Session, frame: f.FetchEnrolment
+) -> f.EnrolmentAnswer:
+    """The issuer's answer, or None; it is pushed on this connection when it comes."""
+    # Wait first: an answer that comes between the two is pushed.
+    _wait(relay, session, frame.request_id)
+    known = await relay.readers.run(
+        lambda db: db.execute(_REQUEST, {"id": frame.request_id}).first()
+    )
+    if known is None:
+        raise Refusal("not-found")
+    return f.EnrolmentAnswer(frame.request_id, known.answer, frame.rid)
+
+
+async def list_enrolments(relay: Relay, session: Session, frame: f.ListEnrolments) -> f.Enrolments:
+    """The requests that wait, oldest first, at most a frame full; new ones are pushed from now on."""
+    session.lists_enrolments = True
+    establishment = session.establishment
+
+    def read(db: sa.Connection) -> f.Enrolments:
+        found = db.execute(
+            sa.select(t.enrolments.c.request_id, t.enrolments.c.sealed)
+            .where(
+                t.enrolments.c.establishment == establishment,
+                t.enrolments.c.answered.is_(None),
+            )
+            .order_by(t.enrolments.c.created, t.enrolments.c.request_id)
+        )
+        waiting, size = [], 0
+        for row in found:
+            size += len(row.sealed) + 64
+            if size > ROOM:
+                break
+            waiting.append(f.PendingEnrolment(row.request_id, row.sealed))
+        return f.Enrolments(frame.rid, tuple(waiting))
+
+    return await relay.readers.run(read)
+
+
+async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolment) -> f.Done:
+    """Keep the issuer's answer, and the account where a person was signed."""
+    person: Person | None = None
+    issuer = session.issuer
+    assert issuer is not None
+    if frame.person is not None:
+        try:
+            person = await relay.checker.run(
+                relay.checker.person, (frame.person, issuer.certificate), session.establishment
+            )
+        except IdentityError:
+            raise Refusal("invalid", "not a person's certificate that checks") from None
+
+    def work(tx: Transaction) -> None:
+        known = tx.connection.execute(_REQUEST, {"id": frame.request_id}).first()
+        if known is None or known.establishment != session.establishment:
+            raise Refusal("not-found")
+        if known.answered is not None:
+            if known.answer != frame.sealed:
+                raise Refusal("conflict", "this request was answered otherwise")
+            return
+        tx.connection.execute(
+            sa.update(t.enrolments)
+            .where(t.enrolments.c.request_id == frame.request_id)
+            .values(answer=frame.sealed, answered=tx.now)
+        )
+        if person is not None:
+            _store_account(tx, person, issuer.certificate)
+
+    def then(_: None) -> None:
+        waiter = relay.waiting.pop(frame.request_id, None)
+        if waiter is not None:
+            waiter.answer(f.EnrolmentAnswer(frame.request_id, frame.sealed))
+
+    await relay.writer.do("enrolment-answer", work, then=then, size=len(frame.sealed))
+    return f.Done(frame.rid)
+
+
+def _store_account(tx: Transaction, person: Person, issuer: bytes) -> None:
+    """A new account, or a new certificate of the same key; another key is another person."""
+    known = tx.connection.execute(
+        sa.select(t.accounts).where(
+            t.accounts.c.establishment == person.establishment,
+            t.accounts.c.account == person.account,
+        )
+    ).first()
+    values = {
+        "person_id": person.person_id,
+        "issuer_id": person.issuer_id,
+        "person": person.certificate,
+        "issuer": issuer,
+    }
+    if known is None:
+        tx.connection.execute(
+            sa.insert(t.accounts).values(
+                establishment=person.establishment,
+                account=person.account,
+                created=tx.now,
+                **values,
+            )
+        )
+    elif known.person_id == person.person_id:
+        tx.connection.execute(
+            sa.update(t.accounts).where(t.accounts.c.no == known.no).values(**values)
+        )
+    else:
+        raise Refusal("conflict", "this account has another key")
+
+
+def _wait(relay: Relay, session: Session, request_id: bytes) -> None:
+    if session.enrolments is None:
+        session.enrolments = set()
+    if len(session.enrolments) >= WAITS_PER_CONNECTION and request_id not in session.enrolments:
+        raise Refusal("limit", "too many enrolments wait on this connection")
+    session.enrolments.add(request_id)
+    relay.waiting[request_id] = session
+
+
+def _exists(db: sa.Connection, establishment: bytes) -> bool:
+    return bool(db.scalar(sa.select(sa.exists().where(t.establishments.c.id == establishment))))
+
+
+_REQUEST = sa.select(t.enrolments).where(t.enrolments.c.request_id == sa.bindparam("id"))

@@ -1,0 +1,283 @@
+"""Greeting, sign-in by challenge, and the token that catches copied vaults (reliability rule 9)."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from pli_protocol.identity import Device, IdentityError, Issuer, verify
+from pli_protocol.relay import frames as f
+from pli_protocol.relay.log import sign_in_challenge
+
+from ..delivery import Delivery
+from ..errors import Refusal
+from ..relay import Relay
+from ..session import DEVICE, GREETED, ISSUER, Session
+from ..storage import reading
+from ..storage import tables as t
+from ..storage.transaction import Transaction
+
+
+def hello(relay: Relay, session: Session, frame: f.Hello) -> f.Welcomed:
+    """Agree on a version; the challenge is of this connection only."""
+    common = [version for version in f.PROTOCOL_VERSIONS if version in frame.versions]
+    if not common:
+        newer = max(frame.versions) > max(f.PROTOCOL_VERSIONS)
+        side = "update the relay" if newer else "update the client"
+        raise Refusal("unsupported-version", side)
+    session.state = GREETED
+    session.challenge = os.urandom(32)
+    return f.Welcomed(common[0], relay.settings.name, session.challenge, relay.clock())
+
+
+async def sign_in(relay: Relay, session: Session, frame: f.SignIn) -> None:
+    """Check chain and signature, then take or refuse the token; rows follow."""
+    challenge = sign_in_challenge(relay.settings.name, session.challenge, frame.token)
+    # One try per challenge: another sign-in needs another connection.
+    session.challenge = os.urandom(32)
+    try:
+        if len(frame.chain) == 1:
+            issuer = await relay.checker.run(relay.checker.issuer, frame.chain)
+            verify(issuer.key, challenge, frame.signature)
+        elif len(frame.chain) == 3:
+            device = await relay.checker.run(relay.checker.device, frame.chain)
+            verify(device.signature_key, challenge, frame.signature)
+        else:
+            raise IdentityError("chain-length", "a chain of one or three was expected")
+    except IdentityError:
+        raise Refusal("sign-in-failed") from None
+    if len(frame.chain) == 1:
+        await _sign_in_issuer(relay, session, frame, issuer)
+    else:
+        await _sign_in_device(relay, session, frame, device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    device_no: int
+    account_no: int
+    token: bytes
+    first: bool
+    revocations: int
+    key_packages: int
+    memberships: list[reading.Membership]
+    welcomes: bool
+
+
+async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, device: Device) -> None:
+    def work(tx: Transaction) -> _Admitted | Refusal:
+        return _admit(tx, device, frame.token, relay.limits.devices_per_account)
+
+    def then(admitted: _Admitted | Refusal) -> None:
+        if isinstance(admitted, Refusal):
+            if admitted.code == "clone":
+                _cut(relay, device.device_id)
+            return
+        _begin(relay, session, frame.rid, device, admitted)
+
+    outcome = await relay.writer.do("sign-in", work, then=then)
+    if isinstance(outcome, Refusal):
+        raise outcome
+
+
+def _begin(relay: Relay, session: Session, rid: int, device: Device, admitted: _Admitted) -> None:
+    """On the loop, in the order of the log: nothing is pushed before SignedIn."""
+    if not session.open:
+        return
+    older = relay.sessions.get(admitted.device_no)
+    if older is not None:
+        relay.drop(older)
+        older.refuse(None, Refusal("replaced"))
+    session.device = device
+    session.device_no = admitted.device_no
+    session.account_no = admitted.account_no
+    _signed_in(session, DEVICE)
+    relay.sessions[admitted.device_no] = session
+    session.answer(
+        f.SignedIn(
+            rid,
+            admitted.token,
+            relay.timeline,
+            admitted.revocations,
+            admitted.key_packages,
+            admitted.first,
+        )
+    )
+    for m in admitted.memberships:
+        if m.successor is not None:
+            session.answer(f.GroupRefounded(m.group_id, m.successor))
+    session.delivery = Delivery(relay, session, admitted.device_no)
+    session.delivery.begin(admitted.memberships, admitted.welcomes)
+
+
+async def _sign_in_issuer(relay: Relay, session: Session, frame: f.SignIn, issuer: Issuer) -> None:
+    number = await relay.readers.run(
+        lambda db: db.scalar(
+            sa.select(t.establishments.c.revocations_number).where(
+                t.establishments.c.id == issuer.establishment
+            )
+        )
+    )
+    older = relay.issuers.get(issuer.issuer_id)
+    if older is not None:
+        relay.drop(older)
+        older.refuse(None, Refusal("replaced"))
+    session.issuer = issuer
+    _signed_in(session, ISSUER)
+    relay.issuers[issuer.issuer_id] = session
+    # An issuer's copy is harmless to MLS, so its token is not checked.
+    session.answer(f.SignedIn(frame.rid, os.urandom(16), relay.timeline, number or 0, 0))
+
+
+def _signed_in(session: Session, state: str) -> None:
+    session.state = state
+    session.signed_in()
+
+
+async def confirm_token(relay: Relay, session: Session, frame: f.ConfirmToken) -> f.Done:
+    """The device has stored the token of its sign-in: the one before is dead."""
+    if session.device is None:
+        return f.Done(frame.rid)
+    shown = _hash(frame.token)
+
+    def work(tx: Transaction) -> None:
+        found = tx.connection.execute(
+            sa.select(t.devices.c.token, t.devices.c.next_token).where(
+                t.devices.c.no == session.device_no
+            )
+        ).one()
+        if shown == found.next_token:
+            _store_tokens(tx, session.device_no, shown, None)
+        elif shown != found.token:
+            raise Refusal("invalid", "not the token of the last sign-in")
+
+    await relay.writer.do("confirm-token", work)
+    return f.Done(frame.rid)
+
+
+# --- in the transaction -----------------------------------------------------------------------
+
+
+def _admit(tx: Transaction, device: Device, token: bytes | None, limit: int) -> _Admitted | Refusal:
+    """The device's place here; a Refusal that is returned is kept (a lock), one raised undoes all."""
+    account_no = _account(tx, device)
+    known = tx.connection.execute(
+        sa.select(t.devices).where(t.devices.c.device_id == device.device_id)
+    ).first()
+    if known is None:
+        device_no = _new_device(tx, device, account_no, limit)
+        confirmed, unconfirmed = None, None
+        shown = None
+    else:
+        if known.account_no != account_no or known.revoked is not None:
+            raise Refusal("sign-in-failed")
+        if known.locked is not None:
+            raise Refusal("clone")
+        device_no, confirmed, unconfirmed = known.no, known.token, known.next_token
+        shown = None if token is None else _hash(token)
+        if shown != confirmed and (shown is None or shown != unconfirmed):
+            tx.connection.execute(
+                sa.update(t.devices).where(t.devices.c.no == device_no).values(locked=tx.now)
+            )
+            return Refusal("clone")
+    fresh = os.urandom(16)
+    _store_tokens(tx, device_no, shown, _hash(fresh))
+    return _admitted(tx, device, device_no, account_no, fresh, known is None)
+
+
+def _account(tx: Transaction, device: Device) -> int:
+    """The account's number; the account is noted when the relay has never seen it."""
+    person = device.person
+    found = tx.connection.execute(
+        sa.select(t.accounts).where(
+            t.accounts.c.establishment == person.establishment,
+            t.accounts.c.account == person.account,
+        )
+    ).first()
+    if found is None:
+        made = tx.connection.execute(
+            sa.insert(t.accounts).values(
+                establishment=person.establishment,
+                account=person.account,
+                person_id=person.person_id,
+                issuer_id=person.issuer_id,
+                person=person.certificate,
+                issuer=device.chain[2],
+                created=tx.now,
+            )
+        )
+        assert made.inserted_primary_key is not None
+        return int(made.inserted_primary_key[0])
+    if found.person_id != person.person_id or found.revoked is not None:
+        raise Refusal("sign-in-failed")
+    return int(found.no)
+
+
+def _new_device(tx: Transaction, device: Device, account_no: int, limit: int) -> int:
+    count = tx.connection.scalar(
+        sa.select(sa.func.count()).where(
+            t.devices.c.account_no == account_no,
+            t.devices.c.locked.is_(None),
+            t.devices.c.revoked.is_(None),
+        )
+    )
+    if (count or 0) >= limit:
+        raise Refusal("limit", f"an account has at most {limit} devices")
+    made = tx.connection.execute(
+        sa.insert(t.devices).values(
+            device_id=device.device_id, account_no=account_no, created=tx.now
+        )
+    )
+    assert made.inserted_primary_key is not None
+    return int(made.inserted_primary_key[0])
+
+
+def _store_tokens(
+    tx: Transaction, device_no: int, confirmed: bytes | None, unconfirmed: bytes | None
+) -> None:
+    tx.connection.execute(
+        sa.update(t.devices)
+        .where(t.devices.c.no == device_no)
+        .values(token=confirmed, next_token=unconfirmed)
+    )
+
+
+def _admitted(
+    tx: Transaction, device: Device, device_no: int, account_no: int, token: bytes, first: bool
+) -> _Admitted:
+    db = tx.connection
+    number = db.scalar(
+        sa.select(t.establishments.c.revocations_number).where(
+            t.establishments.c.id == device.person.establishment
+        )
+    )
+    packages = db.scalar(
+        sa.select(sa.func.count()).where(
+            t.key_packages.c.device_no == device_no,
+            t.key_packages.c.claimed.is_(None),
+            t.key_packages.c.last_resort == 0,
+        )
+    )
+    return _Admitted(
+        device_no,
+        account_no,
+        token,
+        first,
+        number or 0,
+        packages or 0,
+        reading.memberships(db, device_no),
+        reading.welcomes_wait(db, device_no),
+    )
+
+
+def _cut(relay: Relay, device_id: bytes) -> None:
+    """Both copies stop."""
+    for session in tuple(relay.sessions.values()):
+        if session.device is not None and session.device.device_id == device_id:
+            relay.drop(session)
+            session.refuse(None, Refusal("clone"))
+
+
+def _hash(token: bytes) -> bytes:
+    return hashlib.sha256(b"pli token v1" + token).digest()

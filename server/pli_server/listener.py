@@ -1,0 +1,251 @@
+"""The listener: sockets, TLS, admission, and the loop that reads one connection's frames."""
+
+import asyncio
+import inspect
+import ipaddress
+import itertools
+import logging
+import ssl
+from collections import Counter
+from typing import Final
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from pli_protocol.relay.codec import FrameError, decode_client_frame
+from pli_protocol.relay.frames import MAX_FRAME, Hello
+
+from .errors import OperatorError, Refusal, StorageFailed
+from .handlers import HANDLERS, UNANSWERED
+from .relay import Relay
+from .session import CLOSE_GOING_AWAY, CLOSE_POLICY, GREETED, GREETING, Session
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE: Final = MAX_FRAME + 1024
+"""A WebSocket message above this is cut by the library; one between is refused with a frame."""
+
+MAX_QUEUED_MESSAGES: Final = 8
+WRITE_LIMIT: Final = 256 * 1024
+OPEN_SECONDS: Final = 10
+CLOSE_SECONDS: Final = 5
+HEADERS: Final = 16 * 1024
+
+STOP_SECONDS: Final = 5
+
+
+class Listener:
+    """Accepts connections for a relay."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._numbers = itertools.count(1)
+        self._all = 0
+        self._by_address: Counter[str] = Counter()
+        self._unsigned: Counter[str] = Counter()
+        self._sessions: set[Session] = set()
+        self._server: Server | None = None
+
+    async def start(self) -> str:
+        """Listen; returns the URL.
+
+        Raises:
+            OperatorError: the address cannot be used, or would carry plain traffic.
+        """
+        settings = self._relay.settings
+        host, port = settings.address
+        tls = self._tls()
+        if tls is None and not _is_loopback(host):
+            raise OperatorError(
+                f"plain WebSocket is for loopback only, not {host}: "
+                "give `certificate` and `key` in relay.toml, or listen on 127.0.0.1"
+            )
+        try:
+            self._server = await serve(
+                self._serve,
+                host,
+                port,
+                ssl=tls,
+                compression=None,
+                max_size=MAX_MESSAGE,
+                max_queue=MAX_QUEUED_MESSAGES,
+                write_limit=WRITE_LIMIT,
+                open_timeout=OPEN_SECONDS,
+                close_timeout=CLOSE_SECONDS,
+                ping_interval=settings.ping_seconds,
+                ping_timeout=settings.ping_seconds,
+                server_header=None,
+                logger=_silent_logger(),
+            )
+        except OSError as error:
+            raise OperatorError(
+                f"cannot listen on {settings.listen} ({error.strerror or error}); "
+                "stop what uses the port, or change `listen` in relay.toml"
+            ) from None
+        bound = next(iter(self._server.sockets)).getsockname()
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        return f"{'ws' if tls is None else 'wss'}://{shown}:{bound[1]}"
+
+    async def stop(self) -> None:
+        """Tell everybody, then close."""
+        if self._server is None:
+            return
+        self._server.close(close_connections=False)
+        for session in tuple(self._sessions):
+            session.refuse(None, Refusal("shutting-down"))
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                while self._sessions:
+                    await asyncio.wait([session.ended for session in self._sessions])
+        except TimeoutError:
+            log.warning("%d connections did not close in time", len(self._sessions))
+            for session in tuple(self._sessions):
+                session.ws.transport.abort()
+        await self._server.wait_closed()
+
+    def _tls(self) -> ssl.SSLContext | None:
+        settings = self._relay.settings
+        if settings.certificate is None or settings.key is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # A session ticket costs memory per connection and saves a device that stays for hours nothing.
+        context.num_tickets = 0
+        folder = self._relay.folder
+        try:
+            context.load_cert_chain(folder / settings.certificate, folder / settings.key)
+        except (OSError, ssl.SSLError) as error:
+            raise OperatorError(
+                f"the certificate or its key cannot be used ({error.strerror or error}); "
+                "check `certificate` and `key` in relay.toml"
+            ) from None
+        return context
+
+    # --- one connection -----------------------------------------------------------------------
+
+    async def _serve(self, ws: ServerConnection) -> None:
+        address = str(ws.remote_address[0]) if ws.remote_address else ""
+        limits = self._relay.limits
+        if (
+            self._all >= limits.connections
+            or self._by_address[address] >= limits.connections_per_address
+            or self._unsigned[address] >= limits.unsigned_per_address
+        ):
+            session = Session(ws, 0)
+            session.refuse(None, Refusal("limit", "too many connections", retry_after=5000))
+            await ws.close(1013)
+            return
+        session = Session(ws, next(self._numbers))
+        session.ended = asyncio.get_running_loop().create_future()
+        self._all += 1
+        self._by_address[address] += 1
+        self._unsigned[address] += 1
+        self._sessions.add(session)
+        session.timer = asyncio.get_running_loop().call_later(
+            limits.sign_in_seconds, _expire, self._relay, session
+        )
+        session.on_signed_in = lambda: self._count_down(self._unsigned, address)
+        try:
+            await self._read(session)
+        except ConnectionClosed:
+            pass
+        except Exception as error:
+            session.fault(error)
+        finally:
+            self._all -= 1
+            self._count_down(self._by_address, address)
+            session.signed_in()
+            self._sessions.discard(session)
+            self._relay.drop(session)
+            session.ended.set_result(None)
+
+    @staticmethod
+    def _count_down(counter: "Counter[str]", address: str) -> None:
+        counter[address] -= 1
+        if counter[address] <= 0:
+            del counter[address]
+
+    async def _read(self, session: Session) -> None:
+        limit = self._relay.limits.requests_in_flight
+        while session.open:
+            data = await session.ws.recv()
+            if self._relay.stopping or not session.open:
+                return
+            await step(self._relay, session, data)
+            if session.in_flight >= limit:
+                await session.below(limit)
+            if session.congested:
+                await session.drained()
+
+
+async def step(relay: Relay, session: Session, data: bytes | str) -> None:
+    """One frame: decode, check that it is allowed now, handle, answer."""
+    if isinstance(data, str):
+        session.refuse(None, Refusal("bad-frame", "frames are binary"))
+        return
+    try:
+        frame = decode_client_frame(data)
+    except FrameError:
+        session.refuse(None, Refusal("bad-frame"))
+        return
+    rid: int | None = getattr(frame, "rid", None)
+    kind = type(frame)
+    handler = HANDLERS[kind]
+    if session.state not in handler.states:
+        _not_now(session, rid, kind)
+        return
+    if session.state is GREETED or session.state is GREETING:
+        session.requests += 1
+        if session.requests > relay.limits.unsigned_requests:
+            session.refuse(rid, Refusal("limit", "too many requests before signing in"))
+            session.close(CLOSE_POLICY)
+            return
+    try:
+        answer = handler.function(relay, session, frame)
+        if inspect.isawaitable(answer):
+            answer = await answer
+    except Refusal as refusal:
+        if kind not in UNANSWERED:
+            session.refuse(rid, refusal)
+    except StorageFailed:
+        # Whether it was stored is not known: no answer is the honest one.
+        session.close(CLOSE_GOING_AWAY)
+    else:
+        if answer is not None:
+            session.answer(answer)
+
+
+def _not_now(session: Session, rid: int | None, kind: type) -> None:
+    """Before its time: out of order. Of the other role (an issuer's, a device's): not to be seen."""
+    if session.state in (GREETING, GREETED) or kind is Hello or GREETED in HANDLERS[kind].states:
+        session.refuse(rid, Refusal("out-of-order"))
+    elif rid is not None:
+        session.refuse(rid, Refusal("not-found"))
+
+
+def _expire(relay: Relay, session: Session) -> None:
+    """The time to sign in is over; who waits for an enrolment gets longer, once."""
+    session.timer = None
+    extra = relay.limits.enrolment_wait_seconds - relay.limits.sign_in_seconds
+    if session.enrolments and not session.extended and extra > 0:
+        session.extended = True
+        session.timer = asyncio.get_running_loop().call_later(extra, _expire, relay, session)
+        return
+    session.close(CLOSE_POLICY)
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _silent_logger() -> logging.Logger:
+    """The library's own log names addresses and prints tracebacks of handshakes gone wrong."""
+    logger = logging.getLogger("pli_server.websockets")
+    logger.setLevel(logging.CRITICAL + 1)
+    logger.propagate = False
+    return logger

@@ -1,0 +1,107 @@
+"""The relay: what all connections share, and what happens when it starts and stops."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from pli_protocol.relay.frames import RelayFrame
+
+from .checker import Checker
+from .delivery import Rooms
+from .session import Session
+from .settings import Settings
+from .storage import database
+from .storage import tables as t
+from .storage.blobs import BlobFolder
+from .storage.readers import Readers
+from .storage.writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Relay:
+    """The shared state of one relay process. Made on the loop by `start`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        *,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.limits = settings.limits
+        self.clock = clock
+        self.timeline = 1
+        self.rooms = Rooms()
+        self.sessions: dict[int, Session] = {}
+        self.issuers: dict[bytes, Session] = {}
+        self.waiting: dict[bytes, Session] = {}
+        self.failed = asyncio.Event()
+        self.stopping = False
+        self.checker = Checker(clock)
+        self.blobs = BlobFolder(folder)
+        self.writer: Writer
+        self.readers: Readers
+        self._engine: sa.Engine
+
+    async def start(self) -> None:
+        """Open the database (migrating it), learn the establishments, start the writer."""
+        self._engine = await asyncio.to_thread(self._open)
+        with self._engine.connect() as connection:
+            self.timeline = int(
+                connection.scalar(sa.select(t.meta.c.value).where(t.meta.c.key == "timeline")) or 1
+            )
+            self.checker.load(connection)
+        self.readers = Readers(self._engine)
+        self.writer = Writer(
+            self._engine,
+            clock=self.clock,
+            timeline=self.timeline,
+            queued_bytes=self.limits.queued_bytes,
+            on_failure=self.failed.set,
+        )
+
+    async def stop(self) -> None:
+        """Write what waits and close everything."""
+        self.stopping = True
+        await self.writer.close()
+        self.readers.close()
+        self.blobs.close()
+        self.checker.close()
+        self._engine.dispose()
+
+    def _open(self) -> sa.Engine:
+        engine = database.engine(self.folder / database.FILE_NAME)
+        database.migrate(engine)
+        return engine
+
+    def drop(self, session: Session) -> None:
+        """A connection has ended."""
+        if session.timer is not None:
+            session.timer.cancel()
+        if session.delivery is not None:
+            session.delivery.close()
+        if self.sessions.get(session.device_no) is session:
+            del self.sessions[session.device_no]
+        if session.issuer is not None and self.issuers.get(session.issuer.issuer_id) is session:
+            del self.issuers[session.issuer.issuer_id]
+        for request_id in session.enrolments or ():
+            if self.waiting.get(request_id) is session:
+                del self.waiting[request_id]
+
+    def tell_establishment(self, establishment: bytes, frame: RelayFrame) -> None:
+        """Push a frame to everybody of an establishment who is online."""
+        for session in (*self.sessions.values(), *self.issuers.values()):
+            if session.establishment == establishment:
+                session.answer(frame)

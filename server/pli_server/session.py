@@ -1,0 +1,159 @@
+"""One connection: what it may do by now, what it is owed, how much may be written to it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.protocol import State
+
+from pli_protocol.identity import Device, Issuer
+from pli_protocol.relay.codec import encode
+from pli_protocol.relay.frames import Refused, RelayFrame
+
+from .errors import CLOSING, Refusal
+from .storage.writer import describe
+
+if TYPE_CHECKING:
+    from .delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+CLOSE_POLICY: Final = 1008
+CLOSE_GOING_AWAY: Final = 1001
+CLOSE_INTERNAL: Final = 1011
+
+GREETING, GREETED, DEVICE, ISSUER = "greeting", "greeted", "device", "issuer"
+"""The states of a connection: before Hello, before sign-in, signed in as the one or the other."""
+
+
+class Session:
+    """One connection. Everything here runs on the loop."""
+
+    __slots__ = (
+        "_closing",
+        "_waiter",
+        "account_no",
+        "challenge",
+        "delivery",
+        "device",
+        "device_no",
+        "ended",
+        "enrolments",
+        "extended",
+        "in_flight",
+        "issuer",
+        "lists_enrolments",
+        "number",
+        "on_signed_in",
+        "requests",
+        "state",
+        "timer",
+        "ws",
+    )
+
+    def __init__(self, ws: ServerConnection, number: int) -> None:
+        self.ws = ws
+        self.number = number
+        self.state = GREETING
+        self.challenge = b""
+        self.device: Device | None = None
+        self.device_no = 0
+        self.account_no = 0
+        self.issuer: Issuer | None = None
+        self.delivery: Delivery | None = None
+        self.requests = 0
+        self.in_flight = 0
+        self.enrolments: set[bytes] | None = None
+        self.lists_enrolments = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.extended = False
+        self.ended: asyncio.Future[None]
+        self.on_signed_in: Callable[[], None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Frames can still be sent."""
+        return self._closing is None and self.ws.protocol.state is State.OPEN
+
+    @property
+    def congested(self) -> bool:
+        """More than the write limit waits in this connection's buffer."""
+        return self.ws.paused
+
+    @property
+    def establishment(self) -> bytes:
+        """The establishment of who signed in."""
+        if self.device is not None:
+            return self.device.person.establishment
+        assert self.issuer is not None
+        return self.issuer.establishment
+
+    def push(self, data: bytes) -> None:
+        """Send an encoded frame without waiting; a connection that closes loses it."""
+        if self._closing is None:
+            broadcast((self.ws,), data)
+
+    def answer(self, frame: RelayFrame) -> None:
+        """Send a frame without waiting."""
+        self.push(encode(frame))
+
+    def refuse(self, rid: int | None, refusal: Refusal) -> None:
+        """Answer a request with a refusal; close where the code says so."""
+        self.answer(
+            Refused(
+                refusal.code,
+                rid,
+                refusal.detail[:256],
+                refusal.epoch,
+                refusal.retry_after,
+            )
+        )
+        if refusal.code in CLOSING:
+            self.close(CLOSE_POLICY)
+
+    def close(self, code: int = CLOSE_GOING_AWAY) -> None:
+        """Begin to close; nothing more is sent."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self.ws.close(code), name="pli close")
+
+    def signed_in(self) -> None:
+        """The connection no longer counts among those that have not signed in."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.on_signed_in is not None:
+            self.on_signed_in()
+            self.on_signed_in = None
+
+    def fault(self, error: BaseException) -> None:
+        """A fault of the program: log where, close; the peer learns nothing of it."""
+        log.error("connection %d: %s", self.number, describe(error))
+        self.close(CLOSE_INTERNAL)
+
+    async def drained(self) -> None:
+        """Wait until what was pushed has left for the most part."""
+        if self.ws.paused:
+            await self.ws.drain()
+
+    # --- requests that are answered after the reader has gone on ------------------------------
+
+    def begin_request(self) -> None:
+        """One more request waits for the disk."""
+        self.in_flight += 1
+
+    def end_request(self) -> None:
+        """It was answered."""
+        self.in_flight -= 1
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def below(self, limit: int) -> None:
+        """Wait until fewer than `limit` requests are unanswered."""
+        while self.in_flight >= limit:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        self._waiter = None

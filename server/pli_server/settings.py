@@ -1,0 +1,170 @@
+"""The relay's settings: one TOML file in its folder, every value checked, none unknown."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .errors import OperatorError
+
+FILE_NAME = "relay.toml"
+
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Days = Annotated[int, Meta(ge=1, le=3650)]
+Seconds = Annotated[int, Meta(ge=1, le=86400)]
+Bytes = Annotated[int, Meta(ge=1024, le=2**50)]
+
+
+class Retention(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long the relay keeps what it carries."""
+
+    days: Days = 90
+    """Everything goes at this age, also what a device has not fetched."""
+    repair_days: Days = 8
+    """What every device has acknowledged goes at this age."""
+    enrolment_days: Days = 30
+    sweep_seconds: Seconds = 3600
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client can make grow, and how far."""
+
+    connections: Count = 10_000
+    connections_per_address: Count = 2_000
+    unsigned_per_address: Count = 128
+    """Connections of one address that have not signed in."""
+    sign_in_seconds: Seconds = 20
+    """A connection that neither signs in nor waits for an enrolment is closed after this time."""
+    enrolment_wait_seconds: Seconds = 900
+    """A connection that waits for an enrolment's answer is closed after this time."""
+    unsigned_requests: Count = 64
+    """Frames that a connection may send before it signs in."""
+    requests_in_flight: Count = 64
+    """Unanswered requests of one connection; more are read when these are answered."""
+    queued_bytes: Bytes = 64 * 1024 * 1024
+    """Bytes of requests that wait for the disk; above, `try-later`."""
+    devices_per_account: Count = 10
+    enrolments_waiting: Count = 1_000
+    """Per establishment, not answered yet."""
+    enrolment_bytes: Bytes = 8 * 1024
+    key_packages_per_device: Count = 100
+    claims_per_hour: Count = 1_000
+    """Key packages that one account may claim in an hour."""
+    claims_per_target_hour: Count = 50
+    """Of them, of one device."""
+    groups_per_account: Count = 10_000
+    """Groups that one account may open."""
+    members_per_group: Count = 1_000
+    """Devices on a group's roster."""
+    welcomes_waiting: Count = 1_000
+    """Per device, not acknowledged yet."""
+    returns_per_day: Count = 50
+    """Requests to return of one device in one group."""
+    handshake_bytes: Bytes = 16 * 1024 * 1024
+    """The largest commit or Welcome."""
+    blob_bytes: Bytes = 256 * 1024 * 1024
+    blob_bytes_per_account: Bytes = 4 * 1024 * 1024 * 1024
+    open_uploads_per_account: Count = 32
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=253)]
+    listen: Annotated[str, Meta(min_length=1, max_length=300)] = "127.0.0.1:8440"
+    certificate: str | None = None
+    key: str | None = None
+    ping_seconds: Seconds = 30
+    retention: Retention = Retention()
+    limits: Limits = Limits()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`; raises OperatorError."""
+        return parse_listen(self.listen)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """HOST:PORT, an IPv6 address in brackets; raises OperatorError."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise OperatorError(
+            f"'{text[:60]}' is not an address to listen on; write HOST:PORT, as 127.0.0.1:8440"
+        )
+    return host, int(port)
+
+
+def load(folder: Path) -> Settings:
+    """Read the folder's settings.
+
+    Raises:
+        OperatorError: no such file, not TOML, an unknown or wrong value; the text names it.
+    """
+    path = folder / FILE_NAME
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OperatorError(
+            f"{folder} is not a relay's folder; make one with: pli-server init {folder}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise OperatorError(f"{path} cannot be read ({error}); mend it and try again") from None
+    try:
+        settings = msgspec.convert(data, Settings)
+    except msgspec.ValidationError as error:
+        raise OperatorError(f"{path}: {error}; mend the value and try again") from None
+    settings.address  # noqa: B018  (raises for a wrong address)
+    if (settings.certificate is None) != (settings.key is None):
+        raise OperatorError(f"{path}: TLS needs both `certificate` and `key`; give both or none")
+    return settings
+
+
+def template(name: str, listen: str, certificate: str | None = None, key: str | None = None) -> str:
+    """The commented settings file that `init` writes."""
+    tls = (
+        f"certificate = {_quoted(certificate)}\nkey = {_quoted(key)}"
+        if certificate is not None and key is not None
+        else '# certificate = "/etc/pli/fullchain.pem"\n# key = "/etc/pli/key.pem"'
+    )
+    return _TEMPLATE.format(name=_quoted(name), listen=_quoted(listen), tls=tls)
+
+
+def _quoted(text: str) -> str:
+    # A TOML basic string: JSON's escapes are among its own.
+    return msgspec.json.encode(text).decode()
+
+
+_TEMPLATE = """\
+# Settings of a Pli relay. Lines that begin with # show the value that holds without them.
+
+# The relay's name: the host in the address that clients are given (wss://NAME). A device's
+# signature at sign-in is bound to it, so it never changes once people have joined.
+name = {name}
+
+# Where to listen. Without certificate and key, on loopback only.
+listen = {listen}
+
+# TLS: the certificate with its chain, and its key, both PEM.
+{tls}
+
+# Seconds between two pings to a silent connection.
+# ping_seconds = 30
+
+[retention]
+# Everything that the relay carries goes at this age, fetched or not.
+# days = 90
+# What every device has acknowledged goes at this age (the repair window).
+# repair_days = 8
+# Requests to be enrolled, and their answers.
+# enrolment_days = 30
+
+[limits]
+# See docs/operations.md for all of them.
+# connections = 10000
+# connections_per_address = 2000
+# blob_bytes = 268435456
+# blob_bytes_per_account = 4294967296
+"""

@@ -1,0 +1,129 @@
+"""The folder of blobs: parts to a temporary file, each flushed; complete ones put in place at once.
+
+blobs/ab/ab12…        complete
+blobs/uploads/ab12…   on its way; its size says how much is held
+"""
+
+import asyncio
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from pli_protocol.relay.frames import BlobRef
+
+from ..errors import Refusal
+
+T = TypeVar("T")
+
+THREADS = 2
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class BlobFolder:
+    """Files named by the capability; the database says who put them there and which are complete."""
+
+    def __init__(self, folder: Path) -> None:
+        self._root = folder / "blobs"
+        self._uploads = self._root / "uploads"
+        self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="pli blobs")
+
+    def close(self) -> None:
+        """Wait for what runs."""
+        self._pool.shutdown()
+
+    async def run(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call one of the methods below on the blobs' threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    def put(self, blob: bytes, offset: int, data: bytes) -> int:
+        """Append a part, flushed; a part that is held already changes nothing.
+
+        Returns:
+            The bytes held after it.
+
+        Raises:
+            Refusal: "invalid" where a part before it is missing; "try-later" on a full disk.
+        """
+        path = self._uploads / blob.hex()
+        try:
+            with path.open("ab") as file:
+                held = file.tell()
+                if held >= offset + len(data):
+                    return held
+                if held != offset:
+                    if held < offset:
+                        raise Refusal("invalid", "the parts of a blob come in order")
+                    # A torn part, from a crash or a full disk: it is written again.
+                    file.truncate(offset)
+                    file.seek(offset)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                return offset + len(data)
+        except OSError as error:
+            raise _refusal(error) from None
+
+    def place(self, blob: bytes, size: int) -> None:
+        """Put a whole upload in place, durably. Does nothing when it is there."""
+        source, target = self._uploads / blob.hex(), self._path(blob)
+        try:
+            if target.exists():
+                return
+            if source.stat().st_size != size:
+                raise Refusal("invalid", "the blob has another size than announced")
+            target.parent.mkdir(exist_ok=True, mode=0o700)
+            os.replace(source, target)
+            for folder in (target.parent, self._root, self._uploads):
+                _flush_folder(folder)
+        except OSError as error:
+            raise _refusal(error) from None
+
+    def get(self, blob: bytes, offset: int, length: int) -> bytes:
+        """A part of a complete blob; shorter at its end. Raises Refusal "not-found"."""
+        try:
+            with self._path(blob).open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        except FileNotFoundError:
+            raise Refusal("not-found") from None
+
+    def read_checked(self, reference: BlobRef) -> bytes:
+        """A whole blob whose size and hash are those of the reference; else Refusal "invalid"."""
+        try:
+            data = self._path(reference.blob).read_bytes()
+        except FileNotFoundError:
+            raise Refusal("invalid", "the blob that the payload names is not complete") from None
+        if len(data) != reference.size or hashlib.sha256(data).digest() != reference.sha256:
+            raise Refusal("invalid", "the blob is not the one that the payload names")
+        return data
+
+    def remove(self, blob: bytes) -> None:
+        """Delete a blob or upload, if it is there."""
+        self._path(blob).unlink(missing_ok=True)
+        (self._uploads / blob.hex()).unlink(missing_ok=True)
+
+    def _path(self, blob: bytes) -> Path:
+        name = blob.hex()
+        return self._root / name[:2] / name
+
+
+def _refusal(error: OSError) -> Exception:
+    if error.errno in _FULL:
+        return Refusal("try-later", "the relay's disk is full", retry_after=10_000)
+    return error
+
+
+def _flush_folder(folder: Path) -> None:
+    """A rename is durable once its folder is. Windows flushes folders by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,149 @@
+"""Queries that only read: rows, Welcomes, memberships. Run on a reader, or inside a transaction."""
+
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+
+from pli_protocol.relay.frames import Position, Row, WelcomeWaiting
+
+from . import tables as t
+from .groups import MemberState
+from .transaction import KINDS, unpack
+
+READ_BYTES: Final = 1024 * 1024
+"""Bytes of payloads that one read takes at most (one payload more)."""
+
+
+class Membership(NamedTuple):
+    """A device's place in one group's log."""
+
+    no: int
+    group_id: bytes
+    acked: int
+    last: int
+    until: int | None
+    successor: bytes | None
+
+
+def rows(
+    db: sa.Connection, group_no: int, group_id: bytes, after: int, until: int, limit: int
+) -> list[Row]:
+    """Rows with after < seq <= until that retention has left, oldest first."""
+    found: list[Row] = []
+    size = 0
+    timeline = int(db.scalar(_TIMELINE) or 1)
+    selected = db.execute(
+        _ROWS, {"group": group_no, "after": after, "until": until, "limit": limit}
+    )
+    for row in selected:
+        found.append(
+            Row(
+                group_id,
+                Position(timeline, row.seq),
+                row.epoch,
+                KINDS[row.kind],
+                row.device_id,
+                row.send_id,
+                row.time,
+                unpack(row.is_blob, row.payload),
+                row.chain,
+            )
+        )
+        size += len(row.payload)
+        if size >= READ_BYTES:
+            selected.close()
+            break
+    return found
+
+
+def welcomes(
+    db: sa.Connection, device_no: int, after: int, limit: int
+) -> list[tuple[int, WelcomeWaiting]]:
+    """Welcomes that wait for a device, in the order of their commits, each with its number."""
+    timeline = int(db.scalar(_TIMELINE) or 1)
+    selected = db.execute(_WELCOMES, {"device": device_no, "after": after, "limit": limit})
+    return [
+        (
+            row.no,
+            WelcomeWaiting(
+                row.item,
+                row.group_id,
+                unpack(row.is_blob, row.payload),
+                Position(timeline, row.seq),
+                row.chain,
+                row.sender,
+                row.time,
+                row.predecessor,
+            ),
+        )
+        for row in selected
+    ]
+
+
+def memberships(db: sa.Connection, device_no: int) -> list[Membership]:
+    """The groups of which something is or may still have to be delivered to a device."""
+    found = db.execute(_MEMBERSHIPS, {"device": device_no})
+    return [Membership(*row) for row in found]
+
+
+def welcomes_wait(db: sa.Connection, device_no: int) -> bool:
+    """Whether any Welcome waits for the device."""
+    return bool(db.scalar(_WELCOMES_WAIT, {"device": device_no}))
+
+
+_TIMELINE = sa.select(t.meta.c.value).where(t.meta.c.key == "timeline")
+_ROWS = (
+    sa.select(
+        t.rows.c.seq,
+        t.rows.c.epoch,
+        t.rows.c.kind,
+        t.devices.c.device_id,
+        t.rows.c.send_id,
+        t.rows.c.time,
+        t.rows.c.is_blob,
+        t.rows.c.payload,
+        t.rows.c.chain,
+    )
+    .join(t.devices, t.devices.c.no == t.rows.c.sender_no)
+    .where(
+        t.rows.c.group_no == sa.bindparam("group"),
+        t.rows.c.seq > sa.bindparam("after"),
+        t.rows.c.seq <= sa.bindparam("until"),
+        t.rows.c.payload.is_not(None),
+    )
+    .order_by(t.rows.c.seq)
+    .limit(sa.bindparam("limit"))
+)
+_WELCOMES = (
+    sa.select(t.welcome_items.c.item, t.groups.c.group_id, t.welcomes)
+    .join(t.welcomes, t.welcomes.c.no == t.welcome_items.c.welcome_no)
+    .join(t.groups, t.groups.c.no == t.welcomes.c.group_no)
+    .where(
+        t.welcome_items.c.device_no == sa.bindparam("device"),
+        t.welcomes.c.no > sa.bindparam("after"),
+    )
+    .order_by(t.welcomes.c.no)
+    .limit(sa.bindparam("limit"))
+)
+_MEMBERSHIPS = (
+    sa.select(
+        t.groups.c.no,
+        t.groups.c.group_id,
+        t.members.c.acked,
+        t.groups.c.last,
+        t.members.c.until,
+        t.groups.c.successor,
+    )
+    .join(t.groups, t.groups.c.no == t.members.c.group_no)
+    .where(
+        t.members.c.device_no == sa.bindparam("device"),
+        sa.or_(
+            t.members.c.state.in_([MemberState.ACTIVE, MemberState.REMOVED]),
+            sa.and_(
+                t.members.c.state == MemberState.ENDED,
+                t.members.c.acked < t.members.c.until,
+            ),
+        ),
+    )
+)
+_WELCOMES_WAIT = sa.select(sa.exists().where(t.welcome_items.c.device_no == sa.bindparam("device")))

@@ -1,0 +1,239 @@
+"""One write transaction: many requests, rows gathered and inserted together, one COMMIT."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from pli_protocol.relay.frames import BlobRef, Payload, Position
+from pli_protocol.relay.log import chain_hash
+
+from .groups import GroupCache, GroupState, Member
+
+T = TypeVar("T")
+
+KINDS: Final = {1: "application", 2: "proposal", 3: "commit", 4: "return"}
+"""Row kinds: MLS content types (RFC 9420 §6), and the request to return."""
+
+APPLICATION, PROPOSAL, COMMIT, RETURN = 1, 2, 3, 4
+
+# Values of one statement. A statement of many rows lets go of Python's lock once, not once per row.
+_CHUNKS: Final = (64, 8, 1)
+
+_ROW_COLUMNS: Final = (
+    "group_no, seq, epoch, kind, sender_no, send_id, time, chain, is_blob, payload"
+)
+
+
+class Held(NamedTuple):
+    """Where a send was stored before."""
+
+    group_no: int
+    seq: int
+    chain: bytes
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A row that was appended, as all its receivers get it."""
+
+    group_no: int
+    group_id: bytes
+    position: Position
+    epoch: int
+    kind: int
+    sender: bytes
+    send_id: bytes
+    time: int
+    payload: Payload
+    chain: bytes
+
+
+def pack(payload: Payload) -> tuple[int, bytes]:
+    """`is_blob` and `payload` of a row."""
+    if isinstance(payload, BlobRef):
+        return 1, msgspec.msgpack.encode(payload)
+    return 0, payload
+
+
+def unpack(is_blob: int, payload: bytes) -> Payload:
+    """The payload of a row."""
+    return msgspec.msgpack.decode(payload, type=BlobRef) if is_blob else payload
+
+
+class Transaction:
+    """What a request sees of the database while it is applied. Belongs to the writer's thread."""
+
+    def __init__(
+        self, connection: sa.Connection, cache: GroupCache, *, now: int, timeline: int
+    ) -> None:
+        self.connection = connection
+        self.now = now
+        self.timeline = timeline
+        self._cache = cache
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        self._raw = driver
+        self._rows: list[tuple[Any, ...]] = []
+        self._moved: dict[int, GroupState] = {}
+        self._senders: dict[tuple[int, int], Member] = {}
+        self._known: dict[tuple[int, bytes], Held] = {}
+        self.touched: set[bytes] = set()
+
+    # --- groups -------------------------------------------------------------------------------
+
+    def group(self, group_id: bytes) -> GroupState | None:
+        """The group as of the last request applied; None: no such group."""
+        self.touched.add(group_id)
+        return self._cache.get(self.connection, group_id)
+
+    def adopt(self, group: GroupState) -> None:
+        """A group that this transaction made."""
+        self.touched.add(group.group_id)
+        self._cache.put(group)
+
+    def forget_group(self, group_id: bytes) -> None:
+        """The group's rows were changed by SQL: read it again when it is needed."""
+        self._cache.drop(group_id)
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def look_up(self, keys: Sequence[tuple[int, bytes]]) -> None:
+        """Learn which of these sends (device number, send id) are held already."""
+        for chunk in _chunks(keys):
+            values = ",".join(["(?,?)"] * len(chunk))
+            found = self._raw.execute(
+                "SELECT sender_no, send_id, group_no, seq, chain, time FROM rows"
+                f" WHERE (sender_no, send_id) IN (VALUES {values})",
+                [value for key in chunk for value in key],
+            )
+            for sender_no, send_id, *place in found:
+                self._known[sender_no, send_id] = Held(*place)
+
+    def held(self, device_no: int, send_id: bytes) -> Held | None:
+        """Where this send is, if it was stored before; its key was given to `look_up`."""
+        return self._known.get((device_no, send_id))
+
+    def append(
+        self,
+        group: GroupState,
+        kind: int,
+        sender: Member,
+        send_id: bytes,
+        payload: Payload,
+    ) -> Appended:
+        """Append a row to the group's log; the caller has checked that it may."""
+        seq = group.last + 1
+        position = Position(self.timeline, seq)
+        chain = chain_hash(
+            group.chain,
+            group.group_id,
+            position,
+            group.epoch,
+            KINDS[kind],
+            sender.device_id,
+            send_id,
+            payload,
+        )
+        is_blob, data = pack(payload)
+        self._rows.append(
+            (
+                group.no,
+                seq,
+                group.epoch,
+                kind,
+                sender.device_no,
+                send_id,
+                self.now,
+                chain,
+                is_blob,
+                data,
+            )
+        )
+        group.last, group.chain = seq, chain
+        self._moved[group.no] = group
+        self._known[sender.device_no, send_id] = Held(group.no, seq, chain, self.now)
+        return Appended(
+            group.no,
+            group.group_id,
+            position,
+            group.epoch,
+            kind,
+            sender.device_id,
+            send_id,
+            self.now,
+            payload,
+            chain,
+        )
+
+    def sent(self, group: GroupState, sender: Member, send_id: bytes) -> None:
+        """This send is the sender's last one in the group."""
+        sender.last_send = send_id
+        self._senders[group.no, sender.device_no] = sender
+
+    def flush(self) -> None:
+        """Write what was gathered; it is durable with COMMIT only."""
+        if self._rows:
+            self._insert_rows()
+        if self._moved:
+            self._update(
+                "groups",
+                "epoch = v.column2, last = v.column3, chain = v.column4",
+                "groups.no = v.column1",
+                [(g.no, g.epoch, g.last, g.chain) for g in self._moved.values()],
+            )
+        if self._senders:
+            self._update(
+                "members",
+                "last_send = v.column3",
+                "members.group_no = v.column1 AND members.device_no = v.column2",
+                [(*key, member.last_send) for key, member in self._senders.items()],
+            )
+        self._rows, self._moved, self._senders = [], {}, {}
+
+    def abandon(self) -> None:
+        """A request was refused after it had begun: forget what it gathered and touched."""
+        for row in self._rows:
+            self._known.pop((row[4], row[5]), None)
+        self._rows, self._moved, self._senders = [], {}, {}
+        for group_id in self.touched:
+            self._cache.drop(group_id)
+
+    def acknowledge(self, cursors: Iterable[tuple[int, int, int]]) -> None:
+        """Move cursors (group, device, seq) forwards."""
+        self._update(
+            "members",
+            "acked = v.column3",
+            "members.group_no = v.column1 AND members.device_no = v.column2"
+            " AND members.acked < v.column3",
+            list(cursors),
+        )
+
+    def _insert_rows(self) -> None:
+        for chunk in _chunks(self._rows):
+            values = ",".join(["(?,?,?,?,?,?,?,?,?,?)"] * len(chunk))
+            self._raw.execute(
+                f"INSERT INTO rows ({_ROW_COLUMNS}) VALUES {values}",
+                [value for row in chunk for value in row],
+            )
+
+    def _update(self, table: str, change: str, match: str, rows: list[tuple[Any, ...]]) -> None:
+        for chunk in _chunks(rows):
+            values = ",".join(["(" + ",".join("?" * len(chunk[0])) + ")"] * len(chunk))
+            self._raw.execute(
+                f"UPDATE {table} SET {change} FROM (VALUES {values}) AS v WHERE {match}",
+                [value for row in chunk for value in row],
+            )
+
+
+def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    """Few sizes only, so that the driver's cache of prepared statements holds them all."""
+    start = 0
+    for size in _CHUNKS:
+        while len(items) - start >= size:
+            yield items[start : start + size]
+            start += size

@@ -1,0 +1,112 @@
+"""Retention: payloads, Welcomes, blobs, enrolments go with time; the chain of a log stays."""
+
+import asyncio
+import logging
+from functools import partial
+from typing import Final
+
+import sqlalchemy as sa
+
+from .errors import Refusal, StorageFailed
+from .relay import Relay
+from .storage import tables as t
+from .storage.groups import MemberState
+from .storage.transaction import Transaction
+
+log = logging.getLogger(__name__)
+
+DAY: Final = 86_400_000
+STEP: Final = 500
+"""Rows that one transaction clears, so that nobody waits long behind it."""
+
+
+async def run(relay: Relay) -> None:
+    """Sweep for ever; a sweep that fails is tried again at the next one."""
+    while True:
+        await asyncio.sleep(relay.settings.retention.sweep_seconds)
+        try:
+            await sweep(relay)
+        except Refusal:
+            log.warning("a sweep could not be written; it is tried again later")
+        except StorageFailed:
+            return
+
+
+async def sweep(relay: Relay) -> None:
+    """Clear everything that is past its time now."""
+    retention, now = relay.settings.retention, relay.clock()
+    old, settled = now - retention.days * DAY, now - retention.repair_days * DAY
+    enrolments = now - retention.enrolment_days * DAY
+    for work in (
+        lambda tx: _clear_rows(tx, sa.and_(t.rows.c.time < old)),
+        lambda tx: _clear_rows(tx, sa.and_(t.rows.c.time < settled, _acknowledged_by_all())),
+        lambda tx: _delete(tx, t.enrolments, t.enrolments.c.created < enrolments),
+        lambda tx: _delete(tx, t.claims, t.claims.c.time < now - DAY),
+        lambda tx: _delete(
+            tx,
+            t.key_packages,
+            sa.and_(t.key_packages.c.claimed.is_not(None), t.key_packages.c.claimed < old),
+        ),
+        lambda tx: _clear_welcomes(tx, old),
+    ):
+        while await relay.writer.do("sweep", work) >= STEP:
+            pass
+    await _clear_blobs(relay, old, now - DAY)
+
+
+def _acknowledged_by_all() -> sa.ColumnElement[bool]:
+    """No device that still receives lacks the row."""
+    return ~sa.exists().where(
+        t.members.c.group_no == t.rows.c.group_no,
+        t.members.c.since < t.rows.c.seq,
+        t.members.c.acked < t.rows.c.seq,
+        sa.or_(
+            t.members.c.state.in_([MemberState.ACTIVE, MemberState.REMOVED]),
+            sa.and_(t.members.c.state == MemberState.ENDED, t.members.c.until >= t.rows.c.seq),
+        ),
+    )
+
+
+def _clear_rows(tx: Transaction, condition: sa.ColumnElement[bool]) -> int:
+    chosen = sa.select(t.rows.c.no).where(t.rows.c.payload.is_not(None), condition).limit(STEP)
+    return tx.connection.execute(
+        sa.update(t.rows).where(t.rows.c.no.in_(chosen)).values(payload=None)
+    ).rowcount
+
+
+def _delete(tx: Transaction, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
+    key = next(iter(table.primary_key.columns))
+    chosen = sa.select(key).where(condition).limit(STEP)
+    return tx.connection.execute(sa.delete(table).where(key.in_(chosen))).rowcount
+
+
+def _clear_welcomes(tx: Transaction, old: int) -> int:
+    chosen = list(
+        tx.connection.scalars(sa.select(t.welcomes.c.no).where(t.welcomes.c.time < old).limit(STEP))
+    )
+    tx.connection.execute(
+        sa.delete(t.welcome_items).where(t.welcome_items.c.welcome_no.in_(chosen))
+    )
+    tx.connection.execute(sa.delete(t.welcomes).where(t.welcomes.c.no.in_(chosen)))
+    return len(chosen)
+
+
+async def _clear_blobs(relay: Relay, old: int, abandoned: int) -> None:
+    condition = sa.or_(
+        t.blobs.c.created < old,
+        sa.and_(t.blobs.c.complete == 0, t.blobs.c.created < abandoned),
+    )
+    while True:
+        chosen = await relay.readers.run(
+            lambda db: list(db.scalars(sa.select(t.blobs.c.blob).where(condition).limit(STEP)))
+        )
+        if not chosen:
+            return
+        # The file first: a note without a file is cleared by the next sweep, a file without a note never.
+        for blob in chosen:
+            await relay.blobs.run(relay.blobs.remove, blob)
+        await relay.writer.do("sweep", partial(_forget_blobs, chosen))
+
+
+def _forget_blobs(chosen: list[bytes], tx: Transaction) -> None:
+    tx.connection.execute(sa.delete(t.blobs).where(t.blobs.c.blob.in_(chosen)))
