@@ -56,7 +56,7 @@ def answer(
     """
     given = tables.answer_given(db, request_id)
     if given is not None:
-        return Answer(*given, None)
+        return Answer(*given, _report_again(db, request_id))
     try:
         request = open_request(sealed, request_id, keys.authority.establishment, keys.enrolment)
     except SealedToAnother:
@@ -146,6 +146,16 @@ def _kept(
         answered = UNREADABLE  # a reply key of small order: the asker's own fault
     tables.keep_answer(db, request_id, sealed, answered, certificate, now * 1000)
     return Answer(answered, certificate, report)
+
+
+def _report_again(db: Database, request_id: bytes) -> EnrolmentAnswered | None:
+    """What was not reported, since the answer did not reach the relay."""
+    row = tables.undelivered_account(db, request_id)
+    if row is None:
+        return None
+    return EnrolmentAnswered(
+        request_id, row.account, row.name, row.profession, row.kind, None, again=True
+    )
 
 
 def _issuer(db: Database) -> bytes:

@@ -82,14 +82,14 @@ class Service:
         self, report: Callable[[Report], None]
     ) -> AsyncIterator[tuple[Connection, asyncio.Event]]:
         """A connection that answers requests, and the event that it was lost."""
-        keys, gone = self._keys, asyncio.Event()
+        keys, gone, stopping = self._keys, asyncio.Event(), False
 
         async def pushed(push: object) -> None:
             if isinstance(push, EnrolmentWaiting):
                 await self._answer(relay, push.enrolment, report)
 
         def changed(state: ConnectionState) -> None:
-            if isinstance(state, Disconnected):
+            if isinstance(state, Disconnected) and not stopping:
                 gone.set()
                 report(ServiceOffline(state.error, state.retry_in))
 
@@ -103,7 +103,10 @@ class Service:
             on_state=changed,
         )
         async with relay:
-            yield relay, gone
+            try:
+                yield relay, gone
+            finally:
+                stopping = True
 
     async def _serve_online(
         self,

@@ -205,8 +205,8 @@ def withdraw_invitation(db: Database, identifier: bytes) -> bool:
 # --- accounts ---------------------------------------------------------------------------------
 
 _ACCOUNT = (
-    "account, person_id, name, profession, rpps, kind, identity_key, certificate, signed_at,"
-    " revoked_at, reason"
+    "account, person_id, name, profession, rpps, kind, identity_key, certificate, signed_at, "
+    "revoked_at, reason"
 )
 
 
@@ -278,6 +278,17 @@ def keep_answer(
             VALUES (?, ?, ?, ?, ?)""",
         (request_id, hashlib.sha256(request).digest(), answer, certificate, at),
     )
+
+
+def undelivered_account(db: Database, request_id: bytes) -> AccountRow | None:
+    """Whom the answer to this request signed, while the relay has not confirmed the answer."""
+    columns = ", ".join(f"accounts.{column}" for column in _ACCOUNT.split(", "))
+    row = db.execute(
+        f"""SELECT {columns} FROM enrolments JOIN accounts USING (certificate)
+            WHERE request_id = ? AND delivered = 0""",
+        (request_id,),
+    ).fetchone()
+    return None if row is None else AccountRow(*row)
 
 
 def set_delivered(db: Database, request_id: bytes) -> None:

@@ -39,6 +39,8 @@ class FakeRelay:
     token: bytes | None = None
     swallow: set[type[frames.Frame]] = field(default_factory=set)
     """The answer to the next request of these classes is lost with the connection."""
+    lose_answers: int = 0
+    """So many of the issuer's answers are not kept."""
     alter: Callable[[frames.RelayFrame], frames.RelayFrame] = lambda frame: frame
     issuer: ServerConnection | None = None
     askers: dict[bytes, ServerConnection] = field(default_factory=dict)
@@ -155,6 +157,9 @@ class FakeRelay:
         self, _socket: ServerConnection, frame: frames.AnswerEnrolment
     ) -> frames.RelayFrame:
         self.answered.append(frame.sealed)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            return frames.Done(frame.rid)
         self.answers[frame.request_id] = (frame.sealed, frame.person)
         asker = self.askers.get(frame.request_id)
         if asker is not None:

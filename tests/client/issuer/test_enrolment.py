@@ -57,7 +57,8 @@ async def test_person_is_enrolled_with_what_the_administrator_wrote(
     assert (person.kind, person.establishment_name) == ("person", NAME)
     assert verify_device(device.chain, issuer.authority, now=None) == device
     answered = [report for report in reports if isinstance(report, EnrolmentAnswered)]
-    assert [report.name for report in answered] == ["Amélie Dupont"]
+    assert [(report.name, report.again) for report in answered] == [("Amélie Dupont", False)]
+    assert not any(isinstance(report, ServiceOffline) for report in reports)
     people = await issuer.people()
     assert [row.account for row in people] == [person.account]
 
@@ -200,11 +201,16 @@ async def test_issuer_killed_between_its_transaction_and_the_sending_answers_the
     relay: FakeRelay, issuer: Issuer, tmp_path: Path
 ) -> None:
     relay.swallow.add(frames.AnswerEnrolment)  # the connection dies with the answer under way
+    relay.lose_answers = 1
+    reports: list[Report] = []
     joining = asyncio.create_task(join(tmp_path / "a", await invited(issuer)))
-    async with serving(issuer):
+    async with serving(issuer, reports):
         device = await joining
-        await until(lambda: len(relay.answered) >= 1)
+        await until(lambda: any(isinstance(report, EnrolmentAnswered) for report in reports))
+    assert len(relay.answered) == 2
     assert len(set(relay.answered)) == 1
+    told = [report for report in reports if isinstance(report, EnrolmentAnswered)]
+    assert [(report.name, report.again) for report in told] == [("Amélie Dupont", True)]
     assert device.person.certificate == (await issuer.people())[0].certificate
 
 
