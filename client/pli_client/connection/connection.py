@@ -38,7 +38,7 @@ class Connection(Requests):
     """One relay, for as long as the context lasts. Use it as an async context manager.
 
     Pushes go to `on_push` one after another, in the relay's order, once signed in. While it is busy
-    with more behind it than a few, the socket is not read. What it raises ends the session (a
+    with more behind it than the relay's window, the socket is not read. What it raises ends the session (a
     PliError as the reason), so the relay pushes again what was not acknowledged; it may itself make
     requests. A push under way when the connection is lost is finished; those behind it are dropped.
 

@@ -8,11 +8,15 @@ from pli_protocol.relay.frames import WINDOW
 
 T = TypeVar("T")
 
-FEW: Final = 32
-"""So many pushes may wait before the socket is no longer read."""
+FEW: Final = WINDOW + 32
+"""So many pushes may wait before the socket is no longer read.
+
+A relay pushes at most WINDOW rows ahead of the acknowledgements, which is what holds it back while
+the handler is busy. One that keeps to it is always read, so that its pings are answered.
+"""
 
 MANY: Final = 2 * WINDOW
-"""No relay pushes so much ahead of the acknowledgements."""
+"""No relay of this protocol pushes so much ahead."""
 
 
 class InboxOverflow(Exception):

@@ -9,6 +9,7 @@ from pli_client.connection.inbox import FEW, MANY, Inbox, InboxOverflow
 from pli_client.connection.session import Push
 from pli_client.errors import DiskFull, Offline, RelayMisbehaved
 from pli_protocol.relay.frames import (
+    WINDOW,
     ConfirmToken,
     Done,
     EnrolmentAnswer,
@@ -82,13 +83,13 @@ async def test_a_busy_handler_stops_the_reading(monkeypatch: pytest.MonkeyPatch)
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
-        for number in range(300):
+        for number in range(FEW + 100):
             await peer.say(row(number))
         sent.set()
         await peer.until_closed()
 
     collector = Collector()
-    collector.wanted = 300
+    collector.wanted = FEW + 100
     async with FakeRelay(script) as relay, Connection(relay.url, on_push=collector):
         await sent.wait()  # small rows: the sockets' buffers take them all
         await many.wait()
@@ -97,12 +98,12 @@ async def test_a_busy_handler_stops_the_reading(monkeypatch: pytest.MonkeyPatch)
         assert longest == FEW
         collector.may_go_on.set()
         await collector.complete.wait()
-    assert collector.seen == list(range(300))
+    assert collector.seen == list(range(FEW + 100))
     assert longest == FEW
 
 
 async def test_a_handler_may_ask_the_relay_while_pushes_pile_up() -> None:
-    pushes = 4 * FEW
+    pushes = FEW + 100
 
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -259,6 +260,11 @@ async def test_an_enrolment_answer_without_a_number_is_a_push() -> None:
     pushed: asyncio.Queue[Push] = asyncio.Queue()
     async with FakeRelay(script) as relay, Connection(relay.url, on_push=pushed.put):
         assert await pushed.get() == EnrolmentAnswer(bytes(16), b"sealed")
+
+
+def test_a_relay_that_keeps_to_its_window_is_always_read() -> None:
+    """Otherwise its pings would find no answer while a handler takes its time."""
+    assert WINDOW < FEW < MANY
 
 
 async def test_the_inbox_is_bounded_and_makes_its_writer_wait() -> None:
