@@ -10,6 +10,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is slow: how long an example takes says nothing about the code.
+settings.register_profile("pli", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pli")
 
 ROOT = Path(__file__).parent.parent
 VECTORS = pytest.StashKey[dict[str, Counter[str]]]()

@@ -44,7 +44,7 @@ def test_every_code_point_alone_comes_out_safe_and_stays_as_it_is(one_line: bool
 
 
 @pytest.mark.parametrize("one_line", [True, False])
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(text=st.one_of(ANY_TEXT, HOSTILE))
 def test_any_text_comes_out_safe_once_and_for_all(text: str, one_line: bool) -> None:
     shown = displayable(text, one_line=one_line)
@@ -53,7 +53,7 @@ def test_any_text_comes_out_safe_once_and_for_all(text: str, one_line: bool) -> 
     shown.encode()  # no lone surrogate is left
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=HOSTILE, limit=st.integers(1, 40), one_line=st.booleans())
 def test_text_is_never_longer_than_its_limit(text: str, limit: int, one_line: bool) -> None:
     shown = displayable(text, one_line=one_line, limit=limit)

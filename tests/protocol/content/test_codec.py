@@ -110,7 +110,7 @@ def refused(data: bytes) -> bool:
 # --- there and back ---------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(messages)
 def test_every_message_comes_back_as_it_was(message: Message) -> None:
     data = encode(message)
@@ -118,7 +118,7 @@ def test_every_message_comes_back_as_it_was(message: Message) -> None:
     assert encode(decode(data)) == data
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(messages)
 def test_independent_library_reads_the_same_and_writes_the_same_bytes(message: Message) -> None:
     data = encode(message)
@@ -126,13 +126,13 @@ def test_independent_library_reads_the_same_and_writes_the_same_bytes(message: M
     assert packed(msgspec.to_builtins(message, builtin_types=(bytes,))) == data
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_message_or_a_content_error(data: bytes) -> None:
     assert refused(data) or encode(decode(data))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(messages, st.data())
 def test_changed_bytes_are_another_message_or_refused(message: Message, data: Any) -> None:
     encoded = encode(message)

@@ -22,7 +22,7 @@ from pli_protocol.relay.frames import MAX_FRAME, MAX_INLINE
 from .values import CLIENT_FRAMES, RELAY_FRAMES
 from .values import frames as random_frames
 
-QUICK = settings(max_examples=25, deadline=None)
+QUICK = settings(max_examples=25)
 ALL_FRAMES = (*CLIENT_FRAMES, *RELAY_FRAMES)
 
 
@@ -157,7 +157,7 @@ def test_frame_cut_short_or_with_bytes_behind_is_refused(
         assert refused(encoded + more)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_frame_or_a_frame_error(data: bytes) -> None:
     for decode in (decode_client_frame, decode_relay_frame):
@@ -168,7 +168,7 @@ def test_any_bytes_are_a_frame_or_a_frame_error(data: bytes) -> None:
         assert isinstance(frame, frames.Frame)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_one_changed_byte_is_a_frame_or_a_frame_error(data: Any) -> None:
     kind = data.draw(st.sampled_from(ALL_FRAMES))
