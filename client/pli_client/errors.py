@@ -266,6 +266,8 @@ _REFUSALS: Mapping[str, str] = {
     "try-later": N_("it cannot store anything now; nothing was lost, try again later"),
     "invalid": N_("something in it does not check"),
     "used": N_("the code was used already"),
+    "bad-frame": N_("it does not understand the request"),
+    "out-of-order": N_("it did not expect this request now"),
 }
 
 

@@ -74,8 +74,8 @@ def closing_error(code: str, detail: str) -> PliError | None:
         case "replaced":
             return SignedInElsewhere()
         case "unsupported-version":
-            # The detail says which side to update: `client` or `relay`.
-            return RelayOutdated() if detail == "relay" else ClientOutdated()
+            # The detail's last word says which side to update: `client` or `relay`.
+            return RelayOutdated() if detail.split()[-1:] == ["relay"] else ClientOutdated()
         case "shutting-down":
             return Offline(_("the relay is being stopped"))
         case "bad-frame" | "out-of-order":

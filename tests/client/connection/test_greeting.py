@@ -115,7 +115,13 @@ async def test_the_name_is_the_urls_host_unless_another_is_given(
 
 
 @pytest.mark.parametrize(
-    ("side", "expected"), [("client", ClientOutdated), ("relay", RelayOutdated)]
+    ("side", "expected"),
+    [
+        ("update the client", ClientOutdated),
+        ("update the relay", RelayOutdated),
+        ("relay", RelayOutdated),
+        ("", ClientOutdated),
+    ],
 )
 async def test_no_version_in_common_says_which_side_to_update(
     side: str, expected: type[PliError]
