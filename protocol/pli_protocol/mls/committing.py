@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .ciphersuite import SignatureKeyPair
+from .ciphersuite import Random, SignatureKeyPair
 from .codec import encode
 from .commit import Commit
 from .credential import Credential
@@ -40,7 +40,7 @@ from .update_path import CreatedPath, create_update_path
 from .welcome import NewMember, create_welcome
 
 if TYPE_CHECKING:
-    from .group import Group, Random
+    from .group import Group
 
 
 @dataclass(frozen=True, slots=True)

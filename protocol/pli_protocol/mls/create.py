@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from .ciphersuite import CipherSuite, SignatureKeyPair
+from .ciphersuite import CipherSuite, Random, SignatureKeyPair
 from .credential import Credential
 from .epoch import new_secret_tree
 from .errors import UsageError
@@ -20,9 +19,6 @@ from .private_tree import PrivateTree
 from .ratchet_tree import RatchetTree
 from .transcript_hash import confirmation_tag, interim_transcript_hash
 from .tree_math import LeafIndex
-
-if TYPE_CHECKING:
-    from .group import Random
 
 
 def create_group(

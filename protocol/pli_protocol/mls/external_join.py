@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from .ciphersuite import SignatureKeyPair
+from .ciphersuite import Random, SignatureKeyPair
 from .codec import decode, encode
 from .commit import Commit
 from .credential import Credential
@@ -36,9 +35,6 @@ from .ratchet_tree import RatchetTree
 from .transcript_hash import interim_transcript_hash
 from .transition import first_group, provisional_context
 from .update_path import create_update_path
-
-if TYPE_CHECKING:
-    from .group import Random
 
 
 def join_by_commit(

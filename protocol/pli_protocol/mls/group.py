@@ -9,27 +9,22 @@ as much as it needs them, hence the late imports.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .ciphersuite import CipherSuite, SignatureKeyPair
+from .ciphersuite import CipherSuite, Random, SignatureKeyPair
 from .credential import Credential
-from .epoch import PAST_EPOCHS, Member, PastEpoch
+from .epoch import PAST_EPOCHS
 from .errors import UsageError
 from .extension import Extension
 from .framing import WireFormat
-from .group_context import GroupContext
+from .group_state import GroupState
 from .key_package import KeyPackage, KeyPackageSecrets
-from .key_schedule import EpochSecrets, export_secret
 from .leaf_node import Capabilities, Lifetime
-from .pending import PendingProposal
 from .private_message import Padding
-from .private_tree import PrivateTree
-from .proposal import Proposal, ReInit
+from .proposal import Proposal
 from .psk import PskLookup
-from .ratchet_tree import RatchetTree
-from .secret_tree import SecretTree
 
 if TYPE_CHECKING:
     from .identity import IdentityCheck
@@ -44,84 +39,10 @@ if TYPE_CHECKING:
         Sealed,
     )
 
-Random = Callable[[int], bytes]
-
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """One epoch of a group, seen by one member. Make it with `create`, `join`, `join_external`.
-
-    Attributes:
-        suite: the cipher suite.
-        context: the GroupContext, equal at all members.
-        tree: the public ratchet tree.
-        own_leaf: where we sit.
-        reinit: the ReInit that closed the group, or None. A closed group seals, proposes and
-            commits nothing any more (§12.4.2).
-
-    """
-
-    suite: CipherSuite
-    context: GroupContext
-    tree: RatchetTree = field(repr=False)
-    own_leaf: int
-    signer: SignatureKeyPair = field(repr=False)
-    private_tree: PrivateTree = field(repr=False)
-    secrets: EpochSecrets = field(repr=False)
-    secret_tree: SecretTree = field(repr=False)
-    interim_transcript_hash: bytes = field(repr=False)
-    confirmation_tag: bytes = field(repr=False)
-    proposals: tuple[PendingProposal, ...] = field(default=(), repr=False)
-    past: tuple[PastEpoch, ...] = field(default=(), repr=False)
-    reinit: ReInit | None = field(default=None, repr=False)
-
-    @property
-    def group_id(self) -> bytes:
-        """The group's id."""
-        return self.context.group_id
-
-    @property
-    def epoch(self) -> int:
-        """The number of this epoch."""
-        return self.context.epoch
-
-    @property
-    def epoch_authenticator(self) -> bytes:
-        """Equal at all members of this epoch, and at nobody else's (§8.7)."""
-        return bytes(self.secrets.epoch_authenticator)
-
-    @property
-    def pending_proposals(self) -> tuple[PendingProposal, ...]:
-        """Valid proposals seen in this epoch, in the order of their coming."""
-        return self.proposals
-
-    def members(self) -> tuple[Member, ...]:
-        """All members, by leaf."""
-        return tuple(Member.at(index, node) for index, node in self.tree.leaves())
-
-    def member(self, leaf: int) -> Member | None:
-        """The member at a leaf, or None."""
-        node = self.tree.leaf(leaf)
-        return None if node is None else Member.at(leaf, node)
-
-    def extension(self, extension_type: int) -> bytes | None:
-        """The data of a GroupContext extension, or None."""
-        return self.context.extension(extension_type)
-
-    def export_secret(self, label: str | bytes, context: bytes, length: int) -> bytes:
-        """A secret of `length` bytes for use outside MLS, equal at all members (§8.5)."""
-        return export_secret(self.suite, self.secrets.exporter_secret, label, context, length)
-
-    def resumption_psk(self, group_id: bytes, epoch: int) -> bytes | None:
-        """The resumption secret of this group's epoch, while it is kept (§8.6)."""
-        if group_id != self.group_id:
-            return None
-        if epoch == self.epoch:
-            return self.secrets.resumption_psk
-        for past in self.past:
-            if past.context.epoch == epoch:
-                return past.resumption_psk
-        return None
+class Group(GroupState):
+    """One epoch of a group, seen by one member. Make it with `create`, `join`, `join_external`."""
 
     # Storing
 
@@ -315,6 +236,8 @@ class Group:
     ) -> Sealed:
         """Encrypt an application message (§6.3).
 
+        Whoever holds pending proposals commits them first (§12.4); that is left to the caller.
+
         Args:
             data: the content in bytes.
             authenticated_data: goes along unencrypted, but authenticated.
@@ -407,8 +330,7 @@ class Group:
             proposals: changes to commit by value; a faulty one fails the commit.
             include_pending: also those pending proposals that go together with them.
             path: True: with a path; False: without one (a UsageError where one is required);
-                None: with a path, unless the commit only adds or mixes in keys and there is
-                nobody to encrypt it to.
+                None: with a path, as the RFC advises, but for a ReInit.
             wire_format: how the commit travels.
             authenticated_data: goes along unencrypted; or a function of what the commit changes.
             padding: zero bytes to add to a PrivateMessage.

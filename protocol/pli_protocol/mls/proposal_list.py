@@ -223,6 +223,10 @@ def apply_list(listed: Sequence[ListedProposal], where: ListContext) -> AppliedL
     for item in listed:
         if isinstance(item.proposal, Remove):
             removed.append(_member_at(tree, item.proposal.removed))
+    # Only whoever joins a group of one by resync could do that.
+    leaves = {member.leaf for member in removed}
+    if leaves and all(index in leaves for index, _ in where.tree.leaves()):
+        raise ValidationError("remove-all", "§12.4.3.2")
     for member in removed:
         tree = tree.remove_leaf(member.leaf)
     added = []

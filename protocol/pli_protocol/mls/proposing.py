@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .ciphersuite import KEMKeyPair
+from .ciphersuite import KEMKeyPair, Random
 from .codec import encode
 from .credential import Credential
 from .errors import UsageError
@@ -33,7 +33,7 @@ from .sealing import check_usable
 from .secret_tree import Entries, SecretTree
 
 if TYPE_CHECKING:
-    from .group import Group, Random
+    from .group import Group
 
 
 def send_handshake(

@@ -17,8 +17,8 @@ from .outcome import Sealed
 from .private_message import Padding, protect_private
 
 if TYPE_CHECKING:
-    from .ciphersuite import SignatureKeyPair
-    from .group import Group, Random
+    from .ciphersuite import Random, SignatureKeyPair
+    from .group import Group
 
 
 def check_usable(group: Group) -> None:
