@@ -1,0 +1,1 @@
+"""What happens when processes are killed, disks fail and commits collide (docs/testing.md)."""

@@ -1,0 +1,1 @@
+"""A hostile member, a hostile relay: nobody is added, nothing is shown twice, there is a way out."""

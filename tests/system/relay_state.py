@@ -1,0 +1,90 @@
+"""What the relay holds at the end, read from its database: the logs, and who was on each roster when."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from pli_protocol.mls import peek
+from pli_protocol.relay.log import RosterChange
+
+from .relay_process import RelayProcess
+
+COMMIT, APPLICATION = 3, 1
+
+
+@dataclass(frozen=True)
+class LogRow:
+    seq: int
+    epoch: int
+    kind: int
+    sender: bytes
+    send_id: bytes
+    chain: bytes
+
+
+@dataclass
+class Log:
+    """One group's log. `roster[seq]`: the devices to whom the row at `seq` was sealed."""
+
+    group_id: bytes
+    epoch: int
+    last: int
+    successor: bytes | None
+    rows: list[LogRow] = field(default_factory=list)
+    roster: dict[int, frozenset[bytes]] = field(default_factory=dict)
+    members: frozenset[bytes] = frozenset()
+    """After the last row, as the AADs of the commits say."""
+    joined: dict[bytes, int] = field(default_factory=dict)
+    """The seq of the commit that added each device last."""
+    left: frozenset[bytes] = frozenset()
+    """Devices to which nothing is delivered any more, by the relay's own tables."""
+
+
+def read_relay(relay: RelayProcess) -> dict[bytes, Log]:
+    """All logs; the relay may run or not."""
+    numbers: dict[object, Log] = {}
+    for no, group_id, epoch, last, successor in relay.query(
+        "SELECT no, group_id, epoch, last, successor FROM groups"
+    ):
+        assert isinstance(group_id, bytes)
+        assert isinstance(epoch, int)
+        assert isinstance(last, int)
+        assert successor is None or isinstance(successor, bytes)
+        numbers[no] = Log(group_id, epoch, last, successor)
+    for no, log in numbers.items():
+        log.left = frozenset(
+            device
+            for (device,) in relay.query(
+                """SELECT device_id FROM members JOIN devices ON devices.no = members.device_no
+                   WHERE group_no = ? AND state >= 2""",
+                no,
+            )
+            if isinstance(device, bytes)
+        )
+        found = relay.query(
+            """SELECT seq, epoch, kind, device_id, send_id, chain, is_blob, payload
+               FROM rows JOIN devices ON devices.no = rows.sender_no
+               WHERE group_no = ? ORDER BY seq""",
+            no,
+        )
+        _replay(log, found)
+    return {log.group_id: log for log in numbers.values()}
+
+
+def _replay(log: Log, found: list[tuple[object, ...]]) -> None:
+    members: frozenset[bytes] = frozenset()
+    for *values, is_blob, payload in found:
+        row = msgspec.convert(values, tuple[int, int, int, bytes, bytes, bytes], strict=True)
+        entry = LogRow(*row)
+        log.rows.append(entry)
+        if not members:
+            members = frozenset({entry.sender})
+            log.joined[entry.sender] = 0
+        log.roster[entry.seq] = members
+        if entry.kind == COMMIT:
+            assert not is_blob, "the checker reads commits of small groups only"
+            assert isinstance(payload, bytes)
+            change = RosterChange.decode(peek(payload).authenticated_data)
+            members = (members - set(change.removed)) | set(change.added)
+            log.joined.update(dict.fromkeys(change.added, entry.seq))
+    log.members = members
