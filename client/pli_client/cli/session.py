@@ -5,8 +5,8 @@ same whether it is handed over (pli_client.handover) or done here. Replies of ki
 and may set the exit code; the others are the answer.
 """
 
-import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -49,10 +49,20 @@ def carry_out(command: str, show: Show, **arguments: Any) -> int:
 def run(work: Awaitable[Any]) -> Any:
     """Run to the end; Ctrl-C cancels it and everything it opened is closed."""
 
+    import asyncio
+
     async def main() -> Any:
+        # A service manager's SIGTERM ends as Ctrl-C does: what is open is closed.
+        task = asyncio.current_task()
+        assert task is not None
+        with contextlib.suppress(NotImplementedError, RuntimeError):  # Windows; not the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await work
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 class Answer:
@@ -93,6 +103,8 @@ async def hand_over(folder: Path, request: "Request", answer: Answer) -> bool:
 
 
 async def _work_here(folder: Path, passphrase: Secret, request: "Request", answer: Answer) -> None:
+    import asyncio
+
     from .work import perform
 
     for _try in range(_TRIES):
@@ -125,6 +137,8 @@ async def opened(folder: Path, passphrase: Secret) -> AsyncIterator["Client"]:
 @contextlib.asynccontextmanager
 async def taking_over(folder: Path, handler: "Handler") -> AsyncIterator[None]:
     """Take other commands' work; what was begun is done before the vault is closed."""
+    import asyncio
+
     from ..handover import Handover
 
     under_way = 0

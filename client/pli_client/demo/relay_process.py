@@ -52,14 +52,22 @@ class RelayProcess:
         )
         out, error = await made.communicate()
         if made.returncode:
-            raise RelayFailed(reason=_last_line(error), log=self.folder)
+            raise RelayFailed(reason=_last_line(error.decode("utf-8", "replace")), log=self.folder)
         return str(json.loads(out)["code"])
 
     async def start(self) -> None:
         """Start it, again on the port it had, and wait until it listens."""
         self._starts += 1
-        said = self.folder / f"started-{self._starts}.out"
-        log = self.folder / "relay.log"
+        said, log = self.folder / f"started-{self._starts}.out", self.folder / "relay.log"
+        self._spawn(said, log)
+        try:
+            async with asyncio.timeout(STARTING):
+                self.url = await self._url(said)
+        except TimeoutError:
+            self.kill()
+            raise RelayFailed(reason=f"{STARTING:.0f} s", log=log) from None
+
+    def _spawn(self, said: Path, log: Path) -> None:
         listen = self.url.partition("://")[2] or "127.0.0.1:0"
         with said.open("wb") as out, log.open("ab") as err:
             # No pipes: the relay may outlive this process (--keep), and Ctrl-C is for us alone.
@@ -70,21 +78,15 @@ class RelayProcess:
                 stderr=err,
                 **_own_group(),
             )
-        try:
-            async with asyncio.timeout(STARTING):
-                self.url = await self._url(said)
-        except TimeoutError:
-            self.kill()
-            raise RelayFailed(reason=f"{STARTING:.0f} s", log=log) from None
 
     async def _url(self, said: Path) -> str:
         while True:
-            text = said.read_text(encoding="utf-8")
+            text = _text(said)
             if "\n" in text:
                 return str(json.loads(text.splitlines()[0])["url"])
             if not self.running:
                 log = self.folder / "relay.log"
-                raise RelayFailed(reason=_last_line(log.read_bytes()), log=log)
+                raise RelayFailed(reason=_last_line(_text(log)), log=log)
             await asyncio.sleep(_LOOK_AGAIN)
 
     def kill(self) -> None:
@@ -114,6 +116,10 @@ def _own_group() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def _last_line(data: bytes) -> str:
-    lines = data.decode("utf-8", "replace").strip().splitlines()
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
     return lines[-1] if lines else "?"

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from pli_client import i18n
 from pli_client.bots.bundle import document_reference
 from pli_client.demo.counts import Counts
 from pli_client.demo.plaintext import Hit, Search, search
 from pli_client.demo.view import dui_side, relay_side, side_by_side, summary
-from pli_client.i18n import use
 from tests.client.bots.test_bundle import PHOTO, note
 
 
 @pytest.fixture(autouse=True)
-def _english() -> None:
-    use("en")
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(i18n, "_current", "en")
 
 
 def test_both_columns_keep_to_the_width() -> None:
