@@ -61,7 +61,7 @@ def process_commit(
     sender = signed.content.sender
     external = sender.sender_type is SenderType.NEW_MEMBER_COMMIT
     if not external and sender.sender_type is not SenderType.MEMBER:
-        raise ValidationError("commit-sender", "§6.1")
+        raise AssertionError("no signature key stands for such a sender")
     committer = None if external else sender.index
     where = ListContext(group.suite, group.context, group.tree, committer, identity, now)
     listed = _resolve(group, commit, sender)

@@ -250,6 +250,12 @@ def test_only_members_send_updates(sender: Sender) -> None:
         check_proposal(old_key(bob), sender, where(alice))
 
 
+def test_a_joiner_does_not_update() -> None:
+    alice, bob = party("alice", "bob")
+    with breaks("update-sender"):
+        check_proposal(old_key(bob), Sender(SenderType.NEW_MEMBER_COMMIT), where(alice, None))
+
+
 def test_a_new_member_proposes_nothing_but_its_own_add() -> None:
     (alice,) = party("alice")
     with breaks("proposal-new-member"):
