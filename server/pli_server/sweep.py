@@ -48,6 +48,7 @@ async def sweep(relay: Relay) -> None:
             sa.and_(t.key_packages.c.claimed.is_not(None), t.key_packages.c.claimed < old),
         ),
         lambda tx: _clear_welcomes(tx, old),
+        lambda tx: _end_removed(tx, settled),
     ):
         while await relay.writer.do("sweep", work) >= STEP:
             pass
@@ -89,6 +90,28 @@ def _clear_welcomes(tx: Transaction, old: int) -> int:
     )
     tx.connection.execute(sa.delete(t.welcomes).where(t.welcomes.c.no.in_(chosen)))
     return len(chosen)
+
+
+def _end_removed(tx: Transaction, settled: int) -> int:
+    """Nobody said what became of their removal: after the repair window it holds."""
+    removal = sa.and_(
+        t.rows.c.group_no == t.members.c.group_no, t.rows.c.seq == t.members.c.removed_at
+    )
+    found = tx.connection.execute(
+        sa.select(t.members.c.group_no, t.members.c.device_no, t.groups.c.group_id, t.groups.c.last)
+        .join(t.rows, removal)
+        .join(t.groups, t.groups.c.no == t.members.c.group_no)
+        .where(t.members.c.state == MemberState.REMOVED, t.rows.c.time < settled)
+        .limit(STEP)
+    ).all()
+    for row in found:
+        tx.connection.execute(
+            sa.update(t.members)
+            .where(t.members.c.group_no == row.group_no, t.members.c.device_no == row.device_no)
+            .values(state=int(MemberState.ENDED), until=row.last)
+        )
+        tx.forget_group(row.group_id)
+    return len(found)
 
 
 async def _clear_blobs(relay: Relay, old: int, abandoned: int) -> None:

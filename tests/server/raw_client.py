@@ -68,6 +68,11 @@ class RawClient:
         await asyncio.wait([self._reader])
         await self.ws.close()
 
+    async def release(self) -> None:
+        """Stop reading: from now on the caller reads `ws` itself."""
+        self._reader.cancel()
+        await asyncio.wait([self._reader])
+
     def rid(self) -> int:
         return next(self._rids)
 

@@ -117,17 +117,12 @@ def apply_change(
     for newcomer in plan.added:
         add_member(tx, group, newcomer, seq)
     added = {newcomer.no for newcomer in plan.added}
-    gone = [member for member in plan.removed if member.device_no not in added]
-    if not _another_person_is_left(group, committer.account_no):
-        # Nobody else is left who could report the commit as applied.
-        for member in gone:
-            member.state, member.until = MemberState.ENDED, seq
-    for member in gone:
-        _store_state(tx, group, member)
-    ended = tuple((member.device_no, seq) for member in gone if member.until is not None)
+    for member in plan.removed:
+        if member.device_no not in added:
+            _store_state(tx, group, member)
     if welcome is None:
-        return RosterEffects(ended=ended)
-    return RosterEffects(_store_welcomes(tx, row, plan.added, welcome, predecessor, limits), ended)
+        return NO_EFFECTS
+    return RosterEffects(_store_welcomes(tx, row, plan.added, welcome, predecessor, limits))
 
 
 def add_member(tx: Transaction, group: GroupState, newcomer: Newcomer, seq: int) -> Member:
@@ -153,14 +148,18 @@ def add_member(tx: Transaction, group: GroupState, newcomer: Newcomer, seq: int)
 
 
 def end_removed(tx: Transaction, group: GroupState, reporter: Member, seq: int) -> RosterEffects:
-    """Another person's device has applied the commit at `seq`: those it removed receive no more."""
+    """A device has applied the commit at `seq`: memberships that this ends.
+
+    A member's word ends all removals up to there by another person; a removed device's word ends its
+    own. Until then a removed device can still re-found the group: a garbage commit that calls everybody
+    removed leads nowhere.
+    """
     ended = []
     for member in group.members.values():
-        if (
-            member.state is MemberState.REMOVED
-            and member.removed_at is not None
-            and member.removed_at <= seq
-            and member.removed_by != reporter.account_no
+        if member.state is not MemberState.REMOVED or (member.removed_at or 0) > seq:
+            continue
+        if member is reporter or (
+            reporter.state is MemberState.ACTIVE and member.removed_by != reporter.account_no
         ):
             member.state, member.until = MemberState.ENDED, group.last
             _store_state(tx, group, member)
@@ -180,13 +179,6 @@ def leave(tx: Transaction, group: GroupState, account_no: int) -> RosterEffects:
             _store_state(tx, group, member)
             ended.append((member.device_no, 0))
     return RosterEffects(ended=tuple(ended))
-
-
-def _another_person_is_left(group: GroupState, account_no: int) -> bool:
-    return any(
-        member.state is MemberState.ACTIVE and member.account_no != account_no
-        for member in group.members.values()
-    )
 
 
 def _store_state(tx: Transaction, group: GroupState, member: Member) -> None:

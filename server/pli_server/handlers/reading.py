@@ -95,7 +95,7 @@ def report_commit(relay: Relay, session: Session, frame: f.ReportCommit) -> None
         )
         if found.rowcount == 0:
             tx.connection.execute(sa.insert(t.reports).values({**key, **value}))
-        if not frame.applied or member.state is not MemberState.ACTIVE:
+        if not frame.applied:
             return NO_EFFECTS
         return end_removed(tx, group, member, frame.seq)
 

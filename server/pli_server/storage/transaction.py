@@ -106,9 +106,11 @@ class Transaction:
         """Learn which of these sends (device number, send id) are held already."""
         for chunk in _chunks(keys):
             values = ",".join(["(?,?)"] * len(chunk))
+            # CROSS JOIN keeps SQLite from scanning the rows instead of the few values.
             found = self._raw.execute(
-                "SELECT sender_no, send_id, group_no, seq, chain, time FROM rows"
-                f" WHERE (sender_no, send_id) IN (VALUES {values})",
+                "SELECT r.sender_no, r.send_id, r.group_no, r.seq, r.chain, r.time"
+                f" FROM (VALUES {values}) AS v CROSS JOIN rows AS r"
+                " WHERE r.sender_no = v.column1 AND r.send_id = v.column2",
                 [value for key in chunk for value in key],
             )
             for sender_no, send_id, *place in found:
