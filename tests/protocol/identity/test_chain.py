@@ -425,6 +425,12 @@ def test_every_truncation_is_refused(home: Establishment) -> None:
         assert rule in {"encoding", "algorithm"}
 
 
+def test_endless_certificate_is_refused(home: Establishment) -> None:
+    oid = x509.ObjectIdentifier("1.2.3.4")
+    device = device_of(home, extra=((x509.UnrecognizedExtension(oid, bytes(5000)), False),))
+    assert broken((device, home.person, home.issuer), home) == "encoding"
+
+
 def test_pem_is_refused(home: Establishment) -> None:
     pem = x509.load_der_x509_certificate(home.device).public_bytes(Encoding.PEM)
     assert broken((pem, home.person, home.issuer), home) == "encoding"

@@ -1,18 +1,24 @@
 """Enrolment: sealed requests and answers, and what a relay could try with them."""
 
+import msgspec
 import pytest
 
 from pli_protocol.identity import Invitation
 from pli_protocol.identity.enrolment import (
+    SUITE,
     Enrolled,
     EnrolmentError,
     EnrolmentRefused,
+    EnrolmentRequest,
     ReplyKey,
+    _SealedFor,
+    _SealedRequest,
     open_answer,
     open_request,
     seal_answer,
     seal_request,
 )
+from pli_protocol.mls import hpke
 from pli_protocol.secret import Secret
 
 from .establishment import key
@@ -60,18 +66,13 @@ def test_request_under_another_id_or_establishment_does_not_open() -> None:
 
 def test_request_with_a_key_that_the_asker_does_not_hold_is_refused() -> None:
     """Otherwise one could have a colleague's key signed under one's own account."""
-    import msgspec
-
-    from pli_protocol.identity.enrolment import EnrolmentRequest, _SealedFor, _SealedRequest
-    from pli_protocol.mls import hpke
-
     honest = open_request(request(), REQUEST_ID, b"e" * 16, ISSUER)
     stolen = EnrolmentRequest(
         honest.secret, key("colleague").public, honest.reply_key, honest.signature
     )
     outer = msgspec.msgpack.decode(request(), type=_SealedRequest)
     enc, ciphertext = hpke.seal(
-        __import__("pli_protocol.identity.enrolment", fromlist=["SUITE"]).SUITE,
+        SUITE,
         ISSUER.public,
         b"pli enrolment v1" + REQUEST_ID,
         b"",
@@ -115,6 +116,11 @@ def test_request_without_an_enrolment_key_is_never_made() -> None:
         seal_request(INVITATION, (), key("identity"), REPLY.public, REQUEST_ID)
     with pytest.raises(EnrolmentError):
         seal_request(INVITATION, (bytes(32),), key("identity"), REPLY.public, REQUEST_ID)
+
+
+def test_answer_to_a_key_of_small_order_is_never_made() -> None:
+    with pytest.raises(EnrolmentError, match="reply key"):
+        seal_answer(EnrolmentRefused("used"), bytes(32), REQUEST_ID)
 
 
 def test_reply_key_survives_being_stored() -> None:

@@ -223,3 +223,8 @@ def test_list_hash_depends_on_the_content_only() -> None:
     assert list_hash(signed("revocation-list")) != list_hash(
         sign(msgspec.structs.replace(statement, number=2), HOME.issuer_key, chain)
     )
+
+
+def test_endless_statement_is_refused_before_it_is_read() -> None:
+    with pytest.raises(StatementError, match="size"):
+        verify("leave", bytes(4 * 1024 * 1024 + 1))

@@ -229,6 +229,32 @@ def test_own_word_about_a_device_counts_at_once_and_for_that_device_only() -> No
     assert trust.refuses(person) is None
 
 
+def test_revoked_person_has_no_word_about_devices() -> None:
+    trust = Trust(HOME.authority)
+    person = trust.device(HOME.chain, NOW).person
+    trust.accept_revocations(revocations(entry("person", person.person_id, "stolen")))
+    statement = DeviceRevocation(ID, person.person_id, b"x" * 16, "stolen", NOW)
+    with pytest.raises(IdentityError, match="revoked"):
+        trust.accept_device_revocation(sign(statement, HOME.identity, (HOME.person, HOME.issuer)))
+
+
+def test_establishment_is_not_its_own_partner() -> None:
+    fingerprint = verify_authority(HOME.authority).fingerprint
+    statement = PartnerStatement(ID, "Les Tilleuls", fingerprint, UNTIL, NOW)
+    with pytest.raises(StatementError, match="binding"):
+        Trust(HOME.authority).accept_partner(sign(statement, HOME.authority_key), HOME.authority)
+
+
+@pytest.mark.parametrize("partners", [[], [(partner(), OTHER.authority)]])
+def test_chain_of_another_length_is_refused(partners: list[tuple[bytes, bytes]]) -> None:
+    trust = Trust(HOME.authority, partners=partners)
+    for take in (0, 1, 2):
+        with pytest.raises(IdentityError, match="chain-length"):
+            trust.device(HOME.chain[3 - take :], NOW)
+    with pytest.raises(IdentityError, match="chain-length"):
+        trust.person(HOME.chain, NOW)
+
+
 def test_list_of_a_stranger_is_refused() -> None:
     statement = RevocationList(ID, 1, bytes(32), (), NOW)
     with pytest.raises(IdentityError):
