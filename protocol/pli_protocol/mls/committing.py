@@ -139,7 +139,7 @@ def create_commit(
         group=following,
         sent=sent,
         message=message,
-        welcome=_welcome(following, begun, applied, created, tree_in_welcome),
+        welcome=_welcome(following, begun, applied, created, tree_in_welcome, random),
         changes_sent=changes,
         changes=changes_between(sent, following),
         plan=plan,
@@ -165,7 +165,7 @@ def _list(
 def _with_path(path: bool | None, applied: AppliedList, leaf: LeafChange) -> bool:
     if path is False and (applied.path_required or leaf.wanted):
         raise UsageError("this commit needs a path (§12.4)")
-    if path is None and applied.reinit is not None:
+    if path is None and applied.reinit is not None and not leaf.wanted:
         return False
     return path is not False
 
@@ -223,6 +223,7 @@ def _welcome(
     applied: AppliedList,
     created: CreatedPath | None,
     tree_in_welcome: bool,
+    random: Random,
 ) -> bytes | None:
     if not applied.added:
         return None
@@ -231,10 +232,13 @@ def _welcome(
         NewMember(package, None if created is None else created.path_secret_for(leaf))
         for leaf, package in applied.added
     ]
-    return encode(
-        MLSMessage(
-            create_welcome(
-                group.suite, info, begun.joiner_secret, begun.psk_secret, applied.psks, members
-            )
-        )
+    welcome = create_welcome(
+        group.suite,
+        info,
+        begun.joiner_secret,
+        begun.psk_secret,
+        applied.psks,
+        members,
+        random,
     )
+    return encode(MLSMessage(welcome))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from ..secret import Secret
-from .ciphersuite import CipherSuite, KEMKeyPair
+from .ciphersuite import CipherSuite, KEMKeyPair, Random
 from .codec import Reader, Writer, decode, encode
 from .errors import CodecError, CryptoError, ValidationError
 from .group_info import GroupInfo
@@ -119,6 +120,7 @@ def create_welcome(
     psk_secret: bytes,
     psks: Sequence[PreSharedKeyID],
     members: Sequence[NewMember],
+    random: Random = os.urandom,
 ) -> Welcome:
     """Encrypt a group's state to all new members of a commit."""
     key, nonce = _welcome_key(suite, derive_welcome_secret(suite, joiner_secret, psk_secret))
@@ -127,7 +129,7 @@ def create_welcome(
     for member in members:
         group_secrets = GroupSecrets(joiner_secret, member.path_secret, tuple(psks))
         ciphertext = encrypt_with_label(
-            suite, member.key_package.init_key, "Welcome", encrypted, encode(group_secrets)
+            suite, member.key_package.init_key, "Welcome", encrypted, encode(group_secrets), random
         )
         secrets.append(EncryptedGroupSecrets(member.key_package.reference(suite), ciphertext))
     return Welcome(suite.number, tuple(secrets), encrypted)

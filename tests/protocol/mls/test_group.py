@@ -535,3 +535,16 @@ def test_lifetimes_are_checked_where_a_time_is_given() -> None:
     with refused(alice, "leaf-lifetime"):
         alice.group.commit([Add(package)], identity=ACCEPT_BASIC, now=late)
     alice.group.commit([Add(package)], identity=ACCEPT_BASIC, now=None)
+
+
+def test_the_same_randomness_gives_the_same_messages() -> None:
+    """A seeded simulation can replay a failure."""
+
+    def play() -> list[bytes | None]:
+        alice, _bob = party("alice", "bob")
+        package, _ = Member("carol").key_package()
+        made = alice.commit(Add(package), Remove(1))
+        commit = Member("dave").join_external(alice.group.group_info())
+        return [alice.seal(b"text", padding=9), made.message, made.welcome, commit]
+
+    assert play() == play()
