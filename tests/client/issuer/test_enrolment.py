@@ -367,6 +367,29 @@ async def test_relay_that_offers_no_enrolment_key_is_found_out(
         await join(tmp_path / "a", await invited(issuer))
 
 
+async def test_device_joins_although_the_revocation_list_is_too_large_for_a_stranger(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    """The list lies in a blob, which the relay gives only to those who signed in."""
+    blob = frames.BlobRef(bytes(32), 100_000, bytes(32))
+    relay.alter = altered(  # type: ignore[assignment]
+        Establishment=lambda frame: changed(frame, revocations=blob)
+    )
+    async with serving(issuer):
+        assert await join(tmp_path / "a", await invited(issuer))
+    assert not any(isinstance(frame, frames.GetBlob) for frame in relay.seen)
+
+
+async def test_revocation_list_that_does_not_check_is_found_out(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    relay.alter = altered(  # type: ignore[assignment]
+        Establishment=lambda frame: changed(frame, revocations=b"garbage")
+    )
+    with pytest.raises(EstablishmentForged):
+        await join(tmp_path / "a", await invited(issuer))
+
+
 @pytest.mark.parametrize("sealed", [b"garbage", b"\x93\x01"])
 async def test_forged_answer_is_found_out(
     relay: FakeRelay, issuer: Issuer, tmp_path: Path, sealed: bytes
