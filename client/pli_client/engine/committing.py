@@ -1,0 +1,373 @@
+"""Commits of ours: when one is due, how it is made, how it becomes the next epoch.
+
+A commit is stored with its Welcome and the next epoch's state before it is sent, and merged only
+when it comes back in the log. While it is pending, messages wait.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from pli_protocol.content import Info
+from pli_protocol.identity import Device, IdentityError
+from pli_protocol.mls.codec import decode
+from pli_protocol.mls.errors import MLSError
+from pli_protocol.mls.group import Group
+from pli_protocol.mls.key_package import KeyPackage
+from pli_protocol.mls.leaf_check import check_key_package
+from pli_protocol.mls.message import MLSMessage
+from pli_protocol.mls.outcome import Committed
+from pli_protocol.mls.proposal import Add, Proposal, Remove
+from pli_protocol.relay.log import RosterChange
+
+from ..store import conversations, groups, outbox
+from . import history
+from .commit_checks import plan_data
+from .decisions import Reasons, commit_now, lowest_active
+from .profile import RENEWED_AFTER, SUITE, ProfileError, check_leaf_lifetime, padding
+from .sending import queue
+from .work import Work
+
+MAX_ATTEMPTS: Final = 20
+"""Commits that may lose the race, or fail, before what was wanted is given up visibly."""
+
+
+class CommitIntent(msgspec.Struct, frozen=True):
+    """What a pending commit is for."""
+
+    intents: tuple[int, ...] = ()
+    inform: bool = False
+    renews: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a group wants of us now."""
+
+    commit: bool
+    """A commit should be made now."""
+    look_again: float | None
+    """Unix seconds at which this may change by itself."""
+    revoked: tuple[int, ...] = ()
+    """Leaves of devices that count no more, or whose person is leaving."""
+
+
+# --- when -------------------------------------------------------------------------------------
+
+
+def needs(work: Work, row: groups.GroupRow, patience: float) -> Needs:
+    """Whether a commit is due in this group.
+
+    Args:
+        patience: Unix seconds from which on we act in the place of the lowest active leaf.
+    """
+    group = work.load(row.group_id)
+    if group is None or row.state != "active":
+        return Needs(False, None)
+    members = groups.members(work.db, row.group_id)
+    own = int(group.own_leaf)
+    revoked = tuple(m.leaf for m in members if m.leaf != own and _revoked(work, group, m.leaf))
+    returning = groups.returns(work.db, row.group_id)
+    due = [r for r in returning if r.due_at <= work.now]
+    inactive = {r.device_id for r in returning} | {m.device_id for m in members if m.leaving}
+    inactive |= {m.device_id for m in members if m.leaf in revoked}
+    lowest = lowest_active([(m.leaf, m.device_id) for m in members], inactive)
+    wanted = conversations.intents(work.db, row.conversation_id)
+    reasons = Reasons(
+        wanted=any(i.kind in ("add", "remove") for i in wanted),
+        proposals=bool(_foreign_proposals(group)),
+        revoked=bool(revoked),
+        returns_due=bool(due),
+        renewal=work.now - row.leaf_renewed_at > RENEWED_AFTER * 1000,
+        message_waits=bool(outbox.in_state(work.db, row.conversation_id, "waiting", 1)),
+        our_turn=lowest == own or work.now >= patience * 1000,
+    )
+    later = [r.due_at / 1000 for r in returning if r.due_at > work.now]
+    if (reasons.proposals or reasons.revoked) and not reasons.our_turn:
+        later.append(patience)
+    return Needs(commit_now(reasons), min(later, default=None), revoked)
+
+
+def _revoked(work: Work, group: Group, leaf: int) -> bool:
+    member = group.member(leaf)
+    return member is not None and work.trust.refuses(work.device(member)) is not None
+
+
+def _foreign_proposals(group: Group) -> list[Any]:
+    return [p for p in group.pending_proposals if p.sender.index != group.own_leaf]
+
+
+# --- making one -------------------------------------------------------------------------------
+
+
+def accounts_to_claim(work: Work, conversation_id: bytes) -> list[tuple[int, list[bytes]]]:
+    """(intent, accounts) whose key packages must be fetched before the commit."""
+    found = []
+    for intent in conversations.intents(work.db, conversation_id):
+        if intent.kind in ("add", "create") and "claimed" not in intent.body:
+            found.append((intent.id, list(_list(intent.body["accounts"]))))
+    return found
+
+
+def keep_claimed(
+    work: Work,
+    conversation_id: bytes,
+    intent_id: int,
+    claimed: Sequence[tuple[bytes, bytes, bytes]],
+) -> None:
+    """Keep what was claimed: key packages are handed out once, the commit may need several tries."""
+    for intent in conversations.intents(work.db, conversation_id):
+        if intent.id == intent_id:
+            body = {**intent.body, "claimed": [list(entry) for entry in claimed]}
+            conversations.rewrite_intent(work.db, intent_id, body)
+
+
+def read_key_package(data: bytes) -> KeyPackage:
+    """A key package, bare or in its MLSMessage. Raises CodecError."""
+    try:
+        body = decode(MLSMessage, data).body
+    except MLSError:
+        return decode(KeyPackage, data)
+    if not isinstance(body, KeyPackage):
+        raise ProfileError("key-package")
+    return body
+
+
+def check_candidate(work: Work, data: bytes, account: bytes | None) -> tuple[KeyPackage, Device]:
+    """A key package that may be added. Raises ProfileError, MLSError."""
+    package = read_key_package(data)
+    if package.cipher_suite != SUITE.number:
+        raise ProfileError("suite")
+    check_key_package(SUITE, package, work.now_s)
+    leaf = package.leaf_node
+    check_leaf_lifetime(leaf)
+    work.identity.check(leaf.credential, leaf.signature_key)
+    device = work.identity.device(leaf.credential)
+    try:
+        work.trust.device(device.chain, work.now_s)
+    except IdentityError as error:
+        raise ProfileError(error.rule) from error
+    if work.trust.refuses(device) is not None:
+        raise ProfileError("revoked")
+    if account is not None and device.person.account != account:
+        raise ProfileError("account")
+    return package, device
+
+
+def adds_of(
+    work: Work, claimed: object, present: set[bytes], seen: set[bytes]
+) -> tuple[list[Add], set[bytes]]:
+    """The Adds for what was claimed, and their accounts; devices that are there are left out."""
+    adds, accounts = [], set()
+    for account, _device, data in _list(claimed):
+        try:
+            package, device = check_candidate(work, data, account)
+        except (ProfileError, MLSError):
+            continue
+        accounts.add(account)
+        if device.device_id in present | seen or device.device_id == work.own.device_id:
+            continue
+        seen.add(device.device_id)
+        adds.append(Add(package))
+    return adds, accounts
+
+
+def make(work: Work, row: groups.GroupRow, revoked: Sequence[int]) -> bool:
+    """Make one commit for all that is due, and store it pending. False: there was nothing to do."""
+    group = work.load(row.group_id)
+    if group is None or groups.pending(work.db, row.group_id) is not None:
+        return False
+    proposals, intent = _collect(work, row, group, revoked)
+    if not proposals and not _foreign_proposals(group) and not intent.renews:
+        return False
+    try:
+        committed = commit(work, group, proposals)
+    except MLSError as error:
+        return _give_up(work, row, intent, group, error)
+    work.keep(committed.sent, committed.changes_sent)
+    groups.add_pending(
+        work.db,
+        groups.PendingCommit(
+            group.group_id,
+            work.random(16),
+            group.epoch,
+            committed.message,
+            committed.welcome,
+            groups.encode_entries(committed.group.entries()),
+            plan_data(committed.plan),
+            msgspec.msgpack.encode(intent),
+            row.last_send,
+            False,
+        ),
+        work.now,
+    )
+    return True
+
+
+def commit(work: Work, group: Group, proposals: Sequence[Proposal]) -> Committed:
+    """A commit of ours over these proposals and the valid pending ones. Raises MLSError."""
+    return group.commit(
+        proposals,
+        authenticated_data=plan_data,
+        padding=padding,
+        credential=work.own.credential,
+        identity=work.identity,
+        now=work.now_s,
+        random=work.random,
+    )
+
+
+def _collect(
+    work: Work, row: groups.GroupRow, group: Group, revoked: Sequence[int]
+) -> tuple[list[Proposal], CommitIntent]:
+    """Everything due, by value; intents that came about by themselves end here."""
+    members = groups.members(work.db, row.group_id)
+    removed = {leaf for leaf in revoked if group.member(leaf) is not None}
+    adds: list[Add] = []
+    seen: set[bytes] = set()
+    served: list[int] = []
+    for asked in groups.returns(work.db, row.group_id):
+        if asked.due_at > work.now:
+            continue
+        try:
+            package, device = check_candidate(work, asked.key_package, None)
+        except (ProfileError, MLSError):
+            groups.drop_return(work.db, row.group_id, asked.device_id)
+            continue
+        seen.add(device.device_id)
+        adds.append(Add(package))
+        removed |= {m.leaf for m in members if m.device_id == device.device_id}
+    present = {m.device_id for m in members if m.leaf not in removed}
+    for intent in conversations.intents(work.db, row.conversation_id):
+        if intent.kind == "add" and "claimed" in intent.body:
+            made, accounts = adds_of(work, intent.body["claimed"], present, seen)
+            missing = set(_list(intent.body["accounts"])) - accounts
+            if missing and not made:
+                conversations.fail_intents(work.db, [intent.id], "no-device")
+                work.event(row.conversation_id, "add-failed", accounts=sorted(missing))
+                continue
+            adds += made
+            served.append(intent.id)
+        elif intent.kind == "remove":
+            person = intent.body["person"]
+            removed |= {m.leaf for m in members if m.person_id == person}
+            served.append(intent.id)
+    removed.discard(int(group.own_leaf))
+    covered = {
+        p.proposal.removed for p in group.pending_proposals if isinstance(p.proposal, Remove)
+    }
+    proposals: list[Proposal] = [Remove(leaf) for leaf in sorted(removed - covered)]
+    proposals += adds
+    if not proposals and not _foreign_proposals(group):
+        conversations.end_intents(work.db, served)
+        served = []
+    renews = work.now - row.leaf_renewed_at > RENEWED_AFTER * 1000
+    return proposals, CommitIntent(tuple(served), bool(adds), renews)
+
+
+def _give_up(
+    work: Work, row: groups.GroupRow, intent: CommitIntent, group: Group, error: MLSError
+) -> bool:
+    """What was wanted does not go together: it fails visibly, the rest may be tried again."""
+    rule = getattr(error, "rule", type(error).__name__)
+    conversations.fail_intents(work.db, list(intent.intents), rule)
+    for asked in groups.returns(work.db, row.group_id):
+        if asked.due_at <= work.now:
+            groups.drop_return(work.db, row.group_id, asked.device_id)
+    work.event(row.conversation_id, "change-failed", reason=rule)
+    if not intent.intents and _foreign_proposals(group):
+        raise error
+    return True
+
+
+# --- outcomes ---------------------------------------------------------------------------------
+
+
+def merge(
+    work: Work, row: groups.GroupRow, pending: groups.PendingCommit, where: history.Place
+) -> None:
+    """Our commit came back in the log: its epoch begins. Raises MLSError for a damaged state."""
+    current = work.load(row.group_id)
+    following = Group.from_entries(groups.decode_entries(pending.entries), work.own.signer)
+    if current is None:
+        raise ProfileError("state")
+    before = {m.device_id: m.person_id for m in groups.members(work.db, row.group_id)}
+    changed = following.merged(current)
+    work.keep(changed.group, changed.changes)
+    finish(work, row, changed.group)
+    groups.drop_pending(work.db, row.group_id)
+    intent = msgspec.msgpack.decode(pending.intent, type=CommitIntent)
+    conversations.end_intents(work.db, list(intent.intents))
+    groups.set_renewed(work.db, row.group_id, work.now)
+    if row.state == "creating":
+        groups.set_state(work.db, row.group_id, "active")
+        conversations.set_state(work.db, row.conversation_id, "active")
+    note_change(work, where, work.own.device, RosterChange.decode(pending.roster), before)
+    if intent.inform:
+        _inform(work, row.conversation_id)
+    work.wake(row.conversation_id)
+
+
+def finish(work: Work, row: groups.GroupRow, group: Group) -> None:
+    """A new epoch has begun, by whomever: what was sealed for the old one waits again."""
+    work.enter_epoch(group)
+    outbox.unseal(work.db, row.group_id)
+    work.wake(row.conversation_id)
+
+
+def note_change(
+    work: Work, where: history.Place, by: Device, change: RosterChange, before: dict[bytes, bytes]
+) -> None:
+    """Show who came, went, or came back, as persons."""
+    group_id = where.group.group_id
+    after = {m.device_id: m.person_id for m in groups.members(work.db, group_id)}
+    added = sorted(set(after.values()) - set(before.values()))
+    removed = sorted(set(before.values()) - set(after.values()))
+    returned = {after[d] for d in change.added if d in after and d in before}
+    for device in change.added:
+        groups.drop_return(work.db, group_id, device)
+    history.members_changed(work, where, by, added, removed, sorted(returned - set(added)))
+
+
+def lost(work: Work, row: groups.GroupRow) -> None:
+    """Another commit won: ours is dropped, what it was for is tried again."""
+    pending = groups.pending(work.db, row.group_id)
+    if pending is None:
+        return
+    intent = msgspec.msgpack.decode(pending.intent, type=CommitIntent)
+    groups.drop_pending(work.db, row.group_id)
+    conversations.count_attempt(work.db, list(intent.intents))
+    tired = [
+        i
+        for i in conversations.intents(work.db, row.conversation_id)
+        if i.id in intent.intents and i.attempts >= MAX_ATTEMPTS
+    ]
+    conversations.fail_intents(work.db, [i.id for i in tired], "conflict")
+    work.wake(row.conversation_id)
+
+
+def refused(work: Work, row: groups.GroupRow, reason: str) -> None:
+    """The relay does not take our commit, and will not: give up visibly."""
+    pending = groups.pending(work.db, row.group_id)
+    if pending is None:
+        return
+    intent = msgspec.msgpack.decode(pending.intent, type=CommitIntent)
+    groups.drop_pending(work.db, row.group_id)
+    conversations.fail_intents(work.db, list(intent.intents), reason)
+    work.event(row.conversation_id, "change-failed", reason=reason)
+    work.wake(row.conversation_id)
+
+
+def _inform(work: Work, conversation_id: bytes) -> None:
+    conversation = conversations.read(work.db, conversation_id)
+    if conversation is not None:
+        service = conversation.kind == "service"
+        queue(work, conversation_id, Info(conversation.title, "service" if service else "team"))
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise TypeError("an intent of another form")
+    return list(value)

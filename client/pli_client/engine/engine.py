@@ -1,0 +1,288 @@
+"""The engine of one vault: its transactions, its connection, its tasks.
+
+Every transaction goes through `write`, one at a time, so the groups in memory are always those of the
+vault; a failure throws the touched ones away. `Inflow` takes what the relay pushes, one
+`ConversationWorker` per conversation sends, commits and mends, `housekeeping` follows each sign-in.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from pli_protocol.mls.group import Group
+from pli_protocol.relay.frames import ClaimKeyPackages, Fetch, Row
+
+from ..connection import Connection, ConnectionState, Disconnected, Online
+from ..errors import RelayError
+from ..payloads import from_payload
+from ..store import conversations, groups
+from ..store.device import DeviceRow, read_device, read_trust, write_relay_name
+from ..vault import Database, Vault, transaction
+from . import receiving
+from .conversation_worker import ConversationWorker
+from .housekeeping import Housekeeping
+from .inflow import Inflow
+from .signing_in import DeviceSigner
+from .timing import Timing
+from .work import Own, Random, Surroundings, Work
+
+T = TypeVar("T")
+
+OTHER: Final = transaction("engine")
+RECEIVE: Final = transaction("receive")
+PIN: Final = transaction("pin-relay")
+
+log = logging.getLogger("pli_client.engine")
+log.addHandler(logging.NullHandler())
+
+
+class Engine:
+    """Runs between `start` and `stop`. The SDK stands on it; see pli_client.client."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        row: DeviceRow,
+        around: Surroundings,
+        *,
+        connection: Callable[..., Connection] = Connection,
+        on_state: Callable[[ConnectionState], None] | None = None,
+    ) -> None:
+        self.vault, self.row, self.around = vault, row, around
+        self.timing = around.timing
+        self.own = around.own
+        self._memory: dict[bytes, Group] = {}
+        self._lock = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._workers: dict[bytes, ConversationWorker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._on_state = on_state
+        self._running = False
+        self.inflow = Inflow(self)
+        self.housekeeping = Housekeeping(self)
+        self.connection = connection(
+            row.relay_url,
+            signer=DeviceSigner(vault, row.chain, row.key),
+            relay_name=row.relay_name,
+            ca=row.ca,
+            proxy=row.proxy if row.proxy is not None else True,
+            on_push=self.inflow.push,
+            on_state=self._state_changed,
+        )
+
+    @classmethod
+    async def open(
+        cls,
+        vault: Vault,
+        *,
+        timing: Timing | None = None,
+        random: Random = os.urandom,
+        on_state: Callable[[ConnectionState], None] | None = None,
+        connection: Callable[..., Connection] = Connection,
+    ) -> Self | None:
+        """The engine of an enrolled person's vault; None while nobody is enrolled in it."""
+        row = await vault.read(read_device)
+        if row is None:
+            return None
+        trust = await vault.read(lambda db: read_trust(db, row.authority))
+        own = Own(trust.device(row.chain, None), row.key)
+        around = Surroundings(own, trust, timing or Timing(), random)
+        return cls(vault, row, around, on_state=on_state, connection=connection)
+
+    # --- transactions -------------------------------------------------------------------------
+
+    async def write(self, step: Callable[[Work], T], *, name: str = OTHER) -> T:
+        """Run a step in one vault transaction; then send and wake what it asks for.
+
+        Raises:
+            What the step raises, or the vault: nothing was changed then.
+        """
+        async with self._lock:
+            work: Work | None = None
+
+            def run(db: Database) -> T:
+                nonlocal work
+                work = Work(db, self.around, self._memory)
+                return step(work)
+
+            try:
+                result = await self.vault.write(run, name=name)
+            except BaseException:
+                for group_id in () if work is None else (*work.values, *work.gone):
+                    self._memory.pop(group_id, None)
+                raise
+            if work is None:
+                raise AssertionError("the transaction ran")
+            for group_id in work.gone:
+                self._memory.pop(group_id, None)
+            self._memory.update(work.values)
+        await self._follow(work)
+        return result
+
+    async def read(self, look: Callable[[Database], T]) -> T:
+        """Read the vault; never waits for the relay."""
+        return await self.vault.read(look)
+
+    async def _follow(self, work: Work) -> None:
+        for frame in work.frames:
+            with suppress(RelayError):
+                await self.connection.send(frame)
+        for conversation_id in work.awake:
+            self.wake(conversation_id)
+        self.announce()
+
+    # --- telling each other -------------------------------------------------------------------
+
+    def announce(self) -> None:
+        """Something changed: whoever waits looks again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self, seconds: float | None = None) -> None:
+        """Wait for a change, or so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    def next_change(self) -> asyncio.Event:
+        """The event that is set at the next change; take it before looking, to miss none."""
+        return self._changed
+
+    def wake(self, conversation_id: bytes) -> None:
+        """Let the conversation's worker look at what there is to do."""
+        if not self._running:
+            return
+        worker = self._workers.get(conversation_id)
+        if worker is None:
+            worker = self._workers[conversation_id] = ConversationWorker(self, conversation_id)
+            self.spawn(worker.run(), "pli conversation")
+        worker.wake()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """A task of the engine's own; its failure is logged, never silent."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to connect and to work; returns at once."""
+        self._running = True
+        self.spawn(self.inflow.run(), "pli inflow")
+        self.connection.start()
+
+    async def stop(self) -> None:
+        """Hang up and end all tasks; transactions under way end first."""
+        self._running = False
+        await self.connection.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._workers.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    @property
+    def online(self) -> bool:
+        return isinstance(self.connection.state, Online)
+
+    def _state_changed(self, state: ConnectionState) -> None:
+        if isinstance(state, Online) and self._running:
+            self.spawn(self._signed_in(state), "pli housekeeping")
+        if isinstance(state, Disconnected):
+            self.inflow.forget()
+        if self._on_state is not None:
+            self._on_state(state)
+        self.announce()
+
+    async def _signed_in(self, online: Online) -> None:
+        """After each sign-in: what waits is sent, what ran low is refilled."""
+        if self.row.relay_name is None:
+            name = online.greeting.relay
+            await self.vault.write(lambda db: write_relay_name(db, name), name=PIN)
+        await self.inflow.catch_up_missed()
+        for conversation_id in await self.read(conversations.conversations_with_work):
+            self.wake(conversation_id)
+        for worker in self._workers.values():
+            worker.wake()
+        await self.housekeeping.after_sign_in(online)
+
+    # --- asking the relay ---------------------------------------------------------------------
+
+    async def claim(self, accounts: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
+        """(account, device, key package) of every active device of these accounts."""
+        claimed: list[tuple[bytes, bytes, bytes]] = []
+        waiting = list(dict.fromkeys(accounts))
+        while waiting:
+            part = waiting[:16]
+            answer = await self.connection.request(ClaimKeyPackages(0, tuple(part)))
+            claimed += [(c.account, c.device, c.key_package) for c in answer.claimed]
+            answered = {c.account for c in answer.claimed}
+            # An answer holds a frame full of whole accounts: ask again for those behind the last.
+            last = max((i for i, a in enumerate(part) if a in answered), default=len(part) - 1)
+            cut = last < len(part) - 1 and _full(answer.claimed)
+            waiting = waiting[(last + 1 if cut else len(part)) :]
+        return claimed
+
+    async def catch_up(self, group_id: bytes) -> int:
+        """Fetch and process what the log has beyond the cursor; the log's newest seq.
+
+        Raises:
+            RelayRefused("not-found"): this device may not read it (any more).
+        """
+        while True:
+            row = await self.read(lambda db: groups.read(db, group_id))
+            if row is None or row.state == "stopped":
+                return 0
+            after = row.next_seq - 1
+            answer = await self.connection.request(Fetch(0, group_id, after))
+            if answer.rows:
+                await self.take_rows(answer.rows)
+            if not answer.rows or answer.rows[-1].position.seq >= answer.last:
+                return answer.last
+
+    async def take_rows(self, rows: "tuple[Row, ...] | list[Row]") -> set[bytes]:
+        """Process rows, each atomic, all in one transaction; the groups in which rows are missing."""
+        payloads = [await from_payload(self.connection, row.message) for row in rows]
+
+        def step(work: Work) -> set[bytes]:
+            gaps: set[bytes] = set()
+            for row, payload in zip(rows, payloads, strict=True):
+                if (
+                    row.group not in gaps
+                    and receiving.take(work, row, payload) is receiving.Taken.GAP
+                ):
+                    gaps.add(row.group)
+            return gaps
+
+        return await self.write(step, name=RECEIVE)
+
+    def in_vault(self, name: str) -> Path:
+        """A file in the vault's folder for sealed attachments."""
+        return self.vault.folder / "files" / name
+
+
+def _full(claimed: "tuple[Any, ...]") -> bool:
+    return sum(len(c.key_package) + 64 for c in claimed) > 32 * 1024

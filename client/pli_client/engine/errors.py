@@ -1,0 +1,83 @@
+"""What a caller of the SDK may have asked wrongly, or too early."""
+
+from ..errors import EXIT_USAGE, PliError
+from ..i18n import N_
+
+
+class NotEnrolled(PliError):
+    """A vault whose person has not joined an establishment."""
+
+    code = "not-enrolled"
+    CAUSE = N_("Nobody has joined an establishment with this vault yet.")
+    REMEDY = N_("Join with an invitation: pli join CODE.")
+
+
+class UnknownPerson(PliError):
+    """`who` is nobody in the directory, or more than one person."""
+
+    code = "unknown-person"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("There is no person %(who)s in the directory.")
+    REMEDY = N_("Check the name; who joined lately is known once the relay was reached.")
+
+    def __init__(self, who: str) -> None:
+        super().__init__(who=who)
+
+
+class AmbiguousPerson(PliError):
+    code = "ambiguous-person"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("There are several persons that %(who)s could mean.")
+    REMEDY = N_("Write the whole name, or the account's number.")
+
+    def __init__(self, who: str) -> None:
+        super().__init__(who=who)
+
+
+class UnknownConversation(PliError):
+    code = "unknown-conversation"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("There is no such conversation.")
+    REMEDY = N_("See the list: pli conversations.")
+
+
+class UnknownMessage(PliError):
+    code = "unknown-message"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("There is no such message.")
+
+
+class ConversationOver(PliError):
+    """One cannot write in it any more: removed, left, or never begun."""
+
+    code = "conversation-over"
+    CAUSE = N_("This conversation is over for you: nothing more can be written in it.")
+
+
+class ChangeFailed(PliError):
+    """A change of members did not come about."""
+
+    code = "change-failed"
+    CAUSE = N_("The change of members did not come about (%(reason)s).")
+    REMEDY = N_("Try again; who has no device yet cannot be added.")
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason=reason)
+
+
+class SendFailed(PliError):
+    """A message was refused for good; it stays in the conversation, shown as failed."""
+
+    code = "send-failed"
+    CAUSE = N_("The message was not sent (%(reason)s).")
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason=reason)
+
+
+class NotSettled(PliError):
+    """Something still waits when the time was over."""
+
+    code = "not-settled"
+    CAUSE = N_("Not everything was sent or received in time.")
+    REMEDY = N_("What waits is kept, and goes on when the relay is there.")

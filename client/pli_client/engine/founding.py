@@ -1,0 +1,171 @@
+"""New groups: a conversation's first, and its successor when the group cannot go on."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from pli_protocol.mls.errors import MLSError
+from pli_protocol.mls.group import Group
+from pli_protocol.relay.frames import Position
+from pli_protocol.relay.log import FIRST_CHAIN
+
+from ..store import conversations, groups, outbox
+from . import committing
+from .commit_checks import plan_data
+from .profile import SUITE, ProfileError, capabilities, group_extensions, lifetime
+from .sending import fail_all
+from .work import Work
+
+GROUP_ID_SIZE = 32
+
+
+def start(
+    work: Work,
+    title: str,
+    accounts: Collection[bytes],
+    kind: str,
+    *,
+    service_with: bytes | None = None,
+) -> bytes:
+    """A new conversation; its group comes about when the relay is there. Returns its id."""
+    conversation_id = work.random(16)
+    conversations.add(work.db, conversation_id, title, kind, "starting", work.now)
+    body: dict[str, object] = {"accounts": sorted({*accounts, work.own.account})}
+    if service_with is not None:
+        body["service_with"] = service_with
+    conversations.add_intent(work.db, conversation_id, "create", body, work.now)
+    work.wake(conversation_id)
+    return conversation_id
+
+
+def create(work: Work, intent: conversations.Intent) -> bool:
+    """Make the first group of a conversation, pending until the relay has it."""
+    conversation_id = intent.conversation_id
+    if groups.current(work.db, conversation_id) is not None:
+        return False
+    adds, accounts = committing.adds_of(work, intent.body["claimed"], set(), set())
+    wanted: list[Any] = list(intent.body["accounts"])  # type: ignore[call-overload]
+    missing = set(wanted) - accounts - {work.own.account}
+    if missing and not adds:
+        conversations.fail_intents(work.db, [intent.id], "no-device")
+        conversations.set_state(work.db, conversation_id, "failed")
+        fail_all(work, conversation_id, "no-device")
+        work.event(conversation_id, "add-failed", accounts=sorted(missing))
+        return True
+    if missing:
+        work.event(conversation_id, "add-failed", accounts=sorted(missing))
+    _found(work, conversation_id, adds, 1, None, (intent.id,))
+    return True
+
+
+def refound(
+    work: Work,
+    old: groups.GroupRow,
+    claimed: list[tuple[bytes, bytes, bytes]],
+    culprit: bytes | None,
+) -> bool:
+    """Make the successor of a group: the same persons, less a culprit's device.
+
+    Only persons that were members as far as this device knows; key packages for others are dropped.
+    """
+    known = groups.members(work.db, old.group_id)
+    if groups.current(work.db, old.conversation_id) != old:
+        return False
+    persons = {m.person_id for m in known if not m.leaving}
+    usable = []
+    for account, device_id, data in claimed:
+        try:
+            _, device = committing.check_candidate(work, data, account)
+        except (ProfileError, MLSError):
+            continue
+        if device.person.person_id in persons and culprit not in (device_id, device.device_id):
+            usable.append((account, device_id, data))
+    adds, _ = committing.adds_of(work, usable, set(), set())
+    _found(work, old.conversation_id, adds, old.generation + 1, old.group_id, ())
+    return True
+
+
+def _found(
+    work: Work,
+    conversation_id: bytes,
+    adds: list[Any],
+    generation: int,
+    predecessor: bytes | None,
+    intents: tuple[int, ...],
+) -> None:
+    group_id = work.random(GROUP_ID_SIZE)
+    created = Group.create(
+        SUITE,
+        group_id,
+        work.own.credential,
+        work.own.signer,
+        lifetime=lifetime(work.now_s),
+        capabilities=capabilities(),
+        extensions=group_extensions(conversation_id),
+        random=work.random,
+    )
+    committed = committing.commit(work, created.group, adds)
+    groups.add(
+        work.db,
+        group_id,
+        conversation_id,
+        "creating",
+        generation=generation,
+        position=Position(0, 0),
+        chain=FIRST_CHAIN,
+        epoch=0,
+        predecessor=predecessor,
+        now=work.now,
+    )
+    work.keep(committed.sent, committed.sent.entries())
+    groups.write_members(
+        work.db,
+        group_id,
+        0,
+        [(int(created.group.own_leaf), work.own.device_id, work.own.person_id)],
+    )
+    groups.add_pending(
+        work.db,
+        groups.PendingCommit(
+            group_id,
+            work.random(16),
+            0,
+            committed.message,
+            committed.welcome,
+            groups.encode_entries(committed.group.entries()),
+            plan_data(committed.plan),
+            msgspec.msgpack.encode(committing.CommitIntent(intents, bool(adds))),
+            None,
+            True,
+        ),
+        work.now,
+    )
+
+
+def abandon(work: Work, row: groups.GroupRow, reason: str) -> None:
+    """The relay does not open this group: somebody else's successor was first, or it will not."""
+    pending = groups.pending(work.db, row.group_id)
+    work.forget(row.group_id)
+    groups.delete_group(work.db, row.group_id)
+    if row.predecessor is None and pending is not None:
+        intent = msgspec.msgpack.decode(pending.intent, type=committing.CommitIntent)
+        conversations.fail_intents(work.db, list(intent.intents), reason)
+        conversations.set_state(work.db, row.conversation_id, "failed")
+        fail_all(work, row.conversation_id, reason)
+        work.event(row.conversation_id, "change-failed", reason=reason)
+
+
+def adopt_successor(work: Work, old: groups.GroupRow, successor: bytes) -> None:
+    """The old group takes no more; what was sealed for it is looked for in its log, then sealed anew."""
+    groups.set_successor(work.db, old.group_id, successor)
+    groups.drop_pending(work.db, old.group_id)
+    if old.state != "closed":
+        groups.set_state(work.db, old.group_id, "closed", old.detail or old.state)
+    work.wake(old.conversation_id)
+
+
+def drained(work: Work, old: groups.GroupRow) -> None:
+    """The old group's log was read to its end: what is not in it was never stored."""
+    outbox.unseal(work.db, old.group_id)
+    work.wake(old.conversation_id)

@@ -1,0 +1,180 @@
+"""What follows a sign-in: key packages, directory, revocations, groups that this device should be in."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from pli_protocol.identity import IdentityError
+from pli_protocol.relay.frames import (
+    AskReturn,
+    GetDirectory,
+    GetGroups,
+    GetRevocations,
+    GroupState,
+    PublishKeyPackages,
+)
+
+from ..connection import Online
+from ..errors import Offline, RelayError, RelayRefused
+from ..payloads import from_payload
+from ..store import conversations, groups, people
+from ..store.device import add_revocations
+from ..store.key_packages import KeyPackageRow
+from ..vault import transaction
+from . import founding, key_package_stock, returning
+from .work import Work
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+STOCK: Final = transaction("key-packages")
+DIRECTORY: Final = transaction("directory")
+REVOCATIONS: Final = transaction("revocations")
+ASK: Final = transaction("ask-return")
+
+REPAIR_WINDOW: Final = 8 * 86_400_000
+"""Milliseconds for which rows of the log are kept."""
+
+
+class Housekeeping:
+    """One engine's."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._asked: dict[bytes, float] = {}
+        self.directory_known = False
+
+    async def after_sign_in(self, online: Online) -> None:
+        """All of it, once; what fails for lack of a connection is done at the next sign-in."""
+        signed_in = online.signed_in
+        if signed_in is None:
+            return
+        with suppress(Offline):
+            await self.restock(signed_in.key_packages)
+            if signed_in.revocations > self._engine.around.trust.head().number:
+                await self.fetch_revocations(signed_in.revocations)
+            await self.refresh_directory()
+            await self.look_for_groups()
+
+    async def restock(self, held: int) -> None:
+        engine = self._engine
+
+        def step(work: Work) -> list[KeyPackageRow]:
+            groups.forget_rows(work.db, work.now - REPAIR_WINDOW)
+            return key_package_stock.restock(work, held)
+
+        rows = await engine.write(step, name=STOCK)
+        for start in range(0, len(rows), 8):
+            part = rows[start : start + 8]
+            plain = tuple(row.key_package for row in part if not row.last_resort)
+            last = next((row.key_package for row in part if row.last_resort), None)
+            try:
+                await engine.connection.request(PublishKeyPackages(0, plain, last))
+            except RelayRefused as refused:
+                if refused.refusal != "limit":
+                    raise
+            await engine.write(lambda work, part=part: key_package_stock.published(work, part))  # type: ignore[misc]
+
+    # --- people -------------------------------------------------------------------------------
+
+    async def refresh_directory(self) -> None:
+        """Learn who is in the establishment, from certificates that verify."""
+        engine = self._engine
+        after: bytes | None = None
+        while True:
+            page = await engine.connection.request(GetDirectory(0, after))
+
+            def step(work: Work, page: object = page) -> None:
+                for chain in page.people:  # type: ignore[attr-defined]
+                    with suppress(IdentityError):
+                        person = work.trust.person(chain)
+                        people.remember_person(
+                            work.db, person, chain[1], work.now, in_directory=True
+                        )
+                        if work.trust.refuses(person) is not None:
+                            people.mark_revoked(work.db, person.person_id, work.now)
+
+            await engine.write(step, name=DIRECTORY)
+            after = page.after
+            if after is None:
+                break
+        self.directory_known = True
+        for intent in await engine.read(lambda db: conversations.intents(db, None, "forward")):
+            engine.wake(intent.conversation_id)
+
+    async def fetch_revocations(self, number: int) -> None:
+        """Take the newest list; the relay may lack it, but cannot forge or hide what we know."""
+        engine = self._engine
+        establishment = engine.around.trust.own.establishment
+        with suppress(RelayError):
+            answer = await engine.connection.request(GetRevocations(0, establishment))
+            data = None
+            if answer.statement is not None:
+                data = await from_payload(engine.connection, answer.statement)
+            await engine.write(lambda work: _take_revocations(work, data, number), name=REVOCATIONS)
+
+    # --- groups -------------------------------------------------------------------------------
+
+    async def look_for_groups(self) -> None:
+        """Groups on whose roster we are but which the vault does not have, after a grace period."""
+        engine = self._engine
+        listed = (await engine.connection.request(GetGroups(0))).groups
+        await engine.write(lambda work: _note_successors(work, listed))
+        if any([await self._unknown(state) for state in listed]):
+            await engine.timing.pause(engine.timing.welcome_grace)
+            for state in (await engine.connection.request(GetGroups(0))).groups:
+                if state.successor is None and await self._unknown(state):
+                    await self.ask_return(state.group, "unknown-group")
+
+    async def _unknown(self, state: GroupState) -> bool:
+        row = await self._engine.read(lambda db: groups.read(db, state.group))
+        return row is None
+
+    def ask_return_soon(self, group_id: bytes, reason: str) -> None:
+        self._engine.spawn(self.ask_return(group_id, reason), "pli return")
+
+    async def ask_return(self, group_id: bytes, reason: str) -> None:
+        """Ask the members to add this device again; once an hour at most."""
+        engine = self._engine
+        now = engine.timing.clock()
+        if now - self._asked.get(group_id, 0.0) < engine.timing.ask_again:
+            return
+        request = await engine.write(
+            lambda work: returning.request(work, group_id, reason), name=ASK
+        )
+        try:
+            await engine.connection.request(
+                AskReturn(0, group_id, engine.around.random(16), request)
+            )
+        except RelayRefused:
+            return
+        self._asked[group_id] = now
+
+    def may_ask_again(self, group_id: bytes) -> None:
+        self._asked.pop(group_id, None)
+
+
+def _take_revocations(work: Work, data: bytes | None, number: int) -> None:
+    if data is not None:
+        try:
+            newest = work.trust.accept_revocations(data)
+        except IdentityError as error:
+            work.event(None, "revocations-refused", reason=error.rule)
+            return
+        head = work.trust.head(newest.establishment)
+        add_revocations(work.db, newest.establishment, newest.number, head.hash, data)
+        for entry in newest.entries:
+            if entry.kind == "person":
+                people.mark_revoked(work.db, entry.id, work.now)
+        work.event(None, "revocations", number=newest.number)
+        work.wake_all()
+    if number > work.trust.head().number:
+        work.event(None, "revocations-behind", number=number)
+
+
+def _note_successors(work: Work, listed: tuple[GroupState, ...]) -> None:
+    for state in listed:
+        row = groups.read(work.db, state.group)
+        if row is not None and state.successor is not None and row.successor is None:
+            founding.adopt_successor(work, row, state.successor)

@@ -1,0 +1,207 @@
+"""Entering a group through a Welcome: a new conversation, a return, or a successor."""
+
+from dataclasses import dataclass
+
+from pli_protocol.identity import Device
+from pli_protocol.mls.codec import decode
+from pli_protocol.mls.errors import MLSError
+from pli_protocol.mls.group import Group
+from pli_protocol.mls.key_package import KeyPackage, KeyPackageSecrets
+from pli_protocol.mls.message import MLSMessage
+from pli_protocol.mls.outcome import Joined
+from pli_protocol.mls.welcome import Welcome
+from pli_protocol.relay.frames import AcknowledgeWelcome, WelcomeWaiting
+
+from ..store import conversations, groups, key_packages, outbox
+from . import founding, history
+from .decisions import refound_allowed
+from .profile import ProfileError, check_group
+from .work import Work
+
+UNOPENABLE = ("no-key-package", "welcome")
+"""Reasons after which this device asks to be added again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a Welcome; `refused` is why it was not used."""
+
+    conversation_id: bytes | None
+    refused: str | None = None
+
+    @property
+    def ask_return(self) -> bool:
+        return self.refused is not None and self.refused.startswith(UNOPENABLE)
+
+
+def welcome(work: Work, frame: WelcomeWaiting, data: bytes) -> Outcome:
+    """Use a Welcome; it is acknowledged whatever comes of it. Its key package is deleted."""
+    work.frames.append(AcknowledgeWelcome(frame.item))
+    held = groups.read(work.db, frame.group)
+    if held is not None and held.state == "active" and frame.position.seq < held.next_seq:
+        return Outcome(held.conversation_id)  # pushed again after it was used
+    try:
+        with work.attempt():
+            return Outcome(_enter(work, frame, data))
+    except ProfileError as error:
+        reason = error.rule
+    except (MLSError, ValueError) as error:
+        reason = f"welcome: {getattr(error, 'rule', type(error).__name__)}"
+    work.db.execute(
+        "INSERT OR REPLACE INTO welcomes VALUES (?, ?, ?, 'refused', ?, ?)",
+        (frame.item, frame.group, data, reason, frame.time),
+    )
+    work.event(None, "welcome-refused", group=frame.group, sender=frame.sender, reason=reason)
+    return Outcome(None if held is None else held.conversation_id, reason)
+
+
+def _enter(work: Work, frame: WelcomeWaiting, data: bytes) -> bytes:
+    joined, reference, last_resort = _join(work, data)
+    group = joined.group
+    if group.group_id != frame.group:
+        raise ProfileError("welcome-group")
+    if joined.committer is None:
+        raise ProfileError("welcome-committer")
+    committer = work.device(joined.committer)
+    if work.trust.refuses(committer) is not None:
+        raise ProfileError("welcome-committer-revoked")
+    conversation_id = check_group(group)
+    before = _judge(work, conversation_id, group, committer)
+    if not last_resort:
+        key_packages.delete(work.db, reference)
+        work.scrub = True
+    _store(work, frame, conversation_id, joined, committer, before)
+    return conversation_id
+
+
+def _join(work: Work, data: bytes) -> tuple[Joined, bytes, bool]:
+    body = decode(MLSMessage, data).body
+    if not isinstance(body, Welcome):
+        raise ProfileError("welcome")
+    for secrets in body.secrets:
+        row = key_packages.find(work.db, secrets.new_member)
+        if row is None:
+            continue
+        joined = Group.join(
+            data,
+            decode(KeyPackage, row.key_package),
+            KeyPackageSecrets.decode(row.secrets),
+            work.own.signer,
+            identity=work.identity,
+            now=work.now_s,
+        )
+        return joined, row.reference, row.last_resort
+    raise ProfileError("no-key-package")
+
+
+def _judge(
+    work: Work, conversation_id: bytes, group: Group, committer: Device
+) -> groups.GroupRow | None:
+    """For a conversation that is held: a return to its group, or a successor by the rule.
+
+    Returns the group that this one follows or replaces, None for a new conversation.
+    """
+    same = groups.read(work.db, group.group_id)
+    if same is not None:
+        if same.conversation_id != conversation_id:
+            raise ProfileError("conversation-id")
+        return same
+    conversation = conversations.read(work.db, conversation_id)
+    if conversation is None:
+        return None
+    old = groups.current(work.db, conversation_id)
+    if old is not None and old.state == "creating" and old.predecessor is not None:
+        founding.abandon(work, old, "conflict")  # our own successor came second
+        old = groups.current(work.db, conversation_id)
+    if old is None:
+        raise ProfileError("conversation-id")
+    if old.state == "left":
+        raise ProfileError("left")
+    known = {m.person_id for m in groups.members(work.db, old.group_id)}
+    persons = {work.device(m).person.person_id for m in group.members()}
+    if not refound_allowed(known, committer.person.person_id, persons):
+        raise ProfileError("successor-members")
+    return old
+
+
+def _store(
+    work: Work,
+    frame: WelcomeWaiting,
+    conversation_id: bytes,
+    joined: Joined,
+    committer: Device,
+    before: groups.GroupRow | None,
+) -> None:
+    group = joined.group
+    same = before is not None and before.group_id == group.group_id
+    old_members = {} if before is None else _persons(work, before.group_id)
+    generation = 1 if before is None else before.generation + (0 if same else 1)
+    if before is None:
+        conversations.add(work.db, conversation_id, "", "team", "active", work.now)
+    if same:
+        work.forget(group.group_id)
+        groups.drop_pending(work.db, group.group_id)
+        work.gone.discard(group.group_id)
+    groups.add(
+        work.db,
+        group.group_id,
+        conversation_id,
+        "active",
+        generation=generation,
+        position=frame.position,
+        chain=frame.chain,
+        epoch=group.epoch,
+        predecessor=None if same or before is None else before.group_id,
+        now=work.now,
+    )
+    work.keep(group, joined.changes)
+    work.enter_epoch(group)
+    conversations.set_state(work.db, conversation_id, "active")
+    row = groups.read(work.db, group.group_id)
+    if row is None:
+        raise AssertionError("the group was just written")
+    where = history.Place(row, frame.position, group.epoch, frame.time, b"")
+    _tell(work, where, committer, before, same, old_members)
+    work.wake(conversation_id)
+
+
+def _tell(
+    work: Work,
+    where: history.Place,
+    committer: Device,
+    before: groups.GroupRow | None,
+    same: bool,
+    old_members: dict[bytes, bytes],
+) -> None:
+    """Show what changed: a new conversation, a gap, a successor; who came and went meanwhile."""
+    conversation_id = where.group.conversation_id
+    by = committer.person.person_id
+    new_members = set(_persons(work, where.group.group_id).values())
+    if before is None:
+        work.event(conversation_id, "joined", by=by)
+        history.members_changed(work, where, committer, [work.own.person_id], [], [])
+        return
+    old = set(old_members.values())
+    history.members_changed(
+        work,
+        where,
+        committer,
+        sorted(new_members - old),
+        sorted(old - new_members),
+        [work.own.person_id] if same else [],
+    )
+    if same:
+        # What was sealed for the old leaf may stand in the log; only its row could have said so.
+        outbox.unseal(work.db, before.group_id)
+        missed = where.position.seq - (before.trouble_seq or before.next_seq)
+        if missed > 0:
+            work.event(conversation_id, "gap", rows=missed, reason=before.detail)
+    else:
+        founding.adopt_successor(work, before, where.group.group_id)
+        work.event(
+            conversation_id, "refounded", by=by, left_out=sorted(old - new_members), culprit=None
+        )
+
+
+def _persons(work: Work, group_id: bytes) -> dict[bytes, bytes]:
+    return {m.device_id: m.person_id for m in groups.members(work.db, group_id)}

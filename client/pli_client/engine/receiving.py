@@ -1,0 +1,321 @@
+"""Receiving: one row of the log, from guard to cursor, within one vault transaction.
+
+The guard by (group, timeline, seq) and the hash chain come before MLS. A row that cannot be processed
+is put aside with its bytes and the cursor moves on; a log that does not hold stops the group.
+"""
+
+from enum import Enum
+
+from pli_protocol.content import ContentError, decode, message_id
+from pli_protocol.identity import IdentityError
+from pli_protocol.mls.errors import MLSError
+from pli_protocol.mls.group import Group
+from pli_protocol.mls.outcome import (
+    ApplicationReceived,
+    CommitReceived,
+    ProposalReceived,
+    Removed,
+)
+from pli_protocol.mls.proposal import Remove
+from pli_protocol.relay.frames import Acknowledge, Acknowledgement, ReportCommit, Row
+from pli_protocol.relay.log import RosterChange, chain_hash, device_id
+
+from ..errors import PliError
+from ..store import conversations, groups, messages, outbox, people
+from ..vault.database import SQLError
+from . import committing, history, returning
+from .commit_checks import check_commit, check_proposal_kind
+from .profile import ProfileError
+from .sending import fail_all, note_stored
+from .work import Work
+
+
+class Taken(Enum):
+    """What became of a row."""
+
+    DONE = "done"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+    """Rows before it are missing: fetch them."""
+    UNKNOWN = "unknown"
+    """A group that this device is not in (yet)."""
+    STOPPED = "stopped"
+    """The relay's log does not hold; nothing more is taken from it."""
+
+
+class RelayForked(Exception):
+    """The log contradicts what was seen before. `what` is a short stable id."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+def take(work: Work, row: Row, message: bytes) -> Taken:
+    """Process one row. `message` is its payload's bytes."""
+    group_row = groups.read(work.db, row.group)
+    if group_row is None:
+        return Taken.UNKNOWN
+    if group_row.state == "stopped":
+        return Taken.STOPPED
+    if group_row.state == "creating" and group_row.timeline == 0:
+        groups.set_timeline(work.db, row.group, row.position.timeline)
+        group_row = groups.read(work.db, row.group) or group_row
+    try:
+        if not _guard(group_row, row):
+            return _acknowledged(work, row.group, Taken.DUPLICATE)
+        if row.position.seq > group_row.next_seq:
+            return Taken.GAP
+        _check_chain(group_row, row)
+        groups.keep_row(work.db, row, message)
+        groups.advance(work.db, row.group, row.position.seq + 1, row.chain)
+        _process(work, group_row, row, message)
+    except RelayForked as fork:
+        groups.put_aside(work.db, row, message, fork.what)
+        groups.set_trouble(
+            work.db,
+            row.group,
+            "stopped",
+            fork.what,
+            at=work.now,
+            seq=row.position.seq,
+            culprit=None,
+        )
+        work.event(group_row.conversation_id, "stopped", reason=fork.what)
+        return Taken.STOPPED
+    return _acknowledged(work, row.group, Taken.DONE)
+
+
+def _guard(group_row: groups.GroupRow, row: Row) -> bool:
+    if row.position.timeline != group_row.timeline:
+        raise RelayForked("timeline")
+    return row.position.seq >= group_row.next_seq
+
+
+def _check_chain(group_row: groups.GroupRow, row: Row) -> None:
+    expected = chain_hash(
+        group_row.chain,
+        row.group,
+        row.position,
+        row.epoch,
+        row.kind,
+        row.sender,
+        row.send_id,
+        row.message,
+    )
+    if expected != row.chain:
+        raise RelayForked("chain")
+
+
+def _acknowledged(work: Work, group_id: bytes, taken: Taken) -> Taken:
+    now = groups.read(work.db, group_id)
+    if now is not None:
+        work.frames[:] = [f for f in work.frames if not _acknowledges(f, group_id)]
+        work.frames.append(Acknowledge((Acknowledgement(group_id, now.next_seq - 1),)))
+    return taken
+
+
+def _acknowledges(frame: object, group_id: bytes) -> bool:
+    return isinstance(frame, Acknowledge) and frame.groups[0].group == group_id
+
+
+def _process(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -> None:
+    """The row's content; whatever a sender may have done wrong ends in the quarantine."""
+    try:
+        with work.attempt():
+            if row.sender == work.own.device_id:
+                _own_row(work, group_row, row, message)
+            else:
+                _others_row(work, group_row, row, message)
+    except (RelayForked, PliError, SQLError, MemoryError):
+        raise
+    except (MLSError, ProfileError, IdentityError, ContentError) as error:
+        _put_aside(work, group_row, row, message, _reason(error))
+    except Exception as error:  # a surprise in one row must not stop the queue
+        _put_aside(work, group_row, row, message, f"internal: {type(error).__name__}")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "rule", "") or type(error).__name__)
+
+
+def _put_aside(
+    work: Work, group_row: groups.GroupRow, row: Row, message: bytes, reason: str
+) -> None:
+    groups.put_aside(work.db, row, message, reason)
+    commit = row.kind == "commit" and group_row.state in ("active", "closed")
+    if commit and row.epoch == group_row.epoch:
+        # Everybody else may be an epoch further now; this device can only ask to come back.
+        outbox.unseal(work.db, row.group)
+        work.frames.append(ReportCommit(row.group, row.position.seq, False, reason[:200]))
+        if group_row.state == "active":
+            returning.trouble(
+                work, group_row, "refused", reason, seq=row.position.seq, culprit=row.sender
+            )
+        return
+    person = people.person_of_device(work.db, row.sender)
+    work.event(group_row.conversation_id, "refused", by=person, reason=reason, message_id=None)
+
+
+# --- own rows ---------------------------------------------------------------------------------
+
+
+def _own_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -> None:
+    item = outbox.by_send_id(work.db, row.send_id)
+    if item is not None:
+        if item.ciphertext != message:
+            raise RelayForked("own-row")
+        note_stored(work, item, row.position, row.time)
+        outbox.delete(work.db, item.id)
+        if item.kind == "message":
+            _again(work, item)
+        return
+    pending = groups.pending(work.db, row.group)
+    if pending is not None and pending.send_id == row.send_id:
+        if pending.message != message:
+            raise RelayForked("own-row")
+        if not pending.creates:  # the relay counts sends from the first after the group's opening
+            groups.note_send(work.db, row.group, row.send_id, row.position.seq)
+        where = history.Place(group_row, row.position, row.epoch, row.time, b"")
+        committing.merge(work, group_row, pending, where)
+        work.frames.append(ReportCommit(row.group, row.position.seq, True))
+        return
+    if row.kind == "return":
+        return
+    if group_row.state in ("active", "closed"):
+        raise ProfileError("own-row-unknown")
+
+
+def _again(work: Work, item: outbox.Outgoing) -> None:
+    """What order decides (a title) is decided by the log's order, not by when it was written."""
+    said = history.Said(
+        item.conversation_id,
+        item.message_id,
+        decode(item.content),
+        item.content,
+        work.own.device,
+        True,
+    )
+    history.apply(work, said, work.now)
+
+
+# --- others' rows -----------------------------------------------------------------------------
+
+
+def _others_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -> None:
+    if group_row.state in ("removed", "left"):
+        return
+    group = work.load(row.group) if group_row.state in ("active", "closed") else None
+    if row.kind == "return":
+        if group_row.state == "active":
+            returning.asked(work, group_row, row, message)
+        return
+    if group is None:
+        if group_row.state in ("active", "closed"):
+            groups.put_aside(work.db, row, message, "state-unreadable")
+            returning.lost_state(work, group_row)
+            return
+        groups.put_aside(work.db, row, message, "no-state")
+        return
+    processed = group.process(message, identity=work.identity, now=work.now_s)
+    match processed:
+        case ApplicationReceived():
+            work.keep(processed.group, processed.changes)
+            _message(work, group_row, row, processed)
+        case ProposalReceived():
+            _proposal(work, group_row, processed)
+        case CommitReceived():
+            _commit(work, group_row, row, group, processed)
+        case Removed():
+            _removed(work, group_row, row, processed)
+
+
+def _message(
+    work: Work, group_row: groups.GroupRow, row: Row, received: ApplicationReceived
+) -> None:
+    device = work.device(received.sender)
+    people.remember_device(work.db, device, work.now)
+    if work.trust.refuses(device) is not None:
+        raise ProfileError("revoked-device")
+    message = decode(received.data)
+    identifier = message_id(group_row.conversation_id, device.person.person_id, received.data)
+    if messages.exists(work.db, identifier):
+        return  # sealed again after its first row had come after all, or repeated by its sender
+    said = history.Said(
+        group_row.conversation_id, identifier, message, received.data, device, False
+    )
+    where = history.Place(group_row, row.position, received.epoch, row.time, received.signed)
+    history.note(work, said, "received")
+    history.place(work, said, where, "received")
+    work.event(group_row.conversation_id, "message", message_id=identifier)
+    history.apply(work, said, row.time)
+    _compare_heads(work, group_row, said)
+
+
+def _compare_heads(work: Work, group_row: groups.GroupRow, said: history.Said) -> None:
+    """What the sender saw of the log and of the revocations must fit what we saw."""
+    head = said.message.log
+    if head is not None:
+        ours = groups.row_chain(work.db, group_row.group_id, head.position)
+        if ours is not None and ours != head.chain:
+            work.event(
+                group_row.conversation_id, "forked", by=said.person_id, seq=head.position.seq
+            )
+    list_head = said.message.revocations
+    own = said.device.person.establishment == work.trust.own.establishment
+    if own and list_head is not None and list_head.number > work.trust.head().number:
+        work.event(None, "revocations-behind", number=list_head.number)
+
+
+def _proposal(work: Work, group_row: groups.GroupRow, received: ProposalReceived) -> None:
+    if received.member is None:
+        raise ProfileError("external-proposal")
+    check_proposal_kind(received.proposal)
+    work.keep(received.group, received.changes)
+    if isinstance(received.proposal, Remove) and received.proposal.removed == received.member.leaf:
+        device = work.device(received.member)
+        groups.mark_leaving(work.db, group_row.group_id, device.person.person_id)
+        work.event(group_row.conversation_id, "leaving", person=device.person.person_id)
+    work.wake(group_row.conversation_id)
+
+
+def _commit(
+    work: Work, group_row: groups.GroupRow, row: Row, old: Group, received: CommitReceived
+) -> None:
+    change = check_commit(work, received)
+    before = {m.device_id: m.person_id for m in groups.members(work.db, row.group)}
+    work.keep(received.group, received.changes)
+    committing.lost(work, group_row)
+    committing.finish(work, group_row, received.group)
+    by = work.device(received.sender)
+    where = history.Place(group_row, row.position, row.epoch, row.time, received.signed)
+    committing.note_change(work, where, by, change, before)
+    work.frames.append(ReportCommit(row.group, row.position.seq, True))
+
+
+def _removed(work: Work, group_row: groups.GroupRow, row: Row, received: Removed) -> None:
+    """This device was removed: its keys go, its person sees by whom."""
+    by = work.device(received.sender)
+    change = RosterChange.decode(received.authenticated_data)
+    gone = tuple(sorted(device_id(member.signature_key) for member in received.removed))
+    if change.removed != gone:
+        raise ProfileError("roster")
+    own_person = work.own.person_id
+    work.frames.append(ReportCommit(row.group, row.position.seq, True))
+    work.forget(row.group)
+    groups.drop_pending(work.db, row.group)
+    if work.own.device_id in change.added:
+        groups.set_state(work.db, row.group, "lost", "added-again")
+        return  # the Welcome for the new leaf is on its way
+    leaving = _was_leaving(work, group_row)
+    groups.set_state(work.db, row.group, "left" if leaving else "removed")
+    conversations.set_state(work.db, group_row.conversation_id, "left" if leaving else "removed")
+    where = history.Place(group_row, row.position, row.epoch, row.time, received.signed)
+    others = {m.person_id for m in groups.members(work.db, row.group)}
+    history.members_changed(work, where, by, [], [own_person] if own_person in others else [], [])
+    fail_all(work, group_row.conversation_id, "removed")
+
+
+def _was_leaving(work: Work, group_row: groups.GroupRow) -> bool:
+    conversation = conversations.read(work.db, group_row.conversation_id)
+    return conversation is not None and conversation.state in ("leaving", "left")

@@ -1,0 +1,93 @@
+"""Coming back: this device asks to be added again; others' requests are checked and noted."""
+
+from pli_protocol.identity import Device, ReturnRequest, sign, verify_statement
+from pli_protocol.relay.frames import Position, Row
+
+from ..store import groups, outbox, people
+from . import committing, key_package_stock
+from .decisions import lowest_active, when_to_act
+from .profile import ProfileError
+from .work import Work
+
+
+def trouble(
+    work: Work,
+    row: groups.GroupRow,
+    state: str,
+    reason: str,
+    *,
+    seq: int | None = None,
+    culprit: bytes | None = None,
+) -> None:
+    """This device cannot go on in the group: it sends nothing more from that state, and asks back."""
+    groups.set_trouble(work.db, row.group_id, state, reason, at=work.now, seq=seq, culprit=culprit)
+    groups.drop_pending(work.db, row.group_id)
+    work.forget(row.group_id)
+    person = people.person_of_device(work.db, culprit) if culprit else None
+    work.event(row.conversation_id, "trouble", state=state, reason=reason, culprit=person)
+    work.wake(row.conversation_id)
+
+
+def request(work: Work, group_id: bytes, reason: str) -> bytes:
+    """The signed request to be added again, with a fresh key package."""
+    row = groups.read(work.db, group_id)
+    last = None if row is None else Position(row.timeline, max(row.next_seq - 1, 0))
+    package = key_package_stock.make(work, published=True)
+    statement = ReturnRequest(
+        group_id, work.own.device_id, package.key_package, reason[:200], last, work.now_s
+    )
+    if row is not None:
+        groups.set_asked(work.db, group_id, work.now)
+    return sign(statement, work.own.key, work.own.chain)
+
+
+def asked(work: Work, group_row: groups.GroupRow, row: Row, data: bytes) -> None:
+    """A device asks to come back. Raises ProfileError, IdentityError, MLSError: put the row aside."""
+    statement, device = _checked(work, group_row, data)
+    members = groups.members(work.db, group_row.group_id)
+    group = work.load(group_row.group_id)
+    if group is None:
+        return
+    if device.device_id == work.own.device_id:
+        return
+    if device.person.person_id not in {m.person_id for m in members}:
+        raise ProfileError("return-not-a-member")
+    committing.check_candidate(work, statement.key_package, device.person.account)
+    inactive = {device.device_id} | {m.device_id for m in members if m.leaving}
+    inactive |= {r.device_id for r in groups.returns(work.db, group_row.group_id)}
+    lowest = lowest_active([(m.leaf, m.device_id) for m in members], inactive)
+    delay = work.timing.between(work.timing.others_wait)
+    due = when_to_act(work.now / 1000, int(group.own_leaf), lowest, delay)
+    people.remember_device(work.db, device, work.now)
+    groups.add_return(
+        work.db,
+        group_row.group_id,
+        groups.ReturnRow(
+            device.device_id,
+            device.person.person_id,
+            statement.key_package,
+            row.position.seq,
+            int(due * 1000),
+        ),
+        statement.reason,
+    )
+    work.wake(group_row.conversation_id)
+
+
+def _checked(work: Work, group_row: groups.GroupRow, data: bytes) -> tuple[ReturnRequest, Device]:
+    authority = work.trust.own.certificate
+    checked = verify_statement(data, ReturnRequest, authority, now=work.now_s)
+    device = checked.signer
+    if not isinstance(device, Device):
+        raise ProfileError("return-signer")
+    if work.trust.refuses(device) is not None:
+        raise ProfileError("return-revoked")
+    if checked.statement.group != group_row.group_id:
+        raise ProfileError("return-group")
+    return checked.statement, device
+
+
+def lost_state(work: Work, row: groups.GroupRow) -> None:
+    """The group's state cannot be read: damaged, or gone."""
+    outbox.unseal(work.db, row.group_id)
+    trouble(work, row, "lost", "state-unreadable")

@@ -1,0 +1,180 @@
+"""One vault transaction as the engine's steps see it: database, groups in memory, what follows.
+
+A step is a plain function `step(work, …)` that runs on the vault's thread inside a transaction. It
+loads groups, keeps new values of them, notes events, and leaves frames to send and conversations to
+wake. All of that takes effect after the commit; when anything fails, the groups that were touched
+are thrown out of memory and read again from the vault (reliability rule 1).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pli_protocol.identity import Device, SigningKey, Trust
+from pli_protocol.mls.ciphersuite import SignatureKeyPair
+from pli_protocol.mls.credential import X509Credential
+from pli_protocol.mls.epoch import Member
+from pli_protocol.mls.errors import MLSError
+from pli_protocol.mls.group import Group
+
+from ..connection.requests import Unanswered
+from ..store import conversations, events, groups, people
+from ..vault import Database
+from .timing import Timing
+from .trust_check import TrustCheck
+
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """This device: who signs, and as whom."""
+
+    device: Device
+    key: SigningKey = field(repr=False)
+
+    @property
+    def device_id(self) -> bytes:
+        return self.device.device_id
+
+    @property
+    def person_id(self) -> bytes:
+        return self.device.person.person_id
+
+    @property
+    def account(self) -> bytes:
+        return self.device.person.account
+
+    @property
+    def chain(self) -> tuple[bytes, bytes, bytes]:
+        return self.device.chain
+
+    @property
+    def signer(self) -> SignatureKeyPair:
+        return SignatureKeyPair(self.key.public, self.key.seed)
+
+    @property
+    def credential(self) -> X509Credential:
+        return X509Credential(self.device.chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What does not change from transaction to transaction."""
+
+    own: Own
+    trust: Trust
+    timing: Timing
+    random: Random = field(repr=False)
+
+
+class Work:
+    """The view of one transaction."""
+
+    def __init__(self, db: Database, around: Surroundings, memory: Mapping[bytes, Group]) -> None:
+        self.db = db
+        self.own, self.trust = around.own, around.trust
+        self.timing, self.random = around.timing, around.random
+        self.now = int(around.timing.clock() * 1000)
+        """Milliseconds since 1970, by this computer's clock."""
+        self.identity = TrustCheck(around.trust)
+        self._memory = memory
+        self._values: dict[bytes, Group] = {}
+        self.gone: set[bytes] = set()
+        self.frames: list[Unanswered] = []
+        self.awake: set[bytes] = set()
+        self.cleanup: list[str] = []
+        """Files of the vault's folder that nothing names any more."""
+        self.scrub = False
+
+    @property
+    def now_s(self) -> int:
+        return self.now // 1000
+
+    @property
+    def values(self) -> dict[bytes, Group]:
+        """The groups that this transaction changed or read."""
+        return self._values
+
+    # --- groups -------------------------------------------------------------------------------
+
+    def load(self, group_id: bytes) -> Group | None:
+        """The group's newest value; None when the vault has none, or a damaged one."""
+        if group_id in self._values:
+            return self._values[group_id]
+        if group_id in self.gone:
+            return None
+        group = self._memory.get(group_id) or self._read(group_id)
+        if group is not None:
+            self._values[group_id] = group
+        return group
+
+    def _read(self, group_id: bytes) -> Group | None:
+        entries = groups.read_entries(self.db, group_id)
+        if not entries:
+            return None
+        try:
+            return Group.from_entries(entries, self.own.signer)
+        except (MLSError, ValueError, KeyError):
+            return None
+
+    def keep(self, group: Group, changes: Mapping[str, bytes | None]) -> None:
+        """Take over a new value of a group."""
+        groups.write_entries(self.db, group.group_id, changes)
+        self._values[group.group_id] = group
+
+    def forget(self, group_id: bytes) -> None:
+        """Delete a group's keys; they leave the write-ahead log at once."""
+        groups.delete_entries(self.db, group_id)
+        self._values.pop(group_id, None)
+        self.gone.add(group_id)
+        self.scrub = True
+
+    def enter_epoch(self, group: Group) -> None:
+        """Note what is public of an epoch that begins: its context (for proofs) and members."""
+        groups.set_epoch(self.db, group.group_id, group.epoch)
+        groups.add_epoch(
+            self.db,
+            group.group_id,
+            group.epoch,
+            group.context.encoded,
+            group.epoch_authenticator,
+            self.now,
+        )
+        leaves = []
+        for member in group.members():
+            device = self.identity.member(member)
+            people.remember_device(self.db, device, self.now)
+            leaves.append((int(member.leaf), device.device_id, device.person.person_id))
+        groups.write_members(self.db, group.group_id, group.epoch, leaves)
+
+    def device(self, member: Member) -> Device:
+        """Who sits at a leaf. Raises ValidationError("credential")."""
+        return self.identity.member(member)
+
+    # --- what follows -------------------------------------------------------------------------
+
+    def event(self, conversation_id: bytes | None, kind: str, **body: Any) -> None:
+        events.add(self.db, conversation_id, kind, body, self.now)
+
+    def wake(self, conversation_id: bytes) -> None:
+        self.awake.add(conversation_id)
+
+    def wake_all(self) -> None:
+        self.awake.update(row.id for row in conversations.list_all(self.db, services=True))
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part that is undone as a whole when it raises; the rest of the transaction stands."""
+        values, gone = dict(self._values), set(self.gone)
+        frames, awake = list(self.frames), set(self.awake)
+        self.db.execute("SAVEPOINT attempt")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK TO attempt")
+            self.db.execute("RELEASE attempt")
+            self._values, self.gone, self.frames, self.awake = values, gone, frames, awake
+            raise
+        self.db.execute("RELEASE attempt")

@@ -1,0 +1,263 @@
+"""What a client tells its program: frozen classes, one closed union, `Event`.
+
+Ids are bytes: conversations and persons 16, messages 32. Times are milliseconds since 1970, by the
+relay's clock where it is known. Texts are safe to display.
+"""
+
+from dataclasses import dataclass
+
+from pli_protocol.content import NoteType, RecordRef
+
+from .connection import ConnectionState
+from .message import StoredMessage
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    index: int
+    """Counts up in one vault; 0 for what is not kept (the connection's state)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _InConversation(_Numbered):
+    conversation_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived(_InConversation):
+    """Somebody else's message stands in the history."""
+
+    message: StoredMessage
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSent(_InConversation):
+    """An own message is on the relay's disk."""
+
+    message_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFailed(_InConversation):
+    """An own message will not be sent; it stays visible, and may be sent again."""
+
+    message_id: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused(_InConversation):
+    """What somebody sent was not accepted; its bytes are put aside. `sender` None: unknown."""
+
+    sender: bytes | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationJoined(_InConversation):
+    """Somebody added this person to a conversation. Its title may follow."""
+
+    by: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRenamed(_InConversation):
+    """Also when the title becomes known to a newcomer."""
+
+    title: str
+    by: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanged(_InConversation):
+    """Persons came, went, or came back with a device that had lost its state."""
+
+    by: bytes
+    added: tuple[bytes, ...]
+    removed: tuple[bytes, ...]
+    returned: tuple[bytes, ...]
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeaving(_InConversation):
+    """A person leaves; shown so until a member has committed it."""
+
+    person: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationLeft(_InConversation):
+    """This person left."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRefused(_InConversation):
+    """A change of members that was asked for did not come about."""
+
+    reason: str
+    accounts: tuple[bytes, ...] = ()
+    """Of persons who have no device to be added, where that is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAttached(_InConversation):
+    """A message belongs to a record. `act` is the message that says so, or the message itself."""
+
+    message_id: bytes
+    record: RecordRef
+    note_type: NoteType | None
+    by: bytes
+    act: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDetached(_InConversation):
+    message_id: bytes
+    record: RecordRef
+    by: bytes
+    act: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordObjected(_InConversation):
+    """Somebody who may not detach objects."""
+
+    message_id: bytes
+    record: RecordRef
+    by: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filed(_InConversation):
+    """The DUI filed a message in a record; its signed receipt verifies."""
+
+    message_id: bytes
+    record: RecordRef
+    number: str
+    by: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FilingRefused(_InConversation):
+    """The DUI did not file a message."""
+
+    message_id: bytes
+    record: RecordRef
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordForwarded(_InConversation):
+    """For a bot: somebody hands over a message with its proof, to be filed or struck.
+
+    `message.content.body` is the Forward; answer with `Client.answer`.
+    """
+
+    message: StoredMessage
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryGap(_InConversation):
+    """So many rows of the log could not be read by this device; it is a member again."""
+
+    rows: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CannotGoOn(_InConversation):
+    """This device lost its place in the group and asks to be added again.
+
+    `state` is `refused` (a commit that does not hold; `culprit` is the person whose device sent it)
+    or `lost` (its own state).
+    """
+
+    state: str
+    reason: str
+    culprit: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRefounded(_InConversation):
+    """The conversation goes on in a new group. `left_out`: persons that are not in it."""
+
+    by: bytes
+    left_out: tuple[bytes, ...]
+    culprit: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationStopped(_InConversation):
+    """The relay's log contradicts itself; nothing more is taken from it, the evidence is kept."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelayContradicted(_InConversation):
+    """A member saw another log than this device did: the relay shows two pasts."""
+
+    by: bytes
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class WelcomeRefused(_Numbered):
+    """Somebody tried to add this device, and it was not accepted."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationsChanged(_Numbered):
+    """A newer revocation list counts."""
+
+    list_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationsHidden(_Numbered):
+    """A newer revocation list exists than the relay serves, or it serves one that does not check."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionChanged(_Numbered):
+    """Not kept: only for who listens now."""
+
+    state: ConnectionState
+
+
+Event = (
+    MessageReceived
+    | MessageSent
+    | MessageFailed
+    | MessageRefused
+    | ConversationJoined
+    | ConversationRenamed
+    | MemberChanged
+    | MemberLeaving
+    | ConversationLeft
+    | ChangeRefused
+    | RecordAttached
+    | RecordDetached
+    | RecordObjected
+    | Filed
+    | FilingRefused
+    | RecordForwarded
+    | HistoryGap
+    | CannotGoOn
+    | ConversationRefounded
+    | ConversationStopped
+    | RelayContradicted
+    | WelcomeRefused
+    | RevocationsChanged
+    | RevocationsHidden
+    | ConnectionChanged
+)
+"""Everything that `Client.events` gives."""

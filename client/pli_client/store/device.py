@@ -1,0 +1,92 @@
+"""This device, its establishment, what is known of revocations, small settings."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from pli_protocol.identity import SigningKey, Trust
+from pli_protocol.secret import Secret
+
+from ..vault import Database
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """The row of table device, once enrolment is complete."""
+
+    relay_url: str
+    relay_name: str | None
+    ca: str | None
+    proxy: str | None
+    authority: bytes
+    account: bytes
+    device_id: bytes
+    identity: SigningKey = field(repr=False)
+    key: SigningKey = field(repr=False)
+    chain: tuple[bytes, bytes, bytes] = field(repr=False)
+
+
+def read_device(db: Database) -> DeviceRow | None:
+    """None while the vault's person is not enrolled."""
+    row = db.execute(
+        """SELECT relay_url, relay_name, ca_file, proxy, authority, account, device_id,
+               identity_key, signature_key, chain
+           FROM device JOIN establishments ON fingerprint = establishment
+           WHERE chain IS NOT NULL"""
+    ).fetchone()
+    if row is None:
+        return None
+    chain = msgspec.msgpack.decode(row[9], type=tuple[bytes, bytes, bytes])
+    identity, key = (SigningKey.from_seed(Secret(seed)) for seed in row[7:9])
+    return DeviceRow(*(*row[:7], identity, key, chain))
+
+
+def read_token(db: Database) -> bytes | None:
+    row = db.execute("SELECT token FROM device").fetchone()
+    return None if row is None else row[0]
+
+
+def write_token(db: Database, token: bytes) -> None:
+    db.execute("UPDATE device SET token = ?", (bytes(token),))
+
+
+def write_relay_name(db: Database, name: str) -> None:
+    db.execute("UPDATE device SET relay_name = ?", (name,))
+
+
+def read_trust(db: Database, authority: bytes) -> Trust:
+    """The trust of this establishment as the vault knows it. Raises IdentityError."""
+    partners = db.execute(
+        """SELECT partner_statement, authority FROM establishments
+           WHERE own = 0 AND partner_statement IS NOT NULL"""
+    ).fetchall()
+    lists = db.execute(
+        """SELECT statement FROM revocation_lists AS r
+           WHERE number = (SELECT max(number) FROM revocation_lists
+                           WHERE establishment = r.establishment)"""
+    ).fetchall()
+    own = db.execute("SELECT statement FROM device_revocations").fetchall()
+    return Trust(
+        authority,
+        partners=[(row[0], row[1]) for row in partners],
+        revocations=[row[0] for row in lists],
+        device_revocations=[row[0] for row in own],
+    )
+
+
+def add_revocations(
+    db: Database, establishment: bytes, number: int, digest: bytes, data: bytes
+) -> None:
+    db.execute(
+        "INSERT OR IGNORE INTO revocation_lists VALUES (?, ?, ?, ?)",
+        (establishment, number, digest, data),
+    )
+
+
+def read_meta(db: Database, key: str) -> bytes | None:
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else row[0]
+
+
+def write_meta(db: Database, key: str, value: bytes) -> None:
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))

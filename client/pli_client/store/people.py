@@ -1,0 +1,133 @@
+"""Everybody ever seen, from verified certificates only."""
+
+from dataclasses import dataclass
+
+from pli_protocol.identity import Device, Person
+
+from ..vault import Database, Row
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPerson:
+    """A person or a bot as an issuer signed it; the texts are safe to display."""
+
+    person_id: bytes
+    account: bytes
+    name: str
+    profession: str
+    rpps: str | None
+    kind: str
+    identity_key: bytes
+    establishment: bytes
+    verified: bool
+    revoked: bool
+
+
+_COLUMNS = """person_id, account, name, profession, rpps, kind, identity_key, establishment,
+    verified_at IS NOT NULL, revoked_at IS NOT NULL"""
+
+
+def _known(row: Row) -> KnownPerson:
+    return KnownPerson(*row[:8], *map(bool, row[8:]))
+
+
+def remember_person(
+    db: Database, person: Person, issuer: bytes, now: int, *, in_directory: bool = False
+) -> None:
+    """Insert or refresh; name and profession follow the newest certificate."""
+    db.execute(
+        """INSERT INTO people (person_id, account, establishment, name, profession, rpps, kind,
+               identity_key, certificate, issuer, first_seen_at, in_directory)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           ON CONFLICT (person_id) DO UPDATE SET
+               name = excluded.name, profession = excluded.profession, rpps = excluded.rpps,
+               certificate = excluded.certificate, issuer = excluded.issuer,
+               in_directory = max(in_directory, excluded.in_directory)""",
+        (
+            person.person_id,
+            person.account,
+            person.establishment,
+            person.name,
+            person.profession,
+            person.rpps,
+            person.kind,
+            person.identity_key,
+            person.certificate,
+            issuer,
+            now,
+            int(in_directory),
+        ),
+    )
+
+
+def remember_device(db: Database, device: Device, now: int) -> None:
+    """The device and its person."""
+    known = db.execute(
+        "SELECT certificate FROM devices WHERE device_id = ?", (device.device_id,)
+    ).fetchone()
+    if known is not None and known[0] == device.chain[0]:
+        return
+    remember_person(db, device.person, device.chain[2], now)
+    db.execute(
+        """INSERT INTO devices VALUES (?, ?, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET
+               certificate = excluded.certificate, not_after = excluded.not_after""",
+        (device.device_id, device.person.person_id, device.chain[0], device.not_after, now),
+    )
+
+
+def device_chain(db: Database, device_id: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """(device, person, issuer) certificates, as they were seen last."""
+    row = db.execute(
+        """SELECT d.certificate, p.certificate, p.issuer
+           FROM devices AS d JOIN people AS p USING (person_id) WHERE device_id = ?""",
+        (device_id,),
+    ).fetchone()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def person_chain(db: Database, person_id: bytes) -> tuple[bytes, bytes] | None:
+    """(person, issuer) certificates, as they were seen last."""
+    row = db.execute(
+        "SELECT certificate, issuer FROM people WHERE person_id = ?", (person_id,)
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def person_of_device(db: Database, device_id: bytes) -> bytes | None:
+    row = db.execute("SELECT person_id FROM devices WHERE device_id = ?", (device_id,)).fetchone()
+    return None if row is None else row[0]
+
+
+def read_person(db: Database, person_id: bytes) -> KnownPerson | None:
+    row = db.execute(f"SELECT {_COLUMNS} FROM people WHERE person_id = ?", (person_id,)).fetchone()
+    return None if row is None else _known(row)
+
+
+def all_people(db: Database) -> list[KnownPerson]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM people ORDER BY name, person_id").fetchall()
+    return [_known(row) for row in rows]
+
+
+def people_of_account(db: Database, account: bytes) -> list[KnownPerson]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM people WHERE account = ?", (account,)).fetchall()
+    return [_known(row) for row in rows]
+
+
+def bots(db: Database) -> list[KnownPerson]:
+    """Bots in the directory that count, the one known longest first."""
+    rows = db.execute(
+        f"""SELECT {_COLUMNS} FROM people WHERE kind = 'bot' AND revoked_at IS NULL
+            ORDER BY first_seen_at, person_id"""
+    ).fetchall()
+    return [_known(row) for row in rows]
+
+
+def mark_verified(db: Database, person_id: bytes, now: int | None) -> None:
+    db.execute("UPDATE people SET verified_at = ? WHERE person_id = ?", (now, person_id))
+
+
+def mark_revoked(db: Database, person_id: bytes, at: int) -> None:
+    db.execute(
+        "UPDATE people SET revoked_at = coalesce(revoked_at, ?) WHERE person_id = ?",
+        (at, person_id),
+    )
