@@ -79,29 +79,27 @@ class Note:
     replaces: uuid.UUID | None = None
 
     @classmethod
-    def of(cls, forward: VerifiedForward, files: Mapping[bytes, bytes]) -> Self:
+    def of(cls, forward: VerifiedForward, files: Mapping[bytes, bytes], system: str) -> Self:
         """The note that a verified message makes.
 
         Args:
             files: The plaintext of each of the message's files, by its blob id.
+            system: The URI of the record's system, which FHIR asks for.
 
         Raises:
-            NoteError: "not-a-note" (nothing a person wrote), "record-system" (the record's system is
-                not a URI, which FHIR asks for), "file-missing".
+            NoteError: "not-a-note" (nothing a person wrote), "file-missing".
         """
         verified = forward.message
         message = verified.message
         if not isinstance(message.body, Post):
             raise NoteError("not-a-note")
-        if not is_uri(forward.record.system):
-            raise NoteError("record-system")
 
         def related(message_id: bytes | None) -> uuid.UUID | None:
             return message_id and note_id(verified.conversation_id, message_id) or None
 
         return cls(
             note_id(verified.conversation_id, verified.message_id),
-            forward.record,
+            RecordRef(system, forward.record.id),
             forward.note_type or message.note_type or "GEN",
             message.sent_at,
             verified.author.person,

@@ -6,16 +6,18 @@ detached it; it knows what it filed before (`Known`), and nothing else.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import uuid
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
 from pli_protocol.content import Receipt, RecordRef
 from pli_protocol.content.proof import VerifiedForward
 
+from ..errors import InvalidInput
 from ..i18n import N_, _
 from ..vault.private_files import make_private_folder, replace_durably
 from .bundle import Note, NoteError, creation_bundle, is_uri, update_bundle
@@ -27,7 +29,6 @@ REASONS: Final[Mapping[str, str]] = {
     "proof": N_("The proof that came with the message does not check."),
     "revoked": N_("The device or the person was revoked."),
     "unknown-system": N_("This DUI does not keep that record."),
-    "record-system": N_("The record's system is not a URI."),
     "not-a-note": N_("This is not a message that a person wrote."),
     "not-filed": N_("This message was not filed in that record."),
     "not-entitled": N_("Only the message's author and who attached it may take it off."),
@@ -38,6 +39,46 @@ REASONS: Final[Mapping[str, str]] = {
 
 WITHDRAWN: Final = "withdrawn"
 """The code of the receipt that answers a detach."""
+
+
+DEFAULT_SYSTEM: Final = "dui"
+"""The system of a record that people wrote as a number alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Systems:
+    """The record systems of a DUI: FHIR wants a URI where people write a short name, or nothing."""
+
+    establishment: bytes
+    uris: Mapping[str, str]
+    """By the name that stands in messages; empty: any system is accepted."""
+
+    @classmethod
+    def parse(cls, options: Collection[str], establishment: bytes) -> Self:
+        """Read `URI` (also the system of numbers alone) and `NAME=URI`.
+
+        Raises:
+            InvalidInput: not a URI.
+        """
+        uris: dict[str, str] = {}
+        for option in options:
+            name, equals, uri = option.partition("=")
+            if not equals or is_uri(name):
+                name, uri = option, option
+                uris.setdefault(DEFAULT_SYSTEM, uri)
+            if not is_uri(uri):
+                raise InvalidInput(_("a record system is a URI, such as urn:oid:1.2.3"))
+            uris[name] = uri
+        return cls(establishment, uris)
+
+    def accepts(self, system: str) -> bool:
+        return not self.uris or system in self.uris
+
+    def uri(self, system: str) -> str:
+        """The URI of a record's system; one of the establishment's own for a bare name."""
+        if system in self.uris or is_uri(system):
+            return self.uris.get(system, system)
+        return f"urn:uuid:{uuid.uuid5(uuid.UUID(bytes=self.establishment), system)}"
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True):
@@ -84,18 +125,12 @@ class Outbox:
         replace_durably(self.folder / name, data)
 
 
-def refusal_before_files(forward: VerifiedForward, systems: frozenset[str]) -> str | None:
-    """Why not, as far as it can be told without the message's files.
-
-    Args:
-        systems: the record systems that this DUI keeps; empty: any.
-    """
+def refusal_before_files(forward: VerifiedForward, systems: Systems) -> str | None:
+    """Why not, as far as it can be told without the message's files."""
     act = forward.act
     if forward.message.refusal is not None or (act is not None and act.refusal is not None):
         return "revoked"
-    if not is_uri(forward.record.system):
-        return "record-system"
-    if systems and forward.record.system not in systems:
+    if not systems.accepts(forward.record.system):
         return "unknown-system"
     if sum(part.size for part in forward.message.message.files) > LARGEST_FILES:
         return "too-large"
@@ -103,7 +138,11 @@ def refusal_before_files(forward: VerifiedForward, systems: frozenset[str]) -> s
 
 
 def file(
-    forward: VerifiedForward, known: Known | None, files: Mapping[bytes, bytes], outbox: Outbox
+    forward: VerifiedForward,
+    known: Known | None,
+    files: Mapping[bytes, bytes],
+    outbox: Outbox,
+    systems: Systems,
 ) -> tuple[Filing, Known | None]:
     """Deal with a forwarded message whose proofs were verified; writes to the outbox.
 
@@ -114,7 +153,7 @@ def file(
     message_id, record = forward.message.message_id, forward.record
     act_id = forward.act.message_id if forward.act is not None else message_id
     try:
-        note = Note.of(forward, files)
+        note = Note.of(forward, files, systems.uri(record.system))
     except NoteError as error:
         return Filing(message_id, record, False, code=error.code), known
     number = str(note.id)

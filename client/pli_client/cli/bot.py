@@ -30,8 +30,8 @@ def bot() -> None:
     "--system",
     "systems",
     multiple=True,
-    metavar="URI",
-    help=_("Accept only records of this system; may be repeated."),
+    metavar="[NAME=]URI",
+    help=_("Accept only records of this system, and write it as this URI; may be repeated."),
 )
 @click.option("--once", is_flag=True, help=_("File what waits, then stop."))
 @common
@@ -49,7 +49,7 @@ def dui(outbox: Path, systems: tuple[str, ...], once: bool) -> int:
             filing = DuiBot(
                 client,
                 outbox,
-                systems=frozenset(systems),
+                systems=systems,
                 report=lambda filed: _report(filed, asked),
             )
             await (filing.catch_up() if once else filing.run())
@@ -59,7 +59,7 @@ def dui(outbox: Path, systems: tuple[str, ...], once: bool) -> int:
 
 
 def _report(filed: object, asked: Settings) -> None:
-    from ..bots.dui import Filing
+    from ..bots.filing import Filing
 
     assert isinstance(filed, Filing)
     reply = {

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
@@ -12,9 +12,6 @@ from . import passphrases
 from .options import common, settings
 from .output import say, say_json, tell
 from .session import VAULT_FILE, run
-
-if TYPE_CHECKING:
-    from ..enrolment import Step
 
 PATIENCE: Final = 900.0
 """Seconds that `pli join` waits for the establishment's answer, unless told otherwise."""
@@ -73,9 +70,10 @@ def join(code: str, ca_file: Path | None, proxy: str | None, wait: float) -> int
     async def work() -> dict[str, str | None]:
         from .. import join as join_with
 
-        person = await join_with(
+        device = await join_with(
             code, folder, passphrase, ca=ca, proxy=proxy, progress=_progress, patience=wait
         )
+        person = device.person
         return {
             "kind": "joined",
             "name": person.name,
@@ -97,14 +95,14 @@ def join(code: str, ca_file: Path | None, proxy: str | None, wait: float) -> int
     return 0
 
 
-def _progress(step: "Step") -> None:
+def _progress(step: str) -> None:
     words = {
         "contacting": _("Contacting the relay…"),
         "asked": _("The request is sealed and on its way to your establishment."),
         "waiting": _("Waiting for your establishment's answer…"),
         "enrolled": _("Enrolled; signing in for the first time…"),
     }
-    tell(words[step])
+    tell(words.get(step, step))
 
 
 COMMANDS: Final = (join,)

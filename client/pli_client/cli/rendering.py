@@ -1,6 +1,6 @@
 """Replies as people read them. Every text passes the gate of `output`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -88,28 +88,52 @@ _FILINGS: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def _event(reply: Reply) -> None:
-    say(Styled(f"          {clock(reply['time'])}  {reply['text']}", dim=True))
+    for text in _told(reply):
+        say(Styled(f"           {clock(reply['time'])}  {text}", dim=True))
+
+
+def _told(reply: Reply) -> Iterator[str]:
+    """What happened, besides messages, in sentences."""
+    words = {
+        **reply,
+        "id": short(reply.get("message") or ""),
+    }
+    match reply["event"]:
+        case "members":
+            if reply.get("added"):
+                words["what"] = ", ".join(reply["added"])
+                yield _("%(by)s added %(what)s") % words
+            if reply.get("removed"):
+                words["what"] = ", ".join(reply["removed"])
+                yield _("%(by)s removed %(what)s") % words
+            if reply.get("returned"):
+                words["what"] = ", ".join(reply["returned"])
+                yield _("%(by)s let %(what)s back in") % words
+        case "rename":
+            yield _("%(by)s renamed the conversation: %(title)s") % words
+        case "attach":
+            yield _("%(by)s attached #%(id)s to record %(record)s") % words
+        case "detach":
+            yield _("%(by)s detached #%(id)s from record %(record)s") % words
+        case "objection":
+            yield _("%(by)s objects to #%(id)s in record %(record)s") % words
+        case "filed":
+            yield _("the DUI's receipt for #%(id)s in record %(record)s") % words
 
 
 def _conversation(reply: Reply) -> None:
     unread = reply["unread"]
-    say(
+    pieces: list[str | Styled] = [
         Styled(short(reply["id"]), dim=True),
         "  ",
         Styled(reply["title"], bold=True),
-        *(
-            [
-                "  ",
-                Styled(
-                    ngettext("%(count)s unread", "%(count)s unread", unread) % {"count": unread},
-                    fg="cyan",
-                ),
-            ]
-            if unread
-            else []
-        ),
-        *([f"  ({_CONVERSATION_STATES[reply['state']]()})"] if reply["state"] != "active" else []),
-    )
+    ]
+    if unread:
+        count = ngettext("%(count)s unread", "%(count)s unread", unread) % {"count": unread}
+        pieces += ["  ", Styled(count, fg="cyan")]
+    if reply["state"] in _CONVERSATION_STATES:
+        pieces.append(f"  ({_CONVERSATION_STATES[reply['state']]()})")
+    say(*pieces)
     say("          ", ", ".join(member["name"] for member in reply["members"]))
 
 
@@ -118,7 +142,8 @@ _CONVERSATION_STATES: Final[Mapping[str, Callable[[], str]]] = {
     "left": lambda: _("left"),
     "removed": lambda: _("you were removed"),
     "closed": lambda: _("closed"),
-    "waiting": lambda: _("being set up"),
+    "starting": lambda: _("being set up"),
+    "failed": lambda: _("did not come about"),
 }
 
 

@@ -99,7 +99,8 @@ def count_copies(
 
 def notes(outbox: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The documents that the DUI received: (created, withdrawn), oldest first."""
-    created, withdrawn = [], []
+    created: list[dict[str, Any]] = []
+    withdrawn: list[dict[str, Any]] = []
     for path in sorted(outbox.glob("*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name)):
         bundle = json.loads(path.read_bytes())
         for entry in bundle["entry"]:

@@ -1,0 +1,471 @@
+"""The work behind the commands: a request in, replies (JSON objects) out, on an open client."""
+
+import asyncio
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pli_protocol.content import Attach, Detach, Filed, Objection
+
+from ..client import Client
+from ..conversation import Conversation, SentMessage
+from ..engine.errors import (
+    NotSettled,
+    SendFailed,
+    UnknownConversation,
+    UnknownMessage,
+)
+from ..errors import EXIT_RELAY, FileUnwritable, InvalidInput, Offline, PliError, RelayError
+from ..handover import Request
+from ..i18n import _
+from ..message import Attachment, StoredMessage
+from ..store import device
+from ..store.people import KnownPerson
+
+Reply = dict[str, Any]
+Arguments = dict[str, Any]
+Replies = AsyncIterator[Reply]
+
+_SHORTEST_ID: Final = 4
+
+
+async def perform(client: Client, request: Request) -> Replies:
+    """Carry out a request.
+
+    Raises:
+        PliError: what the person who asked should know; replies given before stand.
+    """
+    work = _WORK.get(request.command)
+    if work is None:
+        raise InvalidInput(
+            _("this Pli does not know the command %(name)s") % {"name": request.command}
+        )
+    async for reply in work(client, request.args):
+        yield reply
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+async def _conversations(client: Client, args: Arguments) -> Replies:
+    async for notice in _up_to_date(client, args):
+        yield notice
+    for conversation in await client.conversations():
+        yield await _conversation_reply(conversation)
+
+
+async def _read(client: Client, args: Arguments) -> Replies:
+    async for notice in _up_to_date(client, args):
+        yield notice
+    conversation = await _conversation(client, args["conversation"])
+    names = await _Names.of(client)
+    limit = int(args["limit"])
+    if limit:
+        shown = await conversation.page(limit=limit)
+    else:
+        shown = [message async for message in conversation.messages()][::-1]
+    for message in shown:
+        yield _history_reply(message, names)
+    await conversation.mark_read()
+
+
+async def _inbox(client: Client, args: Arguments) -> Replies:
+    async for notice in _up_to_date(client, args):
+        yield notice
+    titles = {c.id: c.title for c in await client.conversations()}
+    names = await _Names.of(client)
+    for message in await client.unread():
+        yield _message_reply(message, names, titles.get(message.conversation_id, ""))
+
+
+async def _search(client: Client, args: Arguments) -> Replies:
+    titles = {c.id: c.title for c in await client.conversations()}
+    names = await _Names.of(client)
+    for message in await client.search(args["words"], limit=int(args["limit"])):
+        yield _message_reply(message, names, titles.get(message.conversation_id, ""))
+
+
+async def _people(client: Client, args: Arguments) -> Replies:
+    notices = [notice async for notice in _up_to_date(client, args)]
+    for person in await client.people(refresh=not notices and bool(args["wait"])):
+        if not person.revoked:
+            yield {
+                "kind": "person",
+                "name": person.name,
+                "profession": person.profession,
+                "rpps": person.rpps,
+                "account": person.account.hex(),
+                "bot": person.kind == "bot",
+                "me": person.person_id == client.person.person_id,
+            }
+    for notice in notices:
+        yield notice
+
+
+async def _record(client: Client, args: Arguments) -> Replies:
+    async for notice in _up_to_date(client, args):
+        yield notice
+    titles = {c.id: c.title for c in await client.conversations()}
+    names = await _Names.of(client)
+    shown: set[bytes] = set()
+    for message, _attachment in await client.record(await _reference(client, args["record"])):
+        if message.message_id not in shown:
+            shown.add(message.message_id)
+            yield _message_reply(message, names, titles.get(message.conversation_id, ""))
+
+
+async def _save(client: Client, args: Arguments) -> Replies:
+    message = await _message(client, args["message"])
+    if not message.files:
+        raise InvalidInput(_("this message has no file"))
+    folder = Path(args["folder"])
+    try:
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileUnwritable(name=folder, reason=error.strerror or "") from None
+    await _try_online(client, args)
+    for part in message.files:
+        path = await client.fetch(part, folder)
+        yield {"kind": "saved", "name": part.name, "path": str(path), "size": part.size}
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+async def _send(client: Client, args: Arguments) -> Replies:
+    conversation = await _conversation(client, args["conversation"])
+    reply_to = await _message(client, args["reply_to"]) if args["reply_to"] else None
+    record = await _reference(client, args["record"]) if args["record"] else None
+    sent = await conversation.send(
+        args["text"],
+        record=record,
+        note_type=args["note_type"],
+        urgent=bool(args["urgent"]),
+        files=[Path(file) for file in args["files"]],
+        reply_to=reply_to,
+    )
+    async for reply in _sent(client, sent, args):
+        yield reply
+
+
+async def _attach(client: Client, args: Arguments) -> Replies:
+    message = await _message(client, args["message"])
+    record = await _reference(client, args["record"])
+    sent = await client.attach(message, record, args["note_type"])
+    async for reply in _acted(client, sent, message, args):
+        yield reply
+
+
+async def _detach(client: Client, args: Arguments) -> Replies:
+    message = await _message(client, args["message"])
+    record = await _reference(client, args["record"])
+    sent = await client.detach(message, record, args["reason"])
+    act = await client.message(sent.message_id)
+    if act is not None and act.kind == "objection":
+        yield _notice(
+            _(
+                "Only its author and who attached it may detach it; your objection was noted instead."
+            )
+        )
+    async for reply in _acted(client, sent, message, args):
+        yield reply
+
+
+async def _new(client: Client, args: Arguments) -> Replies:
+    await _try_online(client, args)
+    conversation = await client.start(args["title"], args["people"])
+    notices = [notice async for notice in _up_to_date(client, args)]
+    await conversation.refresh()
+    reply = await _conversation_reply(conversation)
+    if not reply["members"]:
+        found = [await client.find_person(person) for person in args["people"]]
+        reply["members"] = [_person(person) for person in found]
+    yield reply
+    for notice in notices:
+        yield notice
+
+
+async def _add(client: Client, args: Arguments) -> Replies:
+    async for reply in _changed(client, args, "add"):
+        yield reply
+
+
+async def _remove(client: Client, args: Arguments) -> Replies:
+    async for reply in _changed(client, args, "remove"):
+        yield reply
+
+
+async def _changed(client: Client, args: Arguments, kind: str) -> Replies:
+    await _try_online(client, args)
+    conversation = await _conversation(client, args["conversation"])
+    change = conversation.add if kind == "add" else conversation.remove
+    try:
+        await change(args["person"], timeout=args["wait"])
+    except NotSettled as error:
+        yield _kept(client, error)
+    yield await _conversation_reply(await conversation.refresh())
+
+
+async def _leave(client: Client, args: Arguments) -> Replies:
+    await _try_online(client, args)
+    conversation = await _conversation(client, args["conversation"])
+    try:
+        await conversation.leave(timeout=args["wait"])
+    except NotSettled as error:
+        yield _kept(client, error)
+    yield await _conversation_reply(await conversation.refresh())
+
+
+async def _rename(client: Client, args: Arguments) -> Replies:
+    conversation = await _conversation(client, args["conversation"])
+    sent = await conversation.rename(args["title"])
+    notice = await _wait_for(client, sent, args)
+    yield await _conversation_reply(await conversation.refresh())
+    if notice is not None:
+        yield notice
+
+
+_WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
+    "conversations": _conversations,
+    "read": _read,
+    "inbox": _inbox,
+    "search": _search,
+    "people": _people,
+    "record": _record,
+    "save": _save,
+    "send": _send,
+    "attach": _attach,
+    "detach": _detach,
+    "new": _new,
+    "add": _add,
+    "remove": _remove,
+    "leave": _leave,
+    "rename": _rename,
+}
+
+
+# --- the relay --------------------------------------------------------------------------------
+
+
+async def _up_to_date(client: Client, args: Arguments) -> Replies:
+    """Receive and send everything first; a notice where that is not possible."""
+    if not args["wait"]:
+        return
+    try:
+        await client.settled(args["wait"])
+    except (RelayError, NotSettled) as error:
+        yield _notice(
+            _cause(client, error) + " " + _("What is shown is what this computer has already."),
+            error.exit_code if isinstance(error, RelayError) else EXIT_RELAY,
+        )
+
+
+async def _try_online(client: Client, args: Arguments) -> None:
+    if args["wait"]:
+        try:
+            await client.online(args["wait"])
+        except Offline:
+            return  # what needs the relay says so itself; the rest is kept
+
+
+async def _wait_for(client: Client, sent: SentMessage, args: Arguments) -> Reply | None:
+    """Wait until the relay has a message; a notice where it is kept for later."""
+    if not args["wait"]:
+        return None
+    try:
+        await client.online(args["wait"])
+        await sent.stored(args["wait"])
+        await client.settled(args["wait"])
+    except SendFailed:
+        raise
+    except (RelayError, NotSettled) as error:
+        return _kept(client, error)
+    return None
+
+
+async def _sent(client: Client, sent: SentMessage, args: Arguments) -> Replies:
+    notice = await _wait_for(client, sent, args)
+    message = await client.message(sent.message_id)
+    if message is None:
+        raise UnknownMessage()
+    yield _message_reply(message, await _Names.of(client))
+    if notice is not None:
+        yield notice
+
+
+async def _acted(
+    client: Client, sent: SentMessage, message: StoredMessage, args: Arguments
+) -> Replies:
+    """After an attach or detach: the message that it is about, as it stands now."""
+    notice = await _wait_for(client, sent, args)
+    now = await client.message(message.message_id)
+    yield _message_reply(now or message, await _Names.of(client))
+    if notice is not None:
+        yield notice
+
+
+def _kept(client: Client, error: PliError) -> Reply:
+    code = error.exit_code if isinstance(error, RelayError) else EXIT_RELAY
+    return _notice(
+        _cause(client, error) + " " + _("It is kept here and is sent when the relay is back."), code
+    )
+
+
+def _cause(client: Client, error: PliError) -> str:
+    state = client.state
+    reason = getattr(state, "error", None)
+    if isinstance(error, NotSettled) and isinstance(reason, PliError):
+        return reason.cause
+    return error.cause
+
+
+def _notice(text: str, exit_code: int = 0) -> Reply:
+    return {"kind": "notice", "text": text, "exit_code": exit_code}
+
+
+# --- what people type -------------------------------------------------------------------------
+
+
+async def _conversation(client: Client, which: str) -> Conversation:
+    """By title, by the beginning of a title (accents and case do not matter), by id."""
+    try:
+        return await client.conversation(which)
+    except UnknownConversation:
+        begun = [
+            found
+            for found in await client.conversations()
+            if which.strip() and _plain(found.title).startswith(_plain(which))
+        ]
+        if len(begun) != 1:
+            raise
+        return begun[0]
+
+
+async def _message(client: Client, which: str) -> StoredMessage:
+    wanted = which.strip().lstrip("#")
+    found = await client.message(wanted) if len(wanted) >= _SHORTEST_ID else None
+    if found is None or found.kind != "post":
+        raise UnknownMessage()
+    return found
+
+
+async def _reference(client: Client, record: str) -> str:
+    """A record; the system that was named last is the one of a number alone."""
+    system, bar, _identifier = record.partition("|")
+    reference = client.record_ref(record)
+    if bar and system.strip() != client.record_system:
+        client.record_system = system.strip()
+        await client.vault.write(
+            lambda db: device.write_meta(db, "record-system", client.record_system.encode())
+        )
+    return str(reference)
+
+
+def _plain(text: str) -> str:
+    letters = unicodedata.normalize("NFD", text.strip().casefold())
+    return "".join(letter for letter in letters if unicodedata.category(letter) != "Mn")
+
+
+# --- values as JSON ---------------------------------------------------------------------------
+
+
+class _Names:
+    """Who is who, for replies."""
+
+    def __init__(self, people: Sequence[KnownPerson]) -> None:
+        self._people = {person.person_id: person for person in people}
+
+    @classmethod
+    async def of(cls, client: Client) -> "_Names":
+        return cls(await client.people())
+
+    def __getitem__(self, person_id: bytes) -> str:
+        person = self._people.get(person_id)
+        return _("somebody unknown") if person is None else person.name
+
+
+def _person(person: KnownPerson) -> Reply:
+    return {
+        "name": person.name,
+        "profession": person.profession,
+        "account": person.account.hex(),
+    }
+
+
+async def _conversation_reply(conversation: Conversation) -> Reply:
+    members = await conversation.members()
+    return {
+        "kind": "conversation",
+        "id": conversation.id.hex(),
+        "title": conversation.title,
+        "state": conversation.state,
+        "unread": conversation.unread,
+        "last_activity": _moment(conversation.last_activity),
+        "members": [{**_person(m.person), "leaving": m.leaving} for m in members],
+    }
+
+
+def _history_reply(message: StoredMessage, names: _Names) -> Reply:
+    if message.kind == "post":
+        return _message_reply(message, names)
+    reply: Reply = {
+        "kind": "event",
+        "event": message.kind,
+        "conversation": message.conversation_id.hex(),
+        "time": _moment(message.time or message.sent_at),
+        "by": names[message.sender_id],
+    }
+    change, body = message.change, message.content.body if message.content else None
+    if change is not None:
+        for what in ("added", "removed", "returned"):
+            reply[what] = [names[person] for person in getattr(change, what)]
+    if isinstance(body, Attach | Detach | Objection | Filed):
+        reply |= {"message": body.message_id.hex(), "record": str(body.record)}
+    if isinstance(body, Detach | Objection):
+        reply["reason"] = body.reason
+    if message.kind == "rename":
+        reply["title"] = message.text
+    return reply
+
+
+def _message_reply(message: StoredMessage, names: _Names, title: str = "") -> Reply:
+    sender = message.sender
+    reply: Reply = {
+        "kind": "message",
+        "id": message.message_id.hex(),
+        "conversation": message.conversation_id.hex(),
+        "sender": _person(sender) if sender else {"name": names[message.sender_id]},
+        "own": message.own,
+        "time": _moment(message.time or message.sent_at),
+        "state": message.state,
+        "unread": message.unread,
+        "urgent": message.urgent,
+        "reply_to": message.in_reply_to.hex() if message.in_reply_to else None,
+        "text": message.text,
+        "files": [
+            {"name": part.name, "mime": part.mime, "size": part.size} for part in message.files
+        ],
+        "records": [_attachment_reply(attachment, names) for attachment in message.records],
+    }
+    return {**reply, "title": title} if title else reply
+
+
+def _attachment_reply(attachment: Attachment, names: _Names) -> Reply:
+    if attachment.detached:
+        state, by = "detached", attachment.detached_by or attachment.attached_by
+    else:
+        state, by = attachment.filing or "attached", attachment.attached_by
+    return {
+        "record": str(attachment.record),
+        "note_type": attachment.note_type,
+        "state": state,
+        "by": names[by],
+        "number": attachment.number,
+        "reason": attachment.refusal,
+    }
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
