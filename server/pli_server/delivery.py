@@ -134,6 +134,11 @@ class Delivery:
         self._welcome_after = 0
         self._pump: asyncio.Task[None] | None = None
 
+    @property
+    def open_streams(self) -> int:
+        """Groups of which something is unacknowledged or missing."""
+        return len(self._streams)
+
     def begin(self, memberships: Sequence[reading.Membership], welcomes: bool) -> None:
         """At sign-in: enter the rooms, note what is missing, start to send it."""
         for m in memberships:

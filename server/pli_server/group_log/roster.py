@@ -112,7 +112,9 @@ def apply_change(
     """Change the roster as the commit at `row` says, and let the Welcomes wait."""
     seq = row.position.seq
     for member in plan.removed:
-        member.state, member.removed_at = MemberState.REMOVED, seq
+        left = member.state is MemberState.LEAVING
+        member.state = MemberState.ENDED if left else MemberState.REMOVED
+        member.removed_at = seq
         member.removed_by = committer.account_no
     for newcomer in plan.added:
         add_member(tx, group, newcomer, seq)

@@ -66,19 +66,17 @@ class _Admitted:
 
 
 async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, device: Device) -> None:
-    def work(tx: Transaction) -> _Admitted | Refusal:
+    def work(tx: Transaction) -> _Admitted | None:
         return _admit(tx, device, frame.token, relay.limits.devices_per_account)
 
-    def then(admitted: _Admitted | Refusal) -> None:
-        if isinstance(admitted, Refusal):
-            if admitted.code == "clone":
-                _cut(relay, device.device_id)
-            return
-        _begin(relay, session, frame.rid, device, admitted)
+    def then(admitted: _Admitted | None) -> None:
+        if admitted is None:
+            _cut(relay, device.device_id)
+        else:
+            _begin(relay, session, frame.rid, device, admitted)
 
-    outcome = await relay.writer.do("sign-in", work, then=then)
-    if isinstance(outcome, Refusal):
-        raise outcome
+    if await relay.writer.do("sign-in", work, then=then) is None:
+        raise Refusal("clone")
 
 
 def _begin(relay: Relay, session: Session, rid: int, device: Device, admitted: _Admitted) -> None:
@@ -159,8 +157,8 @@ async def confirm_token(relay: Relay, session: Session, frame: f.ConfirmToken) -
 # --- in the transaction -----------------------------------------------------------------------
 
 
-def _admit(tx: Transaction, device: Device, token: bytes | None, limit: int) -> _Admitted | Refusal:
-    """The device's place here; a Refusal that is returned is kept (a lock), one raised undoes all."""
+def _admit(tx: Transaction, device: Device, token: bytes | None, limit: int) -> _Admitted | None:
+    """The device's place here; None: a clone, which locked the device (a Refusal would undo that)."""
     account_no = _account(tx, device)
     known = tx.connection.execute(
         sa.select(t.devices).where(t.devices.c.device_id == device.device_id)
@@ -180,7 +178,7 @@ def _admit(tx: Transaction, device: Device, token: bytes | None, limit: int) -> 
             tx.connection.execute(
                 sa.update(t.devices).where(t.devices.c.no == device_no).values(locked=tx.now)
             )
-            return Refusal("clone")
+            return None
     fresh = os.urandom(16)
     _store_tokens(tx, device_no, shown, _hash(fresh))
     return _admitted(tx, device, device_no, account_no, fresh, known is None)
