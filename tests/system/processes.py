@@ -45,14 +45,13 @@ class Process:
     def running(self) -> bool:
         return self._process.is_alive()
 
-    async def wait(self, timeout: float = 30) -> int:
-        """The exit code; negative where a signal ended it. Raises TimeoutError."""
+    async def wait(self) -> int:
+        """The exit code; negative where a signal ended it."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         loop.add_reader(self._process.sentinel, ended.set)
         try:
-            async with asyncio.timeout(timeout):
-                await ended.wait()
+            await ended.wait()
         finally:
             loop.remove_reader(self._process.sentinel)
         self._process.join()

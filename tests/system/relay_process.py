@@ -66,6 +66,13 @@ class RelayProcess:
     def running(self) -> bool:
         return self._process is not None
 
+    def configure(self, line: str, replacement: str) -> None:
+        """Change a line of the settings file; holds from the next start."""
+        path = self.folder / "relay.toml"
+        text = path.read_text(encoding="utf-8")
+        assert line in text
+        path.write_text(text.replace(line, replacement), encoding="utf-8")
+
     async def start(self, failpoint: str | None = None, prefix: Sequence[str] = ()) -> None:
         """Start and wait until it listens. `prefix`: a command that runs it (strace …)."""
         assert self._process is None
@@ -117,9 +124,9 @@ class RelayProcess:
         assert self._process is not None
         return await self._process.wait()
 
-    async def died(self) -> int:
+    async def died(self, timeout: float = READY_SECONDS) -> int:
         """Wait for an end that is expected, and be ready to start again; the exit code."""
-        async with asyncio.timeout(READY_SECONDS):
+        async with asyncio.timeout(timeout):
             code = await self.wait()
         self._process = None
         return code

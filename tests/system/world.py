@@ -5,13 +5,12 @@ Making one takes seconds, so it is made once per run (`template`) and copied for
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import pli_client
 from pli_client.enrolment import enrol
 from pli_client.issuer import Issuer, establish
 from pli_client.vault import Kdf, Vault
@@ -19,6 +18,7 @@ from pli_protocol.identity import Device
 from pli_protocol.secret import Secret
 
 from . import relay_process
+from .actor import QUICK, Actor, Timing
 from .relay_process import RelayProcess
 
 PASSPHRASE: Final = Secret(b"la phrase des essais")
@@ -77,10 +77,11 @@ class World:
 
     # --- people -------------------------------------------------------------------------------
 
-    async def connect(self, who: str, **options: Any) -> Any:
-        """Open somebody's vault and connect; closed with the world, or by `disconnect`."""
-        client = pli_client.connect(self.vault(who), PASSPHRASE, **options)
-        return await self._open.enter_async_context(client)
+    async def open(self, who: str, timing: Timing = QUICK) -> Actor:
+        """Somebody at work; closed with the world, or before."""
+        actor = await Actor.open(self.vault(who), PASSPHRASE, timing)
+        self._open.push_async_callback(actor.close)
+        return actor
 
     async def found(self) -> None:
         """Register the establishment at the running relay."""
@@ -125,17 +126,34 @@ def new(folder: Path, port: int) -> World:
     return World(folder, port)
 
 
-async def make_template(folder: Path, port: int, people: Iterable[str] = PEOPLE) -> None:
-    """An establishment with people who have signed in once, everything stopped."""
+TITLE: Final = "Relève"
+"""The conversation of Amélie and Bruno that every copied world has."""
+
+
+async def make_template(folder: Path, port: int) -> None:
+    """An establishment whose people are enrolled, everything stopped.
+
+    Amélie, Bruno, Chloé and the bot have signed in before; David never has.
+    """
     async with new(folder, port) as world:
         await world.relay.start()
         await world.found()
         async with world.issuer() as issuer:
-            for who in people:
+            for who in PEOPLE:
                 await world.enrol(issuer, who)
-        for who in people:
-            client = await world.connect(who)
-            await client.settled(PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            amelie, bruno, *others = [
+                await world.open(who) for who in ("amelie", "bruno", "chloe", "dui")
+            ]
+            for actor in (amelie, bruno, *others):
+                await actor.ready()
+            conversation = await amelie.start(TITLE, PEOPLE["bruno"].name)
+            await amelie.stored(await amelie.send(conversation, "Bonjour à tous"))
+            await bruno.received("Bonjour à tous")
+            for actor in (amelie, bruno, *others):
+                await actor.settled()
+            for actor in (amelie, bruno, *others):
+                await actor.close()
 
 
 def copy(template: Path, folder: Path, port: int) -> World:

@@ -1,0 +1,79 @@
+"""The people of a test at work, with what the relay acknowledged to them."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from ..system.actor import Actor
+from ..system.processes import KILLED
+from ..system.world import PATIENCE, PEOPLE, World
+
+
+class Cast:
+    """Actors of one world, closed together. Within the block everything ends in PATIENCE seconds."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.actors: dict[str, Actor] = {}
+        self.acknowledged: list[bytes] = []
+        self._timeout = asyncio.timeout(PATIENCE)
+        self._reviving: asyncio.Task[int] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._reviving is not None:
+                self._reviving.cancel()
+                await asyncio.gather(self._reviving, return_exceptions=True)
+            for actor in self.actors.values():
+                await actor.close()
+        finally:
+            await self._timeout.__aexit__(kind, error, traceback)
+
+    async def open(self, who: str) -> Actor:
+        """Somebody comes to work (again)."""
+        self.actors[who] = await self.world.open(who)
+        return self.actors[who]
+
+    async def say(self, actor: Actor, conversation: bytes, *texts: str) -> None:
+        """Send, and wait until the relay has acknowledged all of it."""
+        sent = [await actor.send(conversation, text) for text in texts]
+        for message_id in sent:
+            await actor.stored(message_id)
+            self.acknowledged.append(message_id)
+
+    def name(self, who: str) -> str:
+        return PEOPLE[who].name
+
+    # --- a relay that is killed ---------------------------------------------------------------
+
+    async def start_relay(self, failpoint: str) -> None:
+        """Start the relay with a fail point armed; when it has died there, start it again."""
+        await self.world.relay.start(failpoint)
+        self._reviving = asyncio.create_task(self._revive())
+
+    async def _revive(self) -> int:
+        code = await self.world.relay.died(PATIENCE)
+        await self.world.relay.start()
+        return code
+
+    async def relay_was_killed(self) -> None:
+        """Wait until the fail point was reached and the relay is back."""
+        assert self._reviving is not None
+        assert await self._reviving == KILLED
+
+    async def settled(self) -> None:
+        """Everybody comes to work, and nothing is left to do."""
+        for who in self.world.vaults():
+            if who not in self.actors:
+                await self.open(who)
+        for actor in self.actors.values():
+            await actor.settled()

@@ -1,0 +1,5 @@
+"""The world that each test kills parts of."""
+
+from ..system.fixtures import template, world
+
+__all__ = ["template", "world"]

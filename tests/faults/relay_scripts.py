@@ -1,0 +1,148 @@
+"""What people do while the relay is killed under them: one short script per kind of write."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
+
+from pli_client.engine import sending
+from pli_client.enrolment import enrol
+from pli_client.errors import Offline, RelayRefused
+from pli_client.files import upload
+from pli_client.store import groups
+from pli_client.vault import Vault
+from pli_protocol.relay.frames import GetBlob
+
+from ..system.world import CHEAP, PASSPHRASE, TITLE
+from .cast import Cast
+
+T = TypeVar("T")
+Script = Callable[[Cast], Awaitable[None]]
+
+
+async def everyday(cast: Cast) -> None:
+    """Sign-in, messages both ways, a colleague added, another conversation."""
+    amelie, bruno, chloe = [await cast.open(who) for who in ("amelie", "bruno", "chloe")]
+    conversation = await amelie.conversation(TITLE)
+    await asyncio.gather(
+        cast.say(amelie, conversation, *(f"Amélie {i}" for i in range(4))),
+        cast.say(bruno, conversation, *(f"Bruno {i}" for i in range(4))),
+    )
+    await amelie.add(conversation, cast.name("chloe"))
+    assert await chloe.conversation(TITLE) == conversation
+    await cast.say(chloe, conversation, "Chloé est là")
+    for actor in (amelie, bruno):
+        await actor.received("Chloé est là")
+    urgent = await bruno.start("Urgence", cast.name("chloe"))
+    await cast.say(bruno, urgent, "Viens vite")
+    await chloe.received("Viens vite")
+
+
+async def first_sign_in(cast: Cast) -> None:
+    """David, enrolled but never seen, comes and is added."""
+    amelie, david = await cast.open("amelie"), await cast.open("david")
+    await david.ready()
+    conversation = await amelie.conversation(TITLE)
+    await amelie.add(conversation, cast.name("david"))
+    assert await david.conversation(TITLE) == conversation
+    await cast.say(david, conversation, "Bonjour de David")
+
+
+async def joining(cast: Cast) -> None:
+    """Somebody new is invited and enrols."""
+    async with cast.world.issuer() as issuer:
+        invited = await issuer.invite(name="Élise Petit", profession="Éducatrice")
+        folder = cast.world.folder / "elise"
+        async with await Vault.create(folder, PASSPHRASE, kdf=CHEAP) as vault:
+            device = await _insist(lambda: enrol(vault, invited.invitation, pause=_briefly))
+        assert device.person.name == "Élise Petit"
+        assert [row.name for row in await issuer.people()].count("Élise Petit") == 1
+
+
+async def revoking(cast: Cast) -> None:
+    """Chloé's account is revoked while she is a member; the others remove her and go on."""
+    amelie, bruno = await cast.open("amelie"), await cast.open("bruno")
+    conversation = await amelie.conversation(TITLE)
+    await amelie.add(conversation, cast.name("chloe"))
+    await bruno.members(conversation, *(cast.name(who) for who in ("amelie", "bruno", "chloe")))
+    async with cast.world.issuer() as issuer:
+        await issuer.revoke((await issuer.find(cast.name("chloe"))).account, "left")
+        await bruno.members(conversation, cast.name("amelie"), cast.name("bruno"))
+    await cast.say(amelie, conversation, "Sans Chloé")
+    await bruno.received("Sans Chloé")
+
+
+async def leaving(cast: Cast) -> None:
+    """Bruno leaves while Amélie is away; when she is back, her device removes his."""
+    bruno = await cast.open("bruno")
+    conversation = await bruno.conversation(TITLE)
+    await cast.say(bruno, conversation, "Au revoir")
+    await bruno.engine.write(lambda work: sending.queue_leave(work, conversation))
+    await bruno.until(lambda db: groups.all_groups(db)[0].state == "left")
+    amelie = await cast.open("amelie")
+    await amelie.members(conversation, cast.name("amelie"))
+
+
+async def coming_back(cast: Cast) -> None:
+    """Bruno's group state is lost; Amélie adds his device again."""
+    bruno = await cast.open("bruno")
+    await bruno.vault.write(lambda db: db.execute("DELETE FROM mls_state"))
+    await bruno.close()
+    amelie, bruno = await cast.open("amelie"), await cast.open("bruno")
+    conversation = await amelie.conversation(TITLE)
+    await cast.say(bruno, conversation, "De retour")
+    await amelie.received("De retour")
+
+
+async def attaching(cast: Cast) -> None:
+    """A file of several parts goes up and comes down whole."""
+    amelie = await cast.open("amelie")
+    data, blob = os.urandom(200_000), os.urandom(32)
+    path = cast.world.folder / "sealed"
+    path.write_bytes(data)
+    relay = amelie.engine.connection
+    await relay.online()
+    await _insist(lambda: upload(relay, blob, path))
+    held = b""
+    while len(held) < len(data):
+        part = GetBlob(0, blob, len(held))
+        held += (await _insist(partial(relay.request, part))).data
+    assert held == data
+
+
+async def sweeping(cast: Cast) -> None:
+    """The relay clears what is old, beside the day's work."""
+    amelie = await cast.open("amelie")
+    await cast.relay_was_killed()
+    await cast.say(amelie, await amelie.conversation(TITLE), "Après le ménage")
+
+
+async def _briefly(_seconds: float) -> None:
+    """Look again for the answer without the ten seconds that a real device waits."""
+    await asyncio.sleep(0.05)
+
+
+async def _insist(work: Callable[[], Awaitable[T]]) -> T:
+    """Again after a lost connection, as the engine does."""
+    while True:
+        try:
+            return await work()
+        except Offline:
+            await asyncio.sleep(0)
+        except RelayRefused as refused:
+            if refused.refusal != "try-later":
+                raise
+
+
+SCRIPTS: Final[dict[str, Script]] = {
+    "blob": attaching,
+    "enrolment-answer": joining,
+    "enrolment-request": joining,
+    "key-packages": first_sign_in,
+    "leave": leaving,
+    "return": coming_back,
+    "revocations": revoking,
+    "sweep": sweeping,
+}
+"""By kind of write; `everyday` for all others."""
