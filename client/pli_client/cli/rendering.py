@@ -63,7 +63,7 @@ _STATES: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def _record_line(record: Reply) -> str:
-    where = _("record %(record)s") % {"record": record["record"]}
+    where = _("record %(record)s") % {"record": _number(record["record"])}
     if record.get("note_type"):
         where += f" ({record['note_type']})"
     return (
@@ -97,6 +97,7 @@ def _told(reply: Reply) -> Iterator[str]:
     words = {
         **reply,
         "id": short(reply.get("message") or ""),
+        "record": _number(reply.get("record") or ""),
     }
     match reply["event"]:
         case "members":
@@ -156,6 +157,11 @@ def _person(reply: Reply) -> None:
         Styled(short(reply["account"]), dim=True),
         "  " + _("(you)") if reply.get("me") else "",
     )
+
+
+def _number(record: str) -> str:
+    """A record as people know it: its number, without the system that keeps it."""
+    return record.partition("|")[2] or record
 
 
 def _saved(reply: Reply) -> None:

@@ -21,7 +21,7 @@ from ..errors import EXIT_RELAY, FileUnwritable, InvalidInput, Offline, PliError
 from ..handover import Request
 from ..i18n import _
 from ..message import Attachment, StoredMessage
-from ..store import device
+from ..store import device, records
 from ..store.people import KnownPerson
 
 Reply = dict[str, Any]
@@ -352,10 +352,13 @@ async def _message(client: Client, which: str) -> StoredMessage:
 
 
 async def _reference(client: Client, record: str) -> str:
-    """A record; the system that was named last is the one of a number alone."""
+    """A record; a number alone is of the system where it is known, else of the one used last."""
     system, bar, _identifier = record.partition("|")
+    if not bar:
+        known = await client.vault.read(lambda db: records.system_of(db, record.strip()))
+        return str(client.record_ref(f"{known}|{record}" if known else record))
     reference = client.record_ref(record)
-    if bar and system.strip() != client.record_system:
+    if system.strip() != client.record_system:
         client.record_system = system.strip()
         await client.vault.write(
             lambda db: device.write_meta(db, "record-system", client.record_system.encode())

@@ -43,6 +43,7 @@ class Play:
         self._team, self._relay, self._tell = team, relay, tell
         self._after_kill = after_kill
         self._members: dict[str, set[str]] = {}
+        self._in_flight = False
 
     async def run(self) -> None:
         """All steps, then until everybody has everything and the DUI has answered.
@@ -50,7 +51,10 @@ class Play:
         Raises:
             PliError: a step did not come about.
         """
-        for step in self._scenario.steps:
+        steps = self._scenario.steps
+        for step, following in zip(steps, [*steps[1:], None], strict=True):
+            # What is written just before the kill is on its way when the relay dies.
+            self._in_flight = isinstance(following, KillRelay)
             await self._step(step)
         await self._everybody_settled()
 
@@ -99,7 +103,7 @@ class Play:
         )
         if step.id is not None:
             self._team.messages[step.id] = sent.message_id
-        if self._relay.running:
+        if self._relay.running and not self._in_flight:
             await sent.stored(PATIENCE)
         mark = "! " if step.urgent else ""
         self._say("%(who)s: %(mark)s%(text)s", who=player.name, mark=mark, text=step.text)

@@ -6,8 +6,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from pli_protocol.secret import Secret
@@ -16,7 +17,7 @@ from ..bots.dui import DuiBot
 from ..i18n import _
 from ..issuer import Issuer
 from .counts import Counts, count_copies, history, notes
-from .plaintext import Hit, Search, needles, search
+from .plaintext import Hit, Needle, Search, needles, search
 from .playing import Play
 from .relay_process import RelayProcess
 from .scenario import Scenario, load
@@ -55,6 +56,7 @@ async def play(path: Path, *, keep: bool, as_json: bool, progress: Tell) -> int:
     root = Path(tempfile.mkdtemp(prefix="pli-demo-"))
     folders = Folders(root)
     relay = RelayProcess(folders.relay)
+    stays = False
     try:
         result = await perform(scenario, path, folders, relay, progress)
         if as_json:
@@ -65,9 +67,10 @@ async def play(path: Path, *, keep: bool, as_json: bool, progress: Tell) -> int:
         if keep:
             for row in _how_to_go_on(scenario, folders, relay):
                 progress(row)
+            stays = True
         return 0 if result.counts.good else 1
     finally:
-        if not keep:
+        if not stays:
             await relay.stop()
             shutil.rmtree(root, ignore_errors=True)
 
@@ -81,32 +84,38 @@ async def perform(
     searches: list[Search] = []
     tell(_("Pli demonstration: %(title)s") % {"title": scenario.title})
     secret = await _prepare(scenario, folders, relay, tell)
-    persons: dict[str, bytes] = {}
-    receipts = 0
     async with at_work(scenario, folders, secret) as team:
         filing = asyncio.create_task(DuiBot(team[BOT].client, folders.outbox).run())
         try:
             tell(_("The hand-over:"))
-            await Play(
-                scenario,
-                path,
-                team,
-                relay,
-                tell,
-                after_kill=lambda: searches.append(search(folders.relay, wanted)),
-            ).run()
+            # The relay's death is the moment to look: its write-ahead log is as it was.
+            look = partial(_look, searches, folders, wanted)
+            await Play(scenario, path, team, relay, tell, after_kill=look).run()
             persons = {p.key: p.client.person.person_id for p in team.people}
             receipts = await _receipts(team)
         finally:
             filing.cancel()
             await asyncio.gather(filing, return_exceptions=True)
     tell(_("Everybody has closed their vault; counting."))
+    _look(searches, folders, wanted)
+    searched = _together(searches)
+    counts = await count(scenario, folders, secret, persons, searched, receipts)
+    return Result(counts, searched, time.monotonic() - started)
+
+
+async def count(
+    scenario: Scenario,
+    folders: Folders,
+    secret: Secret,
+    persons: Mapping[str, bytes],
+    searched: Search,
+    receipts: int,
+) -> Counts:
+    """Count what lies in the vaults and in the outbox."""
     histories = {key: await history(folders.vault(key), secret) for key in persons}
     copies = count_copies(scenario, histories, persons)
-    searches.append(search(folders.relay, wanted))
     created, withdrawn = notes(folders.outbox)
-    searched = _together(searches)
-    counts = Counts(
+    return Counts(
         copies.messages,
         copies.lost,
         copies.doubled,
@@ -116,7 +125,10 @@ async def perform(
         len(withdrawn),
         receipts,
     )
-    return Result(counts, searched, time.monotonic() - started)
+
+
+def _look(searches: list[Search], folders: Folders, wanted: Sequence[Needle]) -> None:
+    searches.append(search(folders.relay, wanted))
 
 
 async def _prepare(scenario: Scenario, folders: Folders, relay: RelayProcess, tell: Tell) -> Secret:
@@ -172,9 +184,11 @@ def _page(result: Result, folders: Folders) -> list[str]:
 
 
 def _how_to_go_on(scenario: Scenario, folders: Folders, relay: RelayProcess) -> list[str]:
-    program = f"{sys.executable} -m pli_client"
+    called = Path(sys.argv[0])
+    program = str(called) if called.stem == "pli" else f"{sys.executable} -m pli_client"
     secret = f"--passphrase-file {folders.passphrase_file}"
-    first, second = scenario.people[0], scenario.people[-1]
+    keys = [step.who for step in scenario.messages]
+    first, last = keys[0], keys[-1]
 
     def pli(key: str, command: str) -> str:
         return f"    {program} {command} --vault {folders.vault(key)} {secret}"
@@ -183,9 +197,9 @@ def _how_to_go_on(scenario: Scenario, folders: Folders, relay: RelayProcess) -> 
         "",
         _("The relay still runs (process %(pid)s, %(url)s). To go on by hand:")
         % {"pid": relay.pid, "url": relay.url},
-        pli(second.key, "conversations"),
-        pli(second.key, "inbox"),
-        pli(first.key, "people"),
+        pli(last, "conversations"),
+        pli(last, "inbox"),
+        pli(first, "people"),
         _("The DUI's bot, and the issuer that signs newcomers, in terminals of their own:"),
         pli(BOT, f"bot dui --outbox {folders.outbox}"),
         f"    {program} admin serve --vault {folders.establishment} {secret}",

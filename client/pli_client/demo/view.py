@@ -13,7 +13,8 @@ from .counts import Counts
 from .plaintext import Search
 
 _GUTTER: Final = " │ "
-_SAMPLE_ROWS: Final = 6
+_SAMPLE_ROWS: Final = 16
+_LONGEST_NAME: Final = 28
 _SAMPLE_BYTES: Final = 12
 
 
@@ -28,7 +29,8 @@ def relay_side(folder: Path, found: Search) -> list[str]:
     """What the relay has: its files, some of their bytes, the result of the search."""
     rows = [_("WHAT THE RELAY HOLDS"), ""]
     for name, size in found.files:
-        rows.append(_("%(name)s: %(size)s bytes") % {"name": name, "size": size})
+        shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+        rows.append(_("%(name)s: %(size)s bytes") % {"name": shown, "size": size})
     rows += ["", _("A message, as it lies there:"), *_sample(folder, found), ""]
     rows.append(
         _("Looked for: %(needles)s pieces of texts, names, records and files.")
@@ -66,12 +68,14 @@ def summary(counts: Counts, seconds: float) -> list[str]:
         else _("THE DEMONSTRATION FAILED.")
     )
     return [
-        _("%(messages)s messages, %(lost)s lost, %(doubled)s doubled.")
+        _("Messages: %(messages)s; lost: %(lost)s; doubled: %(doubled)s.")
         % {"messages": counts.messages, "lost": counts.lost, "doubled": counts.doubled},
-        _("%(overread)s read by somebody who was not, or no longer, a member.")
+        _("Read by somebody who was not, or no longer, a member: %(overread)s.")
         % {"overread": counts.overread},
-        _("%(hits)s pieces of plain text in the relay's files.") % {"hits": counts.plaintext_hits},
-        _("%(filed)s notes filed in the DUI, %(withdrawn)s withdrawn, %(receipts)s receipts shown.")
+        _("Pieces of plain text in the relay's files: %(hits)s.") % {"hits": counts.plaintext_hits},
+        _(
+            "Notes filed in the DUI: %(filed)s; withdrawn: %(withdrawn)s; receipts shown: %(receipts)s."
+        )
         % {
             "filed": counts.notes_filed,
             "withdrawn": counts.notes_withdrawn,

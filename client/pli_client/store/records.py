@@ -79,6 +79,14 @@ def of_record(db: Database, record: RecordRef) -> list[AttachmentRow]:
     return [AttachmentRow(*row) for row in rows]
 
 
+def system_of(db: Database, record_id: str) -> str | None:
+    """The system in which a record's number was used last, or any number; None: nowhere yet."""
+    row = db.execute(
+        "SELECT system FROM records ORDER BY record_id = ? DESC, id DESC LIMIT 1", (record_id,)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def detach(
     db: Database, message_id: bytes, record: RecordRef, *, by: bytes, act: bytes, at: int
 ) -> None:
