@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from ..system.actor import Actor
+from ..system.actor import QUICK, Actor, Timing
 from ..system.processes import KILLED
 from ..system.world import PATIENCE, PEOPLE, World
 
@@ -38,9 +38,9 @@ class Cast:
         finally:
             await self._timeout.__aexit__(kind, error, traceback)
 
-    async def open(self, who: str) -> Actor:
+    async def open(self, who: str, timing: Timing = QUICK) -> Actor:
         """Somebody comes to work (again)."""
-        self.actors[who] = await self.world.open(who)
+        self.actors[who] = await self.world.open(who, timing)
         return self.actors[who]
 
     async def say(self, actor: Actor, conversation: bytes, *texts: str) -> None:
@@ -73,7 +73,8 @@ class Cast:
     async def settled(self) -> None:
         """Everybody comes to work, and nothing is left to do."""
         for who in self.world.vaults():
-            if who not in self.actors:
+            if who not in self.actors or self.actors[who].closed:
                 await self.open(who)
-        for actor in self.actors.values():
-            await actor.settled()
+        for _ in range(2):  # one's settling may give another something to do
+            for actor in self.actors.values():
+                await actor.settled()

@@ -4,16 +4,16 @@ Waiting is by the engine's own changes, never by time.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from pli_client.client import Client
 from pli_client.connection import backoff
 from pli_client.engine import founding, sending
 from pli_client.engine.engine import Engine
 from pli_client.engine.timing import Timing
-from pli_client.store import conversations, groups, messages, outbox, people
+from pli_client.store import conversations, groups, messages, people
 from pli_client.vault import Database, Vault
 from pli_protocol.content import Post, Rename, TextPart
 from pli_protocol.secret import Secret
@@ -29,7 +29,8 @@ class Actor:
 
     def __init__(self, vault: Vault, engine: Engine) -> None:
         self.vault, self.engine = vault, engine
-        self._closed = False
+        self.client = Client(engine)
+        self.closed = False
 
     @classmethod
     async def open(cls, folder: Path, passphrase: Secret, timing: Timing = QUICK) -> Self:
@@ -41,9 +42,9 @@ class Actor:
 
     async def close(self) -> None:
         """Hang up, close the vault. Again: does nothing."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         await self.engine.stop()
         await self.vault.close()
 
@@ -153,26 +154,7 @@ class Actor:
 
     async def settled(self) -> None:
         """Until nothing is left to send or to do, and the log was read to its end."""
-        await self.until(_nothing_left)
-        with suppress(Exception):
-            for row in await self.engine.read(groups.all_groups):
-                if row.state == "active":
-                    await self.engine.catch_up(row.group_id)
-
-
-def _nothing_left(db: Database) -> bool:
-    if conversations.intents(db, None):
-        return False
-    for row in groups.all_groups(db):
-        if row.state in ("creating", "refused", "lost") and row.successor is None:
-            return False
-        if groups.pending(db, row.group_id) is not None or outbox.unfinished(db, row.group_id):
-            return False
-    return not any(
-        outbox.in_state(db, c.id, state)
-        for c in conversations.list_all(db, services=True)
-        for state in ("waiting", "sealed")
-    )
+        await self.client.settled()
 
 
 def reconnect_quickly() -> None:

@@ -17,6 +17,7 @@ from pli_protocol import failpoint as failpoints
 
 PRELOADED: Final = [
     "pytest",
+    "tests.faults.victim",
     "uvloop",
     "pli_client",
     "pli_server.process",
