@@ -16,6 +16,7 @@ class Cast:
         self.world = world
         self.actors: dict[str, Actor] = {}
         self.acknowledged: list[bytes] = []
+        self.revoked: set[str] = set()
         self._timeout = asyncio.timeout(PATIENCE)
         self._reviving: asyncio.Task[int] | None = None
 
@@ -71,8 +72,8 @@ class Cast:
         assert await self._reviving == KILLED
 
     async def settled(self) -> None:
-        """Everybody comes to work, and nothing is left to do."""
-        for who in self.world.vaults():
+        """Everybody who may comes to work, and nothing is left to do."""
+        for who in set(self.world.vaults()) - self.revoked:
             if who not in self.actors or self.actors[who].closed:
                 await self.open(who)
         for _ in range(2):  # one's settling may give another something to do

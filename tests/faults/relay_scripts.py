@@ -66,6 +66,7 @@ async def revoking(cast: Cast) -> None:
     conversation = await amelie.conversation(TITLE)
     await amelie.add(conversation, cast.name("chloe"))
     await bruno.members(conversation, *(cast.name(who) for who in ("amelie", "bruno", "chloe")))
+    cast.revoked.add("chloe")
     async with cast.world.issuer() as issuer:
         await issuer.revoke((await issuer.find(cast.name("chloe"))).account, "left")
         await bruno.members(conversation, cast.name("amelie"), cast.name("bruno"))

@@ -64,6 +64,7 @@ async def bruno_refounded(cast: Cast) -> None:
 
 
 async def chloe_was_revoked(cast: Cast) -> None:
+    cast.revoked.add("chloe")
     async with cast.world.issuer() as issuer:
         await issuer.revoke((await issuer.find(cast.name("chloe"))).account, "left")
         await issuer.publish()
