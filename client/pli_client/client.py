@@ -354,6 +354,9 @@ class Client:
         message = forwarded if isinstance(forwarded, StoredMessage) else forwarded.message
 
         def step(work: Work) -> bytes:
+            given = messages.own_reply(work.db, message.message_id, "receipt", work.own.device_id)
+            if given is not None:
+                return given  # answered before a crash
             if receipt.filed:
                 record_store.add_filing(
                     work.db,
@@ -590,7 +593,9 @@ async def join(
     opening = Vault.open(folder, secret) if (folder / "vault.json").exists() else None
     vault = await (opening or Vault.create(folder, secret, kdf=kdf))
     async with vault:
-        options: dict[str, Any] = {"ca": ca, "progress": progress, "patience": patience}
+        options: dict[str, Any] = {"ca": ca, "patience": patience}
+        if progress is not None:
+            options["progress"] = progress
         if proxy is not None:
             options["proxy"] = proxy
         joined = await enrol(vault, code, **options)

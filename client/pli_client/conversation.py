@@ -302,6 +302,8 @@ class Conversation:
     ) -> None:
         """Remove a person with all their devices; they read nothing more. See `add`."""
         found = await self._client.find_person(person, member_of=self.id)
+        if found.person_id == self._client.person.person_id:
+            raise InvalidInput(_("one leaves a conversation, one does not remove oneself"))
         await self._want("remove", {"person": found.person_id}, timeout)
 
     async def _want(self, kind: str, body: dict[str, object], timeout: float | None) -> None:

@@ -183,9 +183,12 @@ class CannotGoOn(_InConversation):
 
 @dataclass(frozen=True, slots=True)
 class ConversationRefounded(_InConversation):
-    """The conversation goes on in a new group. `left_out`: persons that are not in it."""
+    """The conversation goes on in a new group. `left_out`: persons that are not in it.
 
-    by: bytes
+    `by` None: it was re-founded without this person.
+    """
+
+    by: bytes | None
     left_out: tuple[bytes, ...]
     culprit: bytes | None
 

@@ -22,7 +22,7 @@ from pli_protocol.mls.outcome import Committed
 from pli_protocol.mls.proposal import Add, Proposal, Remove
 from pli_protocol.relay.log import RosterChange
 
-from ..store import conversations, groups, outbox
+from ..store import conversations, groups, outbox, people
 from . import history
 from .commit_checks import plan_data
 from .decisions import Reasons, commit_now, lowest_active
@@ -304,10 +304,32 @@ def merge(
     if row.state == "creating":
         groups.set_state(work.db, row.group_id, "active")
         conversations.set_state(work.db, row.conversation_id, "active")
+        if row.predecessor is not None:
+            before = _take_over(work, row, row.predecessor)
     note_change(work, where, work.own.device, RosterChange.decode(pending.roster), before)
     if intent.inform:
         _inform(work, row.conversation_id)
     work.wake(row.conversation_id)
+
+
+def _take_over(work: Work, row: groups.GroupRow, predecessor: bytes) -> dict[bytes, bytes]:
+    """Our successor won: the old group ends. Returns its members, for what changed."""
+    old = groups.read(work.db, predecessor)
+    before = {m.device_id: m.person_id for m in groups.members(work.db, predecessor)}
+    after = {m.person_id for m in groups.members(work.db, row.group_id)}
+    if old is None:
+        return before
+    groups.set_successor(work.db, predecessor, row.group_id)
+    groups.set_state(work.db, predecessor, "closed", old.detail or old.state)
+    culprit = people.person_of_device(work.db, old.culprit) if old.culprit else None
+    work.event(
+        row.conversation_id,
+        "refounded",
+        by=work.own.person_id,
+        left_out=sorted(set(before.values()) - after),
+        culprit=culprit if culprit not in after else None,
+    )
+    return before
 
 
 def finish(work: Work, row: groups.GroupRow, group: Group) -> None:

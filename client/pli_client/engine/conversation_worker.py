@@ -42,6 +42,8 @@ LEAVE: Final = transaction("leave")
 UPLOADED: Final = transaction("uploaded")
 OUTCOME: Final = transaction("outcome")
 
+DAY_MS: Final = 86_400_000
+
 AGAIN: Final = 0.0
 """A step did something: look again at once."""
 
@@ -78,8 +80,10 @@ class ConversationWorker:
                     async with asyncio.timeout(wait):
                         await self._woken.wait()
         finally:
-            for task in self._flights.values():
+            flights = list(self._flights.values())
+            for task in flights:
                 task.cancel()
+            await asyncio.gather(*flights, return_exceptions=True)
 
     async def _guarded_step(self) -> float | None:
         """Seconds to wait; None: until woken."""
@@ -158,10 +162,20 @@ class ConversationWorker:
         if self._patience is None or self._patience[:2] != key:
             until = work.now / 1000 + work.timing.between(work.timing.others_wait)
             self._patience = (*key, until)
+        self._forget_past(work, now)
         found = committing.needs(work, now, self._patience[2])
         if not found.revoked and found.look_again is None:
             self._patience = None
         return found
+
+    def _forget_past(self, work: Work, row: groups.GroupRow) -> None:
+        """Keys of past epochs open late messages for a day, also where no new epoch begins."""
+        group = work.load(row.group_id)
+        since = groups.epoch_since(work.db, row.group_id, row.epoch)
+        if group is not None and group.past and since is not None and work.now - since > DAY_MS:
+            changed = group.forget_past()
+            work.keep(changed.group, changed.changes)
+            work.scrub = True
 
     def _seal(self, work: Work, row: groups.GroupRow, room: int) -> int:
         now = groups.read(work.db, row.group_id)
@@ -235,9 +249,10 @@ class ConversationWorker:
             task = asyncio.create_task(self._engine.connection.request(frame), name="pli send")
             task.add_done_callback(lambda _: self.wake())
             self._flights[item.send_id] = task
+        longest = self._engine.timing.ask_again
         if look_again is None:
-            return None
-        return max(0.01, look_again - self._engine.timing.clock())
+            return longest
+        return min(longest, max(0.01, look_again - self._engine.timing.clock()))
 
     async def _collect(self) -> bool:
         """What became of the sends that ended."""
@@ -361,6 +376,9 @@ class ConversationWorker:
             await engine.write(
                 lambda work: founding.abandon(work, row, refused.refusal), name=OUTCOME
             )
+            if row.predecessor is not None:
+                await engine.housekeeping.note_successors()
+                self._refound_at = (row.predecessor, timing.clock() + timing.trouble)
             return timing.between(timing.retry)
         await self._look_again(row.group_id)
         still = await engine.read(lambda db: groups.pending(db, row.group_id))
@@ -419,7 +437,9 @@ class ConversationWorker:
             await timing.pause(timing.welcome_grace)
             known = await engine.read(lambda db: groups.read(db, successor))
             if known is None:
-                await engine.housekeeping.ask_return(successor, "successor")
+                refusal = await engine.housekeeping.ask_return(successor, "successor")
+                if refusal == "not-found":
+                    await engine.write(lambda work: self._left_out(work, row), name=OUTCOME)
                 return timing.ask_again
             return AGAIN if self._woken.is_set() else timing.trouble
         if row.asked_at is None or now - row.asked_at / 1000 > timing.ask_again:
@@ -433,6 +453,14 @@ class ConversationWorker:
         if now < self._refound_at[1]:
             return self._refound_at[1] - now
         return await self._refound(row)
+
+    def _left_out(self, work: Work, row: groups.GroupRow) -> None:
+        """The conversation goes on without this device's person."""
+        groups.set_state(work.db, row.group_id, "removed", row.detail)
+        conversations.set_state(work.db, self._id, "removed")
+        sending.fail_all(work, self._id, "removed")
+        own = work.own.person_id
+        work.event(self._id, "refounded", by=None, left_out=[own], culprit=None)
 
     async def _refound(self, row: groups.GroupRow) -> float | None:
         engine, timing = self._engine, self._engine.timing
@@ -451,11 +479,7 @@ class ConversationWorker:
             now = groups.read(work.db, row.group_id)
             if now != row:
                 return False
-            person = people.person_of_device(work.db, culprit) if culprit else None
-            if not founding.refound(work, row, claimed, culprit):
-                return False
-            work.event(self._id, "refounding", by=work.own.person_id, left_out=[], culprit=person)
-            return True
+            return founding.refound(work, row, claimed, culprit)
 
         made = await engine.write(step, name=REFOUND)
         return AGAIN if made else timing.between(timing.retry)

@@ -20,10 +20,10 @@ from pli_protocol.relay.frames import ClaimKeyPackages, Fetch, Row
 from ..connection import Connection, ConnectionState, Disconnected, Online
 from ..errors import RelayError
 from ..payloads import from_payload
-from ..store import conversations, groups
+from ..store import conversations, groups, outbox
 from ..store.device import DeviceRow, read_device, read_trust, write_relay_name
 from ..vault import Database, Vault, transaction
-from . import receiving
+from . import receiving, returning
 from .conversation_worker import ConversationWorker
 from .housekeeping import Housekeeping
 from .inflow import Inflow
@@ -258,8 +258,9 @@ class Engine:
                 return 0
             after = row.next_seq - 1
             answer = await self.connection.request(Fetch(0, group_id, after))
-            if answer.rows:
-                await self.take_rows(answer.rows)
+            if answer.rows and await self.take_rows(answer.rows):
+                await self.write(lambda work: _rows_are_gone(work, group_id))
+                return answer.last
             if not answer.rows or answer.rows[-1].position.seq >= answer.last:
                 return answer.last
 
@@ -282,6 +283,14 @@ class Engine:
     def in_vault(self, name: str) -> Path:
         """A file in the vault's folder for sealed attachments."""
         return self.vault.folder / "files" / name
+
+
+def _rows_are_gone(work: Work, group_id: bytes) -> None:
+    """Retention took rows that this device has not seen: it cannot go on from its state."""
+    row = groups.read(work.db, group_id)
+    if row is not None and row.state == "active":
+        outbox.unseal(work.db, group_id)
+        returning.trouble(work, row, "lost", "away-too-long", seq=row.next_seq)
 
 
 def _full(claimed: "tuple[Any, ...]") -> bool:

@@ -18,7 +18,7 @@ from pli_protocol.relay.frames import (
 from ..connection import Online
 from ..errors import Offline, RelayError, RelayRefused
 from ..payloads import from_payload
-from ..store import conversations, groups, people
+from ..store import conversations, groups, outbox, people
 from ..store.device import add_revocations
 from ..store.key_packages import KeyPackageRow
 from ..vault import transaction
@@ -33,6 +33,7 @@ DIRECTORY: Final = transaction("directory")
 REVOCATIONS: Final = transaction("revocations")
 ASK: Final = transaction("ask-return")
 
+DAY_MS: Final = 86_400_000
 REPAIR_WINDOW: Final = 8 * 86_400_000
 """Milliseconds for which rows of the log are kept."""
 
@@ -62,6 +63,8 @@ class Housekeeping:
 
         def step(work: Work) -> list[KeyPackageRow]:
             groups.forget_rows(work.db, work.now - REPAIR_WINDOW)
+            for row in groups.all_groups(work.db):
+                _forget_closed(work, row)
             return key_package_stock.restock(work, held)
 
         rows = await engine.write(step, name=STOCK)
@@ -132,14 +135,26 @@ class Housekeeping:
         return row is None
 
     def ask_return_soon(self, group_id: bytes, reason: str) -> None:
-        self._engine.spawn(self.ask_return(group_id, reason), "pli return")
+        async def ask() -> None:
+            with suppress(RelayError):
+                await self.ask_return(group_id, reason)
 
-    async def ask_return(self, group_id: bytes, reason: str) -> None:
-        """Ask the members to add this device again; once an hour at most."""
+        self._engine.spawn(ask(), "pli return")
+
+    async def note_successors(self) -> None:
+        """Learn which groups were re-founded."""
+        listed = (await self._engine.connection.request(GetGroups(0))).groups
+        await self._engine.write(lambda work: _note_successors(work, listed))
+
+    async def ask_return(self, group_id: bytes, reason: str) -> str | None:
+        """Ask the members to add this device again; once an hour at most.
+
+        Returns the relay's refusal, if it refused.
+        """
         engine = self._engine
         now = engine.timing.clock()
         if now - self._asked.get(group_id, 0.0) < engine.timing.ask_again:
-            return
+            return None
         request = await engine.write(
             lambda work: returning.request(work, group_id, reason), name=ASK
         )
@@ -147,9 +162,10 @@ class Housekeeping:
             await engine.connection.request(
                 AskReturn(0, group_id, engine.around.random(16), request)
             )
-        except RelayRefused:
-            return
+        except RelayRefused as refused:
+            return refused.refusal
         self._asked[group_id] = now
+        return None
 
     def may_ask_again(self, group_id: bytes) -> None:
         self._asked.pop(group_id, None)
@@ -171,6 +187,17 @@ def _take_revocations(work: Work, data: bytes | None, number: int) -> None:
         work.wake_all()
     if number > work.trust.head().number:
         work.event(None, "revocations-behind", number=number)
+
+
+def _forget_closed(work: Work, row: groups.GroupRow) -> None:
+    """A re-founded group's keys are of no use once its successor has lived for a day."""
+    successor = None if row.successor is None else groups.read(work.db, row.successor)
+    if row.state != "closed" or successor is None:
+        return
+    since = groups.epoch_since(work.db, successor.group_id, successor.epoch)
+    open_sends = outbox.unfinished(work.db, row.group_id)
+    if since is not None and work.now - since > DAY_MS and not open_sends:
+        work.forget(row.group_id)
 
 
 def _note_successors(work: Work, listed: tuple[GroupState, ...]) -> None:

@@ -79,8 +79,9 @@ class Inflow:
 
     async def _failed(self, error: Exception) -> None:
         """Wait, then fetch what was meant to be processed: nothing was acknowledged."""
-        if not isinstance(error, RelayError):
-            await self._engine.timing.pause(self._engine.timing.trouble)
+        timing = self._engine.timing
+        relay = isinstance(error, RelayError)
+        await timing.pause(timing.between(timing.retry) if relay else timing.trouble)
         await self.catch_up_missed()
 
     async def _take_some(self) -> None:

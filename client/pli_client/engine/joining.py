@@ -1,5 +1,6 @@
 """Entering a group through a Welcome: a new conversation, a return, or a successor."""
 
+import hashlib
 from dataclasses import dataclass
 
 from pli_protocol.identity import Device
@@ -12,7 +13,7 @@ from pli_protocol.mls.outcome import Joined
 from pli_protocol.mls.welcome import Welcome
 from pli_protocol.relay.frames import AcknowledgeWelcome, WelcomeWaiting
 
-from ..store import conversations, groups, key_packages, outbox
+from ..store import conversations, groups, key_packages, outbox, people
 from . import founding, history
 from .decisions import refound_allowed
 from .profile import ProfileError, check_group
@@ -38,8 +39,8 @@ def welcome(work: Work, frame: WelcomeWaiting, data: bytes) -> Outcome:
     """Use a Welcome; it is acknowledged whatever comes of it. Its key package is deleted."""
     work.frames.append(AcknowledgeWelcome(frame.item))
     held = groups.read(work.db, frame.group)
-    if held is not None and held.state == "active" and frame.position.seq < held.next_seq:
-        return Outcome(held.conversation_id)  # pushed again after it was used
+    if _used_before(work, data):
+        return Outcome(None if held is None else held.conversation_id)
     try:
         with work.attempt():
             return Outcome(_enter(work, frame, data))
@@ -53,6 +54,18 @@ def welcome(work: Work, frame: WelcomeWaiting, data: bytes) -> Outcome:
     )
     work.event(None, "welcome-refused", group=frame.group, sender=frame.sender, reason=reason)
     return Outcome(None if held is None else held.conversation_id, reason)
+
+
+def _used_before(work: Work, data: bytes) -> bool:
+    """A Welcome lets in once: a second time would bring used keys back."""
+    row = work.db.execute(
+        "SELECT 1 FROM welcomes WHERE state = 'used' AND body = ?", (_digest(data),)
+    ).fetchone()
+    return row is not None
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 def _enter(work: Work, frame: WelcomeWaiting, data: bytes) -> bytes:
@@ -70,6 +83,10 @@ def _enter(work: Work, frame: WelcomeWaiting, data: bytes) -> bytes:
     if not last_resort:
         key_packages.delete(work.db, reference)
         work.scrub = True
+    work.db.execute(
+        "INSERT OR REPLACE INTO welcomes VALUES (?, ?, ?, 'used', '', ?)",
+        (frame.item, frame.group, _digest(data), frame.time),
+    )
     _store(work, frame, conversation_id, joined, committer, before)
     return conversation_id
 
@@ -142,6 +159,9 @@ def _store(
         work.forget(group.group_id)
         groups.drop_pending(work.db, group.group_id)
         work.gone.discard(group.group_id)
+        newest = groups.current(work.db, conversation_id)
+        if newest is not None and newest.state == "creating":
+            founding.abandon(work, newest, "conflict")  # no need to re-found any more
     groups.add(
         work.db,
         group.group_id,
@@ -198,8 +218,13 @@ def _tell(
             work.event(conversation_id, "gap", rows=missed, reason=before.detail)
     else:
         founding.adopt_successor(work, before, where.group.group_id)
+        suspect = people.person_of_device(work.db, before.culprit) if before.culprit else None
         work.event(
-            conversation_id, "refounded", by=by, left_out=sorted(old - new_members), culprit=None
+            conversation_id,
+            "refounded",
+            by=by,
+            left_out=sorted(old - new_members),
+            culprit=suspect if suspect not in new_members else None,
         )
 
 

@@ -16,15 +16,15 @@ from pli_protocol.mls.outcome import (
     ProposalReceived,
     Removed,
 )
-from pli_protocol.mls.proposal import Remove
+from pli_protocol.mls.proposal import Remove, Update
 from pli_protocol.relay.frames import Acknowledge, Acknowledgement, ReportCommit, Row
 from pli_protocol.relay.log import RosterChange, chain_hash, device_id
 
 from ..errors import PliError
 from ..store import conversations, groups, messages, outbox, people
-from ..vault.database import SQLError
+from ..vault.database import SQLError, is_environment
 from . import committing, history, returning
-from .commit_checks import check_commit, check_proposal_kind
+from .commit_checks import check_commit
 from .profile import ProfileError
 from .sending import fail_all, note_stored
 from .work import Work
@@ -54,19 +54,21 @@ class RelayForked(Exception):
 def take(work: Work, row: Row, message: bytes) -> Taken:
     """Process one row. `message` is its payload's bytes."""
     group_row = groups.read(work.db, row.group)
-    if group_row is None:
-        return Taken.UNKNOWN
-    if group_row.state == "stopped":
-        return Taken.STOPPED
+    if group_row is None or group_row.state == "stopped":
+        # Nothing is taken from it; acknowledged all the same, so that other groups are not held up.
+        work.frames.append(Acknowledge((Acknowledgement(row.group, row.position.seq),)))
+        return Taken.UNKNOWN if group_row is None else Taken.STOPPED
     if group_row.state == "creating" and group_row.timeline == 0:
         groups.set_timeline(work.db, row.group, row.position.timeline)
         group_row = groups.read(work.db, row.group) or group_row
     try:
         if not _guard(group_row, row):
+            _report_again(work, group_row, row)
             return _acknowledged(work, row.group, Taken.DUPLICATE)
-        if row.position.seq > group_row.next_seq:
+        if row.position.seq == group_row.next_seq:
+            _check_chain(group_row, row)
+        elif group_row.state in ("active", "closed", "creating"):
             return Taken.GAP
-        _check_chain(group_row, row)
         groups.keep_row(work.db, row, message)
         groups.advance(work.db, row.group, row.position.seq + 1, row.chain)
         _process(work, group_row, row, message)
@@ -90,6 +92,12 @@ def _guard(group_row: groups.GroupRow, row: Row) -> bool:
     if row.position.timeline != group_row.timeline:
         raise RelayForked("timeline")
     return row.position.seq >= group_row.next_seq
+
+
+def _report_again(work: Work, group_row: groups.GroupRow, row: Row) -> None:
+    """The report of a commit may have been lost with the connection, as its acknowledgement was."""
+    if row.kind == "commit" and group_row.state == "active" and row.epoch < group_row.epoch:
+        work.frames.append(ReportCommit(row.group, row.position.seq, True))
 
 
 def _check_chain(group_row: groups.GroupRow, row: Row) -> None:
@@ -127,8 +135,12 @@ def _process(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -
                 _own_row(work, group_row, row, message)
             else:
                 _others_row(work, group_row, row, message)
-    except (RelayForked, PliError, SQLError, MemoryError):
+    except (RelayForked, PliError, MemoryError):
         raise
+    except SQLError as error:
+        if is_environment(error):
+            raise
+        _put_aside(work, group_row, row, message, f"internal: {type(error).__name__}")
     except (MLSError, ProfileError, IdentityError, ContentError) as error:
         _put_aside(work, group_row, row, message, _reason(error))
     except Exception as error:  # a surprise in one row must not stop the queue
@@ -257,7 +269,9 @@ def _compare_heads(work: Work, group_row: groups.GroupRow, said: history.Said) -
     head = said.message.log
     if head is not None:
         ours = groups.row_chain(work.db, group_row.group_id, head.position)
-        if ours is not None and ours != head.chain:
+        # It may have been written before the conversation was re-founded.
+        elsewhere = groups.chain_known(work.db, group_row.conversation_id, head.chain)
+        if ours is not None and ours != head.chain and not elsewhere:
             work.event(
                 group_row.conversation_id, "forked", by=said.person_id, seq=head.position.seq
             )
@@ -270,9 +284,14 @@ def _compare_heads(work: Work, group_row: groups.GroupRow, said: history.Said) -
 def _proposal(work: Work, group_row: groups.GroupRow, received: ProposalReceived) -> None:
     if received.member is None:
         raise ProfileError("external-proposal")
-    check_proposal_kind(received.proposal)
+    own_leaf = isinstance(received.proposal, Remove) and (
+        received.proposal.removed == received.member.leaf
+    )
+    if not own_leaf and not isinstance(received.proposal, Update):
+        # No client of ours proposes to add, or to remove others: they commit it themselves.
+        raise ProfileError("proposal-kind")
     work.keep(received.group, received.changes)
-    if isinstance(received.proposal, Remove) and received.proposal.removed == received.member.leaf:
+    if own_leaf:
         device = work.device(received.member)
         groups.mark_leaving(work.db, group_row.group_id, device.person.person_id)
         work.event(group_row.conversation_id, "leaving", person=device.person.person_id)
@@ -305,8 +324,11 @@ def _removed(work: Work, group_row: groups.GroupRow, row: Row, received: Removed
     work.forget(row.group)
     groups.drop_pending(work.db, row.group)
     if work.own.device_id in change.added:
-        groups.set_state(work.db, row.group, "lost", "added-again")
-        return  # the Welcome for the new leaf is on its way
+        groups.set_trouble(
+            work.db, row.group, "lost", "added-again", at=work.now, seq=None, culprit=None
+        )
+        groups.set_asked(work.db, row.group, work.now)  # the Welcome is on its way already
+        return
     leaving = _was_leaving(work, group_row)
     groups.set_state(work.db, row.group, "left" if leaving else "removed")
     conversations.set_state(work.db, group_row.conversation_id, "left" if leaving else "removed")

@@ -222,12 +222,13 @@ def _answered(work: Work, said: Said, receipt: Receipt) -> None:
         target = messages.read(work.db, receipt.message_id)
         if proof is None or target is None:
             return
-        _note_filed(work, target.conversation_id, receipt, proof, said.person_id, work.now)
-        if service:
+        conversation_id, by = target.conversation_id, said.person_id
+        news = _note_filed(work, conversation_id, receipt, proof, by, work.now)
+        if service and news:
             from .sending import queue
 
             body = Filed(receipt.message_id, receipt.record, proof)
-            queue(work, target.conversation_id, body)
+            queue(work, conversation_id, body)
     else:
         changed = store.set_filing(
             work.db,
@@ -277,7 +278,8 @@ def _filed(work: Work, said: Said, filed: Filed, at: int) -> None:
 
 def _note_filed(
     work: Work, conversation_id: bytes, receipt: Receipt, proof: Proof, by: bytes, at: int
-) -> None:
+) -> bool:
+    """False: it was known to be filed."""
     changed = store.set_filing(
         work.db,
         receipt.message_id,
@@ -296,6 +298,7 @@ def _note_filed(
             number=receipt.number,
             by=by,
         )
+    return bool(changed)
 
 
 def receipt_for(forward_id: bytes, receipt: Receipt, salt: bytes, now: int) -> Message:

@@ -1,5 +1,7 @@
 """Coming back: this device asks to be added again; others' requests are checked and noted."""
 
+from typing import Final
+
 from pli_protocol.identity import Device, ReturnRequest, sign, verify_statement
 from pli_protocol.relay.frames import Position, Row
 
@@ -8,6 +10,9 @@ from . import committing, key_package_stock
 from .decisions import lowest_active, when_to_act
 from .profile import ProfileError
 from .work import Work
+
+MAX_AGE: Final = 8 * 86_400
+"""Seconds after which a request to return counts no more."""
 
 
 def trouble(
@@ -52,7 +57,10 @@ def asked(work: Work, group_row: groups.GroupRow, row: Row, data: bytes) -> None
         return
     if device.person.person_id not in {m.person_id for m in members}:
         raise ProfileError("return-not-a-member")
-    committing.check_candidate(work, statement.key_package, device.person.account)
+    package, _ = committing.check_candidate(work, statement.key_package, device.person.account)
+    keys = {leaf.encryption_key for _, leaf in group.tree.leaves()}
+    if package.leaf_node.encryption_key in keys or abs(work.now_s - statement.time) > MAX_AGE:
+        raise ProfileError("return-repeated")
     inactive = {device.device_id} | {m.device_id for m in members if m.leaving}
     inactive |= {r.device_id for r in groups.returns(work.db, group_row.group_id)}
     lowest = lowest_active([(m.leaf, m.device_id) for m in members], inactive)

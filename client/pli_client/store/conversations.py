@@ -149,12 +149,13 @@ def intent_outcome(db: Database, id: int) -> tuple[str, str] | None:
 
 
 def conversations_with_work(db: Database) -> list[bytes]:
-    """Where something waits to be sent or done."""
+    """Where something waits to be sent or done, or may turn out to be due."""
     rows = db.execute(
         """SELECT conversation_id FROM outbox WHERE state IN ('waiting', 'sealed')
            UNION SELECT conversation_id FROM intents WHERE state = 'waiting'
            UNION SELECT conversation_id FROM groups
                WHERE group_id IN (SELECT group_id FROM pending_commits)
-               OR group_id IN (SELECT group_id FROM returns) OR state IN ('refused', 'lost')"""
+               OR group_id IN (SELECT group_id FROM returns)
+               OR state IN ('active', 'refused', 'lost', 'closed')"""
     ).fetchall()
     return [row[0] for row in rows]

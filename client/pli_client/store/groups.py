@@ -260,6 +260,14 @@ def write_entries(db: Database, group_id: bytes, changes: Mapping[str, bytes | N
     )
 
 
+def epoch_since(db: Database, group_id: bytes, epoch: int) -> int | None:
+    """When this device entered the epoch (milliseconds)."""
+    row = db.execute(
+        "SELECT since FROM epochs WHERE group_id = ? AND epoch = ?", (group_id, epoch)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def delete_entries(db: Database, group_id: bytes) -> None:
     db.execute("DELETE FROM mls_state WHERE group_id = ?", (group_id,))
 
@@ -382,6 +390,16 @@ def row_chain(db: Database, group_id: bytes, position: Position) -> bytes | None
         (group_id, position.timeline, position.seq),
     ).fetchone()
     return None if row is None else row[0]
+
+
+def chain_known(db: Database, conversation_id: bytes, chain: bytes) -> bool:
+    """Whether a row of any of the conversation's groups has this chain hash."""
+    row = db.execute(
+        """SELECT 1 FROM rows JOIN groups USING (group_id)
+           WHERE conversation_id = ? AND rows.chain = ? LIMIT 1""",
+        (conversation_id, chain),
+    ).fetchone()
+    return row is not None
 
 
 def forget_rows(db: Database, before: int) -> None:

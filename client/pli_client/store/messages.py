@@ -129,6 +129,15 @@ def by_prefix(db: Database, prefix: bytes, limit: int = 2) -> list[MessageRow]:
     return [_message(row) for row in rows]
 
 
+def own_reply(db: Database, to: bytes, kind: str, device_id: bytes) -> bytes | None:
+    """The id of this device's message of a kind that replies to another."""
+    row = db.execute(
+        "SELECT message_id FROM messages WHERE device_id = ? AND kind = ? AND in_reply_to = ?",
+        (device_id, kind, to),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 Place = tuple[int, int, int, int]
 """(generation, timeline, seq, id): the order of a conversation."""
 
