@@ -159,11 +159,10 @@ class Vault:
         new: bool,
     ) -> Self:
         forbid_core_dumps()
-        thread = DatabaseThread()
 
         opened: list[tuple[Header, DatabaseKey, VaultLock, Connection]] = []
 
-        def start() -> None:
+        def start() -> Connection:
             with _system_errors(folder):
                 if new:
                     make_private_folder(folder)
@@ -176,19 +175,17 @@ class Vault:
                     lock.release()
                     raise
                 opened.append((header, key, lock, connection))
+                return connection
 
-        def undo() -> None:
-            for _header, _key, lock, connection in opened:
-                connection.close()
-                lock.release()
-
+        thread = DatabaseThread(start)
         try:
-            await thread.run(start)
+            await thread.start()
             header, key, lock, connection = opened[0]
             return cls(folder, header, key, lock, thread, connection, pause, clock)
         except BaseException:
-            await thread.run(undo)  # cancelled while it was being opened: nobody will close it
-            thread.stop()
+            if opened:  # cancelled while it was being opened: nobody will close it
+                await thread.stop()
+                opened[0][2].release()
             raise
 
     async def close(self) -> None:
@@ -211,7 +208,7 @@ class Vault:
         try:
             await self._thread.run(end)
         finally:
-            self._thread.stop()
+            await self._thread.stop()
 
     async def __aenter__(self) -> Self:
         return self
