@@ -114,6 +114,7 @@ class Delivery:
         "_session",
         "_streams",
         "_unacked",
+        "_welcome_added",
         "_welcome_after",
         "_welcomes_behind",
         "_welcomes_open",
@@ -132,6 +133,7 @@ class Delivery:
         self._welcomes_open: set[bytes] = set()
         self._welcomes_behind = False
         self._welcome_after = 0
+        self._welcome_added = False
         self._pump: asyncio.Task[None] | None = None
 
     @property
@@ -189,7 +191,7 @@ class Delivery:
         self._enter(no, welcome.group, last)
         seq = welcome.position.seq
         if self._welcomes_behind or len(self._welcomes_open) >= WELCOMES_AHEAD:
-            self._welcomes_behind = True
+            self._welcomes_behind = self._welcome_added = True
             self._streams[welcome.group] = Stream(no, seq, seq, True)
             self._behind[welcome.group] = None
             return
@@ -239,26 +241,30 @@ class Delivery:
             self._pump.add_done_callback(self._stopped)
 
     def _stopped(self, task: "asyncio.Task[None]") -> None:
-        self._pump = None
         if not task.cancelled() and (error := task.exception()) is not None:
             self._session.fault(error)
 
     async def _run(self) -> None:
-        while self._session.open:
-            await self._session.drained()
-            if self._welcomes_behind:
-                if not await self._send_welcomes():
+        try:
+            while self._session.open:
+                await self._session.drained()
+                if self._welcomes_behind:
+                    if not await self._send_welcomes():
+                        return
+                elif self._behind and self._unacked < WINDOW:
+                    await self._send_rows(next(iter(self._behind)))
+                else:
                     return
-            elif self._behind and self._unacked < WINDOW:
-                await self._send_rows(next(iter(self._behind)))
-            else:
-                return
+        finally:
+            # Here, not when the task is found to have ended: nothing may fall behind in between.
+            self._pump = None
 
     async def _send_welcomes(self) -> bool:
         room = WELCOMES_AHEAD - len(self._welcomes_open)
         if room <= 0:
             return False
-        self._welcomes_behind = False
+        # Behind until they are pushed: a row that is committed meanwhile must not come before them.
+        self._welcome_added = False
         found = await self._relay.readers.run(
             lambda db: reading.welcomes(db, self.device_no, self._welcome_after, room)
         )
@@ -267,8 +273,7 @@ class Delivery:
             if welcome.item not in self._welcomes_open:
                 self._welcomes_open.add(welcome.item)
                 self._session.push(encode(welcome))
-        if len(found) == room:
-            self._welcomes_behind = True
+        self._welcomes_behind = len(found) == room or self._welcome_added
         return True
 
     async def _send_rows(self, group_id: bytes) -> None:

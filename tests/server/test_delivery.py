@@ -1,11 +1,15 @@
 """Delivery: windows, slow readers, catching up, Welcomes first."""
 
+import asyncio
 import os
+from typing import Any
+
+import pytest
 
 from pli_protocol.relay import frames as f
 
 from .conftest import Server
-from .people import TestEstablishment, mls
+from .people import TestEstablishment, commit, mls
 from .raw_client import RawClient
 from .team import Member, Team, joins, team
 
@@ -108,8 +112,6 @@ async def test_welcomes_come_before_the_rows_of_their_groups_also_when_there_are
     groups = []
     for _ in range(40):
         made = Team(os.urandom(16))
-        from .people import commit
-
         await a.client.ask(
             f.CreateGroup(
                 a.client.rid(),
@@ -201,3 +203,31 @@ async def test_a_connection_with_nothing_open_holds_no_stream(
     for session in server.relay.sessions.values():
         assert session.delivery is not None
         assert session.delivery.open_streams == 0
+
+
+async def test_a_row_that_comes_while_waiting_welcomes_are_read_is_pushed_behind_them(
+    server: Server, home: TestEstablishment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await joins(server, home), await joins(server, home)
+    await b.client.close()
+    made = Team(os.urandom(16))
+    first = commit(made.group, 0, (b.id,))
+    await a.client.ask(f.CreateGroup(a.client.rid(), made.group, os.urandom(16), first, b"welcome"))
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    readers = server.relay.readers
+    run = readers.run
+
+    async def slowly(*read: Any) -> Any:
+        found = await run(*read)
+        if isinstance(found, list) and any(isinstance(item, tuple) for item in found):  # Welcomes
+            reading.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr(readers, "run", slowly)
+    back = await server.signed(b.device, b.client.signed_in.token)
+    await reading.wait()
+    await made.says(a)
+    go_on.set()
+    assert (await back.push(f.WelcomeWaiting)).group == made.group
+    assert (await back.push(f.Row)).position.seq == 2
