@@ -72,7 +72,8 @@ class ConversationRenamed(_InConversation):
 class MemberChanged(_InConversation):
     """Persons came, went, or came back with a device that had lost its state."""
 
-    by: bytes
+    by: bytes | None
+    """None: removed by a commit that this device could not open."""
     added: tuple[bytes, ...]
     removed: tuple[bytes, ...]
     returned: tuple[bytes, ...]

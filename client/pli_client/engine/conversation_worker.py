@@ -141,7 +141,8 @@ class ConversationWorker:
         if needs.commit:
             if open_sends or self._flights:
                 return await self._fly(row, needs.look_again)
-            return await self._commit(row, needs)
+            if await self._claim() or await self._commit(row, needs):
+                return AGAIN
         if await self._leave(row):
             return AGAIN
         if open_sends < sending.IN_FLIGHT:
@@ -183,10 +184,8 @@ class ConversationWorker:
             return 0
         return sending.seal_waiting(work, now, room)
 
-    async def _commit(self, row: groups.GroupRow, needs: committing.Needs) -> float | None:
-        engine = self._engine
-        if await self._claim():
-            return AGAIN
+    async def _commit(self, row: groups.GroupRow, needs: committing.Needs) -> bool:
+        """False: what was wanted had come about already."""
 
         def step(work: Work) -> bool:
             now = groups.read(work.db, row.group_id)
@@ -194,8 +193,7 @@ class ConversationWorker:
                 return True
             return committing.make(work, now, needs.revoked)
 
-        made = await engine.write(step, name=COMMIT)
-        return AGAIN if made else await self._fly(row, needs.look_again)
+        return await self._engine.write(step, name=COMMIT)
 
     async def _claim(self) -> bool:
         """Fetch the key packages that an add or a creation needs."""
@@ -342,12 +340,13 @@ class ConversationWorker:
                 await engine.write(lambda work: founding.abandon(work, row, "internal"))
             return AGAIN
         connection, random = engine.connection, engine.around.random
+        predecessor = await self._predecessor(row)
         message = await as_payload(connection, pending.message, random)
         welcome = None
         if pending.welcome is not None:
             welcome = await as_payload(connection, pending.welcome, random)
         frame = (
-            CreateGroup(0, row.group_id, pending.send_id, message, welcome, row.predecessor)
+            CreateGroup(0, row.group_id, pending.send_id, message, welcome, predecessor)
             if pending.creates
             else Send(0, pending.send_id, pending.previous, message, welcome)
         )
@@ -365,6 +364,14 @@ class ConversationWorker:
         if still is not None and still.send_id == pending.send_id:
             return timing.trouble  # accepted, yet not in the log: a relay that errs
         return AGAIN
+
+    async def _predecessor(self, row: groups.GroupRow) -> bytes | None:
+        """The group whose one successor this is; None where that place was taken wrongly."""
+        predecessor = row.predecessor
+        if predecessor is None:
+            return None
+        old = await self._engine.read(lambda db: groups.read(db, predecessor))
+        return None if old is not None and old.successor is not None else predecessor
 
     async def _commit_refused(
         self, row: groups.GroupRow, pending: groups.PendingCommit, refused: RelayRefused
@@ -407,7 +414,9 @@ class ConversationWorker:
         return AGAIN
 
     async def _end(self, row: groups.GroupRow) -> float | None:
-        """Removed, left or stopped: nothing more can be sent here."""
+        """Removed, left or stopped: nothing more can be sent here, but proofs go to the bot still."""
+        if await self._forward():
+            return AGAIN
         waiting = await self._engine.read(lambda db: outbox.in_state(db, self._id, "waiting", 1))
         if waiting and row.state in ("removed", "left"):
             await self._engine.write(lambda work: sending.fail_all(work, self._id, row.state))
@@ -436,6 +445,9 @@ class ConversationWorker:
             successor = row.successor
             await timing.pause(timing.welcome_grace)
             known = await engine.read(lambda db: groups.read(db, successor))
+            why = await engine.read(lambda db: groups.refused_welcome(db, successor))
+            if known is None and why == "successor-members":
+                return await self._refound_beside(row)
             if known is None:
                 refusal = await engine.housekeeping.ask_return(successor, "successor")
                 if refusal == "not-found":
@@ -454,6 +466,24 @@ class ConversationWorker:
             return self._refound_at[1] - now
         return await self._refound(row)
 
+    async def _refound_beside(self, row: groups.GroupRow) -> float | None:
+        """Somebody who is no member, or who adds others, was first to re-found: go on without them.
+
+        The relay takes one successor, so this one is a group of its own; members take it by the same
+        rule as a successor.
+        """
+        timing = self._engine.timing
+        if not await self._engine.write(lambda work: work.load(row.group_id) is not None):
+            return timing.ask_again  # whoever kept the group's state will found it
+        if self._refound_at is None or self._refound_at[0] != row.successor:
+            own = self._engine.own.device_id
+            rows = await self._engine.read(lambda db: groups.members(db, row.group_id))
+            lowest = min((m.leaf, m.device_id) for m in rows)[1] == own
+            delay = 0.0 if lowest else timing.between(timing.others_wait)
+            self._refound_at = (row.successor or b"", timing.clock() + delay)
+        wait = self._refound_at[1] - timing.clock()
+        return wait if wait > 0 else await self._refound(row)
+
     def _left_out(self, work: Work, row: groups.GroupRow) -> None:
         """The conversation goes on without this device's person."""
         groups.set_state(work.db, row.group_id, "removed", row.detail)
@@ -466,6 +496,8 @@ class ConversationWorker:
         engine, timing = self._engine, self._engine.timing
         await self._look_again(row.group_id)
         culprit = await self._culprit(row)
+        if culprit is None and await self._removed_by_refused(row):
+            return AGAIN
         members = await engine.read(lambda db: groups.members(db, row.group_id))
 
         def accounts(work: Work) -> list[bytes]:
@@ -483,6 +515,21 @@ class ConversationWorker:
 
         made = await engine.write(step, name=REFOUND)
         return AGAIN if made else timing.between(timing.retry)
+
+    async def _removed_by_refused(self, row: groups.GroupRow) -> bool:
+        """Others applied the commit that this device refused, and it removes this device."""
+        seq = row.trouble_seq
+        if row.state != "refused" or seq is None:
+            return False
+
+        def step(work: Work) -> bool:
+            commit = groups.kept_row(work.db, row.group_id, row.timeline, seq)
+            if commit is not None:
+                returning.note_removals(work, row, commit)
+            now = groups.read(work.db, row.group_id)
+            return now is not None and now.state == "removed"
+
+        return await self._engine.write(step, name=OUTCOME)
 
     async def _culprit(self, row: groups.GroupRow) -> bytes | None:
         if row.trouble_seq is None or row.culprit is None:

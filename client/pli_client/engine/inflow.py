@@ -141,16 +141,11 @@ class Inflow:
             engine.wake(outcome.conversation_id)
 
     async def _read_old_log(self, frame: WelcomeWaiting) -> None:
-        """Before a successor is judged, its predecessor's log is read to its end."""
-        old = frame.predecessor
-        if old is None:
-            return
-        row = await self._engine.read(lambda db: groups.read(db, old))
-        if row is not None and row.state == "active":
-            try:
-                await self._engine.catch_up(old)
-            except RelayRefused:
-                return
+        """What the log has of before: own sends of unknown outcome, a predecessor's last members."""
+        for group_id in (frame.predecessor, frame.group):
+            if group_id is not None:
+                with suppress(RelayRefused):
+                    await self._engine.catch_up(group_id)
 
     async def _refounded(self, group_id: bytes, successor: bytes) -> None:
         engine = self._engine

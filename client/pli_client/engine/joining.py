@@ -132,8 +132,8 @@ def _judge(
         old = groups.current(work.db, conversation_id)
     if old is None:
         raise ProfileError("conversation-id")
-    if old.state == "left":
-        raise ProfileError("left")
+    if conversation.state in ("removed", "left"):
+        return old  # invited anew
     known = {m.person_id for m in groups.members(work.db, old.group_id)}
     persons = {work.device(m).person.person_id for m in group.members()}
     if not refound_allowed(known, committer.person.person_id, persons):
@@ -213,7 +213,7 @@ def _tell(
     if same:
         # What was sealed for the old leaf may stand in the log; only its row could have said so.
         outbox.unseal(work.db, before.group_id)
-        missed = where.position.seq - (before.trouble_seq or before.next_seq)
+        missed = groups.unread_rows(work.db, before.group_id, where.position.seq)
         if missed > 0:
             work.event(conversation_id, "gap", rows=missed, reason=before.detail)
     else:

@@ -226,8 +226,10 @@ def _others_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes
         if group_row.state in ("active", "closed"):
             groups.put_aside(work.db, row, message, "state-unreadable")
             returning.lost_state(work, group_row)
-            return
-        groups.put_aside(work.db, row, message, "no-state")
+        else:
+            groups.put_aside(work.db, row, message, "no-state")
+        if row.kind == "commit":
+            returning.note_removals(work, group_row, message)
         return
     processed = group.process(message, identity=work.identity, now=work.now_s)
     match processed:

@@ -3,12 +3,16 @@
 from typing import Final
 
 from pli_protocol.identity import Device, ReturnRequest, sign, verify_statement
+from pli_protocol.mls.errors import MLSError
+from pli_protocol.mls.message import peek
 from pli_protocol.relay.frames import Position, Row
+from pli_protocol.relay.log import RosterChange
 
-from ..store import groups, outbox, people
+from ..store import conversations, groups, people
 from . import committing, key_package_stock
 from .decisions import lowest_active, when_to_act
 from .profile import ProfileError
+from .sending import fail_all
 from .work import Work
 
 MAX_AGE: Final = 8 * 86_400
@@ -31,6 +35,35 @@ def trouble(
     person = people.person_of_device(work.db, culprit) if culprit else None
     work.event(row.conversation_id, "trouble", state=state, reason=reason, culprit=person)
     work.wake(row.conversation_id)
+
+
+def note_removals(work: Work, row: groups.GroupRow, commit: bytes) -> None:
+    """A commit that this device cannot open says whom it removes: never bring these back.
+
+    It may lie; then those who can open it will say so, and the conversation is re-founded with
+    everybody. Believing it costs a wait, not believing it would let a removed person in again.
+    """
+    try:
+        change = RosterChange.decode(peek(commit).authenticated_data)
+    except (MLSError, ValueError):
+        return
+    gone = set(change.removed) - set(change.added)
+    for device_id in gone:
+        groups.drop_member(work.db, row.group_id, device_id)
+    if work.own.device_id in gone:
+        work.forget(row.group_id)
+        groups.set_state(work.db, row.group_id, "removed")
+        conversations.set_state(work.db, row.conversation_id, "removed")
+        fail_all(work, row.conversation_id, "removed")
+        work.event(
+            row.conversation_id,
+            "members",
+            by=None,
+            added=[],
+            removed=[work.own.person_id],
+            returned=[],
+            time=work.now,
+        )
 
 
 def request(work: Work, group_id: bytes, reason: str) -> bytes:
@@ -96,6 +129,8 @@ def _checked(work: Work, group_row: groups.GroupRow, data: bytes) -> tuple[Retur
 
 
 def lost_state(work: Work, row: groups.GroupRow) -> None:
-    """The group's state cannot be read: damaged, or gone."""
-    outbox.unseal(work.db, row.group_id)
+    """The group's state cannot be read: damaged, or gone.
+
+    What was sealed stays so: its rows may be in the log, and are found there by their send ids.
+    """
     trouble(work, row, "lost", "state-unreadable")

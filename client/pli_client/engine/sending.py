@@ -184,7 +184,10 @@ def fail(work: Work, item: outbox.Outgoing, reason: str) -> None:
 
 
 def fail_all(work: Work, conversation_id: bytes, reason: str) -> None:
-    """Nothing more can be sent here: what waits is shown as failed."""
+    """Nothing more can be done here: what waits is shown as failed."""
+    wanted = conversations.intents(work.db, conversation_id)
+    ended = [intent.id for intent in wanted if intent.kind != "forward"]
+    conversations.fail_intents(work.db, ended, reason)
     for state in ("sealed", "waiting"):
         for item in outbox.in_state(work.db, conversation_id, state):
             fail(work, item, reason)

@@ -241,6 +241,10 @@ def mark_leaving(db: Database, group_id: bytes, person_id: bytes) -> None:
     )
 
 
+def drop_member(db: Database, group_id: bytes, device_id: bytes) -> None:
+    db.execute("DELETE FROM members WHERE group_id = ? AND device_id = ?", (group_id, device_id))
+
+
 # --- MLS state --------------------------------------------------------------------------------
 
 
@@ -362,6 +366,15 @@ def drop_return(db: Database, group_id: bytes, device_id: bytes) -> None:
     db.execute("DELETE FROM returns WHERE group_id = ? AND device_id = ?", (group_id, device_id))
 
 
+def refused_welcome(db: Database, group_id: bytes) -> str | None:
+    """Why a Welcome to this group was not used."""
+    row = db.execute(
+        "SELECT reason FROM welcomes WHERE group_id = ? AND state = 'refused' ORDER BY time DESC",
+        (group_id,),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 # --- rows of the log --------------------------------------------------------------------------
 
 
@@ -388,6 +401,15 @@ def row_chain(db: Database, group_id: bytes, position: Position) -> bytes | None
     row = db.execute(
         "SELECT chain FROM rows WHERE group_id = ? AND timeline = ? AND seq = ?",
         (group_id, position.timeline, position.seq),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def kept_row(db: Database, group_id: bytes, timeline: int, seq: int) -> bytes | None:
+    """A row's payload, within the repair window."""
+    row = db.execute(
+        "SELECT message FROM rows WHERE group_id = ? AND timeline = ? AND seq = ?",
+        (group_id, timeline, seq),
     ).fetchone()
     return None if row is None else row[0]
 
@@ -421,6 +443,19 @@ def put_aside(db: Database, row: Row, message: bytes, reason: str) -> None:
             row.time,
         ),
     )
+
+
+def unread_rows(db: Database, group_id: bytes, until: int) -> int:
+    """Messages up to a row that this device had no state to read; later ones can be read now."""
+    reasons = "reason IN ('no-state', 'state-unreadable')"
+    db.execute(
+        f"DELETE FROM quarantine WHERE group_id = ? AND seq > ? AND {reasons}", (group_id, until)
+    )
+    row = db.execute(
+        f"SELECT count(*) FROM quarantine WHERE group_id = ? AND kind = 'application' AND {reasons}",
+        (group_id,),
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 @dataclass(frozen=True, slots=True)
