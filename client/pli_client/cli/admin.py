@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..errors import PliError, VaultBusy, VaultMissing
+from ..errors import PliError, VaultMissing
 from ..i18n import _
 from . import passphrases
 from .joining import ca_option, certificates, proxy_option
 from .options import Settings, common, settings
 from .output import Styled, say, say_json, tell
-from .session import VAULT_FILE, Answer, Reply, hand_over, run, taking_over
+from .session import VAULT_FILE, Answer, Reply, hand_over, patiently, run, taking_over, when_free
 
 if TYPE_CHECKING:
     from ..handover import Request
@@ -158,7 +158,7 @@ def serve() -> int:
         ):
             await issuer.serve(lambda report: _report(report, asked))
 
-    run(work())
+    run(patiently(work))
     return 0
 
 
@@ -176,18 +176,14 @@ def _carry_out(command: str, **arguments: Any) -> int:
         return answer.exit_code
     passphrase = passphrases.known(asked)
 
-    async def work() -> None:
+    async def here() -> None:
         from ..issuer import Issuer
 
-        try:
-            async with await Issuer.open(folder, passphrase) as issuer:
-                async for reply in _perform(issuer, request, serving=False):
-                    answer.take(reply)
-        except VaultBusy:
-            if not await hand_over(folder, request, answer):
-                raise
+        async with await Issuer.open(folder, passphrase) as issuer:
+            async for reply in _perform(issuer, request, serving=False):
+                answer.take(reply)
 
-    run(work())
+    run(when_free(folder, request, answer, here))
     return answer.exit_code
 
 

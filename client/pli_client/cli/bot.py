@@ -10,7 +10,7 @@ from ..i18n import _
 from . import passphrases
 from .options import Settings, common, settings
 from .output import say, say_json
-from .session import VAULT_FILE, opened, run
+from .session import VAULT_FILE, opened, patiently, run
 
 
 @click.group("bot", help=_("Run a program's account, such as the DUI's."))
@@ -54,7 +54,7 @@ def dui(outbox: Path, systems: tuple[str, ...], once: bool) -> int:
             )
             await (filing.catch_up() if once else filing.run())
 
-    run(work())
+    run(patiently(work))
     return 0
 
 

@@ -103,20 +103,44 @@ async def hand_over(folder: Path, request: "Request", answer: Answer) -> bool:
 
 
 async def _work_here(folder: Path, passphrase: Secret, request: "Request", answer: Answer) -> None:
-    import asyncio
-
     from .work import perform
+
+    async def here() -> None:
+        async with opened(folder, passphrase) as client:
+            async for reply in perform(client, request):
+                answer.take(reply)
+
+    await when_free(folder, request, answer, here)
+
+
+async def when_free(
+    folder: Path, request: "Request", answer: Answer, here: Callable[[], Awaitable[None]]
+) -> None:
+    """Do the work here, or have it done by who has the vault; another short command ends soon.
+
+    Raises:
+        VaultBusy: somebody keeps the vault and takes no work.
+    """
+    import asyncio
 
     for _try in range(_TRIES):
         try:
-            async with opened(folder, passphrase) as client:
-                async for reply in perform(client, request):
-                    answer.take(reply)
-            return
+            return await here()
         except VaultBusy:
-            # Another short command has it: it takes this work too, or ends soon.
             if await hand_over(folder, request, answer):
                 return
+            await asyncio.sleep(_PAUSE)
+    raise VaultBusy()
+
+
+async def patiently(work: Callable[[], Awaitable[None]]) -> None:
+    """Long work on a vault that a short command may have at this moment."""
+    import asyncio
+
+    for _try in range(_TRIES):
+        try:
+            return await work()
+        except VaultBusy:
             await asyncio.sleep(_PAUSE)
     raise VaultBusy()
 

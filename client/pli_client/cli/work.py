@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pli_protocol.content import Attach, Detach, Filed, Objection
+from pli_protocol.display_text import displayable
 
 from ..client import Client
 from ..conversation import Conversation, SentMessage
@@ -59,7 +60,7 @@ async def _conversations(client: Client, args: Arguments) -> Replies:
 async def _read(client: Client, args: Arguments) -> Replies:
     async for notice in _up_to_date(client, args):
         yield notice
-    conversation = await _conversation(client, args["conversation"])
+    conversation = await _conversation(client, args)
     names = await _Names.of(client)
     limit = int(args["limit"])
     if limit:
@@ -117,7 +118,7 @@ async def _record(client: Client, args: Arguments) -> Replies:
 
 
 async def _save(client: Client, args: Arguments) -> Replies:
-    message = await _message(client, args["message"])
+    message = await _message(client, args["message"], args)
     if not message.files:
         raise InvalidInput(_("this message has no file"))
     folder = Path(args["folder"])
@@ -135,8 +136,8 @@ async def _save(client: Client, args: Arguments) -> Replies:
 
 
 async def _send(client: Client, args: Arguments) -> Replies:
-    conversation = await _conversation(client, args["conversation"])
-    reply_to = await _message(client, args["reply_to"]) if args["reply_to"] else None
+    conversation = await _conversation(client, args)
+    reply_to = await _message(client, args["reply_to"], args) if args["reply_to"] else None
     record = await _reference(client, args["record"]) if args["record"] else None
     sent = await conversation.send(
         args["text"],
@@ -151,7 +152,7 @@ async def _send(client: Client, args: Arguments) -> Replies:
 
 
 async def _attach(client: Client, args: Arguments) -> Replies:
-    message = await _message(client, args["message"])
+    message = await _message(client, args["message"], args)
     record = await _reference(client, args["record"])
     sent = await client.attach(message, record, args["note_type"])
     async for reply in _acted(client, sent, message, args):
@@ -159,7 +160,7 @@ async def _attach(client: Client, args: Arguments) -> Replies:
 
 
 async def _detach(client: Client, args: Arguments) -> Replies:
-    message = await _message(client, args["message"])
+    message = await _message(client, args["message"], args)
     record = await _reference(client, args["record"])
     sent = await client.detach(message, record, args["reason"])
     act = await client.message(sent.message_id)
@@ -199,7 +200,7 @@ async def _remove(client: Client, args: Arguments) -> Replies:
 
 async def _changed(client: Client, args: Arguments, kind: str) -> Replies:
     await _try_online(client, args)
-    conversation = await _conversation(client, args["conversation"])
+    conversation = await _conversation(client, args)
     change = conversation.add if kind == "add" else conversation.remove
     try:
         await change(args["person"], timeout=args["wait"])
@@ -210,7 +211,7 @@ async def _changed(client: Client, args: Arguments, kind: str) -> Replies:
 
 async def _leave(client: Client, args: Arguments) -> Replies:
     await _try_online(client, args)
-    conversation = await _conversation(client, args["conversation"])
+    conversation = await _conversation(client, args)
     try:
         await conversation.leave(timeout=args["wait"])
     except NotSettled as error:
@@ -219,7 +220,7 @@ async def _leave(client: Client, args: Arguments) -> Replies:
 
 
 async def _rename(client: Client, args: Arguments) -> Replies:
-    conversation = await _conversation(client, args["conversation"])
+    conversation = await _conversation(client, args)
     sent = await conversation.rename(args["title"])
     notice = await _wait_for(client, sent, args)
     yield await _conversation_reply(await conversation.refresh())
@@ -328,8 +329,20 @@ def _notice(text: str, exit_code: int = 0) -> Reply:
 # --- what people type -------------------------------------------------------------------------
 
 
-async def _conversation(client: Client, which: str) -> Conversation:
+async def _conversation(client: Client, args: Arguments) -> Conversation:
     """By title, by the beginning of a title (accents and case do not matter), by id."""
+    which = str(args["conversation"])
+    found = await _find_conversation(client, which)
+    # One that is over may have begun again, when somebody added this person back.
+    known = found is not None and found.state in ("starting", "active")
+    if not known and await _receive(client, args):
+        found = await _find_conversation(client, which)
+    if found is None:
+        raise UnknownConversation()
+    return found
+
+
+async def _find_conversation(client: Client, which: str) -> Conversation | None:
     try:
         return await client.conversation(which)
     except UnknownConversation:
@@ -338,21 +351,33 @@ async def _conversation(client: Client, which: str) -> Conversation:
             for found in await client.conversations()
             if which.strip() and _plain(found.title).startswith(_plain(which))
         ]
-        if len(begun) != 1:
-            raise
-        return begun[0]
+        return begun[0] if len(begun) == 1 else None
 
 
-async def _message(client: Client, which: str) -> StoredMessage:
+async def _message(client: Client, which: str, args: Arguments) -> StoredMessage:
     wanted = which.strip().lstrip("#")
-    found = await client.message(wanted) if len(wanted) >= _SHORTEST_ID else None
-    if found is None or found.kind != "post":
+    found = await _find_message(client, wanted)
+    if found is None and await _receive(client, args):
+        found = await _find_message(client, wanted)
+    if found is None:
         raise UnknownMessage()
     return found
 
 
+async def _find_message(client: Client, wanted: str) -> StoredMessage | None:
+    found = await client.message(wanted) if len(wanted) >= _SHORTEST_ID else None
+    return found if found is not None and found.kind == "post" else None
+
+
+async def _receive(client: Client, args: Arguments) -> bool:
+    """Look whether the relay has what is not known here; whether it could be asked."""
+    return not [notice async for notice in _up_to_date(client, args)] and bool(args.get("wait"))
+
+
 async def _reference(client: Client, record: str) -> str:
     """A record; a number alone is of the system where it is known, else of the one used last."""
+    # As it will come back: what the vault holds of a record was made safe to show.
+    record = displayable(record, one_line=True)
     system, bar, _identifier = record.partition("|")
     if not bar:
         known = await client.vault.read(lambda db: records.system_of(db, record.strip()))

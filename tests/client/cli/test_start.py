@@ -12,6 +12,8 @@ import pytest
 from pli_protocol.identity import Invitation
 from pli_protocol.secret import Secret
 
+from .processes import pli, sentence
+
 pytestmark = pytest.mark.processes
 
 HEAVY = {
@@ -28,29 +30,6 @@ HEAVY = {
     "ssl",
     "websockets",
 }
-
-
-def pli(
-    *arguments: str, lang: str = "en", stdin: str = "", **env: str
-) -> subprocess.CompletedProcess[str]:
-    surroundings = {k: v for k, v in os.environ.items() if not k.startswith("PLI_")}
-    return subprocess.run(
-        [sys.executable, "-m", "pli_client", *arguments],
-        env={**surroundings, "PLI_LANG": lang, **env},
-        input=stdin,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        start_new_session=True,  # no terminal to ask for a passphrase
-    )
-
-
-def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """What went wrong, which is one line, on stderr, and no traceback."""
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    (line,) = done.stderr.splitlines()
-    return line
 
 
 def test_help_needs_none_of_the_heavy_modules() -> None:
