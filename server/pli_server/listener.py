@@ -18,7 +18,7 @@ from pli_protocol.relay.frames import MAX_FRAME, Hello
 from .errors import OperatorError, Refusal, StorageFailed
 from .handlers import HANDLERS, UNANSWERED
 from .relay import Relay
-from .session import CLOSE_GOING_AWAY, CLOSE_POLICY, GREETED, GREETING, Session
+from .session import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, GREETED, GREETING, Session
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,8 @@ class Listener:
         ):
             session = Session(ws, 0)
             session.refuse(None, Refusal("limit", "too many connections", retry_after=5000))
-            await ws.close(1013)
+            session.close(CLOSE_TRY_LATER)
+            await session.closed()
             return
         session = Session(ws, next(self._numbers))
         session.ended = asyncio.get_running_loop().create_future()
@@ -152,11 +153,12 @@ class Listener:
         except Exception as error:
             session.fault(error)
         finally:
+            self._relay.drop(session)
+            await session.closed()
             self._all -= 1
             self._count_down(self._by_address, address)
             session.signed_in()
             self._sessions.discard(session)
-            self._relay.drop(session)
             session.ended.set_result(None)
 
     @staticmethod

@@ -1,11 +1,13 @@
 """One connection: what it may do by now, what it is owed, how much may be written to it."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from pli_protocol.identity import Device, Issuer
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 CLOSE_POLICY: Final = 1008
 CLOSE_GOING_AWAY: Final = 1001
 CLOSE_INTERNAL: Final = 1011
+CLOSE_TRY_LATER: Final = 1013
 
 GREETING, GREETED, DEVICE, ISSUER = "greeting", "greeted", "device", "issuer"
 """The states of a connection: before Hello, before sign-in, signed in as the one or the other."""
@@ -119,6 +122,16 @@ class Session:
         """Begin to close; nothing more is sent."""
         if self._closing is None:
             self._closing = asyncio.create_task(self.ws.close(code), name="pli close")
+
+    async def closed(self) -> None:
+        """Wait for a close that has begun, so that its code is the one that the peer gets."""
+        if self._closing is None:
+            return
+        with contextlib.suppress(ConnectionClosed):
+            # What still comes is thrown away: a full queue would keep the peer's close unread.
+            while True:
+                await self.ws.recv()
+        await self._closing
 
     def signed_in(self) -> None:
         """The connection no longer counts among those that have not signed in."""

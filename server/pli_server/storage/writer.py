@@ -38,7 +38,6 @@ WRITES: Final = (
     "acknowledge",
     "blob",
     "claim",
-    "code",
     "commit",
     "confirm-token",
     "create-group",
@@ -253,7 +252,7 @@ class Writer:
         return batch, False
 
     def _commit(self, batch: list[Job]) -> None:
-        kinds = sorted({job.what for job in batch})
+        kinds = sorted({job.what for job in batch} | ({"acknowledge"} if self._cursors else set()))
         _passage(kinds, "before")
         outcomes: Sequence[Any]
         try:

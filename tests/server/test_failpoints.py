@@ -1,0 +1,275 @@
+"""The relay killed before, within and after each kind of write transaction, in the middle of a day.
+
+A client that lost its answer connects again and repeats what it asked. At the end nothing that was
+acknowledged is missing or changed, and nothing stands twice.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from pli_protocol.failpoint import declared
+from pli_protocol.identity import (
+    LeaveStatement,
+    ReturnRequest,
+    RevocationEntry,
+    RevocationList,
+    sign,
+)
+from pli_protocol.relay import frames as f
+from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
+from pli_server import folder as folders
+from pli_server.settings import template
+from pli_server.storage import writer
+
+from .people import NOW, TestDevice, TestEstablishment, commit, mls
+from .processes import ForkedRelay
+from .raw_client import RawClient
+
+FAILPOINTS = declared("relay.")
+
+
+class Day:
+    """A day at a relay that may die at any moment."""
+
+    def __init__(self, folder: Path, code: str, failpoint: str) -> None:
+        self.folder = folder
+        self.code = code
+        self.failpoint = failpoint
+        self.deaths = 0
+        self.home = TestEstablishment()
+        self.anne = self.home.person().device()
+        karim = self.home.person("Karim Benali")
+        self.karim, self.karims_second = karim.device(), karim.device()
+        self.lea = self.home.person("Léa Roux")
+        self.tokens: dict[bytes, bytes | None] = {}
+        self.clients: dict[bytes, RawClient] = {}
+        self.group, self.request_id, self.blob = os.urandom(16), os.urandom(16), os.urandom(32)
+        self.ids = [os.urandom(16) for _ in range(12)]
+        self.accepted: dict[bytes, f.Accepted] = {}
+        self.claimed: list[bytes] = []
+        self.relay: ForkedRelay
+
+    async def run(self) -> None:
+        """Everything that is ever written, each repeated until it was answered."""
+        await self._start(self.failpoint)
+        for step in (
+            self._register,
+            self._enrol,
+            self._publish,
+            self._claim,
+            self._create,
+            self._talk,
+            self._welcome,
+            self._change,
+            self._acknowledge,
+            self._report,
+            self._return,
+            self._leave,
+            self._upload,
+            self._revoke,
+        ):
+            await self._until_done(step)
+        if self.deaths == 0:
+            # Written by a timer: cursors after half a second, the sweep after one.
+            await self._died()
+        await self._until_done(self._check)
+        for client in self.clients.values():
+            await client.close()
+        assert await asyncio.to_thread(self.relay.stop) == 0
+
+    async def _start(self, failpoint: str | None = None) -> None:
+        self.relay = await asyncio.to_thread(ForkedRelay, self.folder, failpoint)
+        assert self.relay.url is not None
+
+    async def _died(self) -> None:
+        assert await asyncio.to_thread(self.relay.wait) == -9
+        self.deaths += 1
+        for client in self.clients.values():
+            await client.close()
+        self.clients.clear()
+        await self._start()
+
+    async def _until_done(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except (ConnectionClosed, OSError):
+                await self._died()
+            else:
+                return
+
+    # --- connections --------------------------------------------------------------------------
+
+    async def _device(self, device: TestDevice) -> RawClient:
+        client = self.clients.get(device.id)
+        if client is None:
+            client = await self._open(device.id)
+            signed = await client.sign_in(device, self.tokens.get(device.id))
+            self.tokens[device.id] = signed.token
+            await client.ask(f.ConfirmToken(client.rid(), signed.token))
+        return client
+
+    async def _issuer(self) -> RawClient:
+        client = self.clients.get(self.home.id)
+        if client is None:
+            client = await self._open(self.home.id)
+            await client.sign_in_issuer(self.home)
+        return client
+
+    async def _open(self, key: bytes) -> RawClient:
+        assert self.relay.url is not None
+        client = self.clients[key] = await RawClient.open(self.relay.url)
+        return client
+
+    # --- what happens in a day ----------------------------------------------------------------
+
+    async def _register(self) -> None:
+        client = self.clients.get(b"") or await self._open(b"")
+        await client.register(self.home, self.code)
+
+    async def _enrol(self) -> None:
+        joiner = self.clients.get(b"") or await self._open(b"")
+        request = f.RequestEnrolment(joiner.rid(), self.home.id, self.request_id, b"sealed")
+        await joiner.ask(request)
+        issuer = await self._issuer()
+        answer = f.AnswerEnrolment(issuer.rid(), self.request_id, b"answer", self.lea.certificate)
+        await issuer.ask(answer)
+
+    async def _publish(self) -> None:
+        karim = await self._device(self.karim)
+        await karim.ask(f.PublishKeyPackages(karim.rid(), (b"k1", b"k2", b"k3"), b"last"))
+
+    async def _claim(self) -> None:
+        anne = await self._device(self.anne)
+        answer = await anne.ask(f.ClaimKeyPackages(anne.rid(), (self.karim.account,)))
+        self.claimed += [claimed.key_package for claimed in answer.claimed]
+
+    async def _create(self) -> None:
+        anne = await self._device(self.anne)
+        message = commit(self.group, 0, (self.karim.id,))
+        frame = f.CreateGroup(anne.rid(), self.group, self.ids[0], message, b"welcome")
+        self._note(self.ids[0], await anne.ask(frame))
+
+    async def _talk(self) -> None:
+        anne = await self._device(self.anne)
+        previous = None
+        pairs: list[tuple[bytes, asyncio.Future[Any]]] = []
+        for send_id in self.ids[1:6]:
+            message = mls(self.group, 1, body=send_id)
+            frame = f.Send(anne.rid(), send_id, previous, message)
+            pairs.append((send_id, await anne.begin(frame)))
+            previous = send_id
+        for send_id, answer in pairs:
+            self._note(send_id, await answer)
+
+    async def _welcome(self) -> None:
+        karim = await self._device(self.karim)
+        for frame in tuple(karim.pushes):
+            if isinstance(frame, f.WelcomeWaiting):
+                assert frame.welcome == b"welcome"
+                await karim.send(f.AcknowledgeWelcome(frame.item))
+        await self._flushed(karim)
+
+    async def _change(self) -> None:
+        anne = await self._device(self.anne)
+        self._note(
+            self.ids[6],
+            await anne.sends(commit(self.group, 1), self.ids[5], send_id=self.ids[6]),
+        )
+
+    async def _acknowledge(self) -> None:
+        karim = await self._device(self.karim)
+        await karim.ask(f.Fetch(karim.rid(), self.group, 0))
+        await karim.send(f.Acknowledge((f.Acknowledgement(self.group, 3),)))
+        await self._flushed(karim)
+
+    async def _report(self) -> None:
+        karim = await self._device(self.karim)
+        await karim.send(f.ReportCommit(self.group, 7, True))
+        await self._flushed(karim)
+        reports = await karim.ask(f.GetCommitReports(karim.rid(), self.group, 7))
+        assert reports.reports == (f.CommitReport(self.karim.id, True),)
+
+    async def _return(self) -> None:
+        second = await self._device(self.karims_second)
+        request = ReturnRequest(self.group, self.karims_second.id, b"kp", "lost", None, NOW)
+        signed = sign(request, self.karims_second.key, self.karims_second.chain)
+        frame = f.AskReturn(second.rid(), self.group, self.ids[7], signed)
+        self._note(self.ids[7], await second.ask(frame))
+
+    async def _leave(self) -> None:
+        karim = await self._device(self.karim)
+        statement = LeaveStatement(self.group, self.karim.id, NOW)
+        signed = sign(statement, self.karim.key, self.karim.chain)
+        await karim.ask(f.LeaveGroup(karim.rid(), self.group, signed))
+
+    async def _upload(self) -> None:
+        anne = await self._device(self.anne)
+        data = bytes(60_000)
+        for offset in (0, f.BLOB_PART):
+            part = data[offset : offset + f.BLOB_PART]
+            await anne.ask(f.PutBlob(anne.rid(), self.blob, offset, len(data), part))
+        assert (await anne.ask(f.GetBlob(anne.rid(), self.blob, 0))).size == len(data)
+
+    async def _revoke(self) -> None:
+        issuer = await self._issuer()
+        entry = RevocationEntry("device", self.karim.id, "lost", NOW)
+        statement = RevocationList(self.home.id, 1, bytes(32), (entry,), NOW)
+        signed = sign(statement, self.home.issuer_key, (self.home.issuer,))
+        await issuer.ask(f.PublishRevocations(issuer.rid(), signed))
+        self.clients.pop(self.karim.id, None)
+
+    async def _check(self) -> None:
+        """What was acknowledged is there, as it was acknowledged, once, under one chain."""
+        anne = await self._device(self.anne)
+        rows = (await anne.ask(f.Fetch(anne.rid(), self.group, 0))).rows
+        assert [row.send_id for row in rows] == self.ids[:8]
+        chain = FIRST_CHAIN
+        for row in rows:
+            chain = chain_hash(
+                chain,
+                self.group,
+                row.position,
+                row.epoch,
+                row.kind,
+                row.sender,
+                row.send_id,
+                row.message,
+            )
+            noted = self.accepted[row.send_id]
+            assert (noted.position, noted.chain, row.chain) == (row.position, chain, chain)
+        assert self.claimed in ([b"k1"], [b"k2"])
+        assert (await anne.ask(f.GetBlob(anne.rid(), self.blob, 0))).size == 60_000
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _note(self, send_id: bytes, accepted: f.Accepted) -> None:
+        self.accepted[send_id] = accepted
+
+    async def _flushed(self, client: RawClient) -> None:
+        """What is not answered has been written when this is answered: it goes through the writer."""
+        token = self.tokens[self.karim.id]
+        assert token is not None
+        await client.ask(f.ConfirmToken(client.rid(), token))
+
+
+def test_every_kind_of_write_has_its_three_fail_points() -> None:
+    assert len(FAILPOINTS) == 3 * len(writer.WRITES)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", FAILPOINTS)
+async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "relay"
+    text = template("relay.test", "127.0.0.1:0")
+    text = text.replace("# enrolment_days = 30", "sweep_seconds = 1")
+    code = folders.make(folder, text)
+    day = Day(folder, code, name)
+    await day.run()
+    assert day.deaths == 1
