@@ -1,8 +1,11 @@
 """The people of a test at work, with what the relay acknowledged to them."""
 
 import asyncio
+from collections import Counter
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from pli_client.errors import RelayRefused
 
 from ..system.actor import QUICK, Actor, Timing
 from ..system.processes import KILLED
@@ -30,6 +33,10 @@ class Cast:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is not None:
+            for who, actor in self.actors.items():
+                if not actor.closed:
+                    error.add_note(f"{who}: {await actor.described()}")
         try:
             if self._reviving is not None:
                 self._reviving.cancel()
@@ -79,3 +86,32 @@ class Cast:
         for _ in range(2):  # one's settling may give another something to do
             for actor in self.actors.values():
                 await actor.settled()
+
+
+class Refusals:
+    """What the relay refused to these people from now on, counted by code."""
+
+    def __init__(self, *actors: Actor) -> None:
+        self.codes: Counter[str] = Counter()
+        self._changed = asyncio.Event()
+        for actor in actors:
+            self._watch(actor.engine.connection)
+
+    async def seen(self, code: str) -> None:
+        """Until something was refused with this code."""
+        while not self.codes[code]:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _watch(self, connection: Any) -> None:
+        request = connection.request
+
+        async def watched(frame: object) -> object:
+            try:
+                return await request(frame)
+            except RelayRefused as refused:
+                self.codes[refused.refusal] += 1
+                self._changed.set()
+                raise
+
+        connection.request = watched

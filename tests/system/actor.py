@@ -59,6 +59,24 @@ class Actor:
     ) -> None:
         await self.close()
 
+    async def described(self) -> str:
+        """Where it stands, for a failed test's report."""
+
+        def look(db: Database) -> list[object]:
+            return [
+                db.execute(sql).fetchall()
+                for sql in (
+                    "SELECT hex(group_id), state, next_seq, epoch, detail FROM groups",
+                    "SELECT kind, state, attempts FROM intents",
+                    "SELECT id, kind, state, epoch, reason FROM outbox",
+                    "SELECT hex(group_id), epoch FROM pending_commits",
+                    "SELECT hex(group_id), seq, kind, reason FROM quarantine",
+                )
+            ]
+
+        idle = self.engine.inflow.idle
+        return f"{self.engine.connection.state!r} idle={idle} {await self.engine.read(look)}"
+
     # --- acting -------------------------------------------------------------------------------
 
     async def start(self, title: str, *names: str) -> bytes:
@@ -121,6 +139,18 @@ class Actor:
             return row.state == "stored"
 
         await self.until(look)
+
+    async def state_of(self, message_id: bytes) -> str:
+        """queued, stored, failed…"""
+        row = await self.engine.read(lambda db: messages.read(db, message_id))
+        assert row is not None
+        return row.state
+
+    async def group(self, conversation: bytes) -> groups.GroupRow:
+        """The conversation's newest group."""
+        row = await self.engine.read(lambda db: groups.current(db, conversation))
+        assert row is not None
+        return row
 
     async def received(self, text: str) -> messages.MessageRow:
         """Until a message with this text is in the history."""

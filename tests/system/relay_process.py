@@ -20,6 +20,9 @@ READY_SECONDS = 20
 class Running(Protocol):
     """A process of either kind."""
 
+    @property
+    def pid(self) -> int: ...
+
     async def wait(self) -> int:
         """The exit code."""
 
@@ -65,6 +68,11 @@ class RelayProcess:
     @property
     def running(self) -> bool:
         return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def configure(self, line: str, replacement: str) -> None:
         """Change a line of the settings file; holds from the next start."""

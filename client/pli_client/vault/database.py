@@ -4,6 +4,7 @@ Everything here is synchronous and runs on the vault's database thread.
 """
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -19,6 +20,9 @@ DATABASE_FILE: Final = "vault.db"
 CACHE_KIB: Final = 8 * 1024
 LARGE_LOG_PAGES: Final = 4000
 """SQLite copies the log into the database by itself beyond this size (16 MiB)."""
+
+LOG_INDEX: Final = 32 * 1024
+"""Bytes of the smallest index of the write-ahead log (vault.db-shm)."""
 
 # Typed Any: sqlcipher3 has no stubs.
 SQLError: Final[Any] = dbapi2.Error
@@ -101,6 +105,8 @@ def translated(error: Exception, folder: Path) -> PliError:
     match code:
         case dbapi2.SQLITE_FULL:
             return DiskFull()
+        case dbapi2.SQLITE_IOERR if _no_space(folder):
+            return DiskFull()  # e.g. the index of the write-ahead log could not be made
         case dbapi2.SQLITE_CORRUPT | dbapi2.SQLITE_NOTADB:
             return VaultDamaged(DATABASE_FILE)
         case dbapi2.SQLITE_BUSY | dbapi2.SQLITE_LOCKED:
@@ -112,6 +118,13 @@ def translated(error: Exception, folder: Path) -> PliError:
         case _:
             # SQLite's texts name no values of ours.
             return VaultUnusable(folder=folder, reason=error)
+
+
+def _no_space(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < LOG_INDEX
+    except OSError:
+        return False
 
 
 ENVIRONMENT_CODES: Final = frozenset(
