@@ -18,7 +18,7 @@ from pli_protocol.mls.group import Group
 from pli_protocol.relay.frames import ClaimKeyPackages, Fetch, Row
 
 from ..connection import Connection, ConnectionState, Disconnected, Online
-from ..errors import RelayError
+from ..errors import PliError, RelayError
 from ..payloads import from_payload
 from ..store import conversations, groups, outbox
 from ..store.device import DeviceRow, read_device, read_trust, write_relay_name
@@ -112,6 +112,9 @@ class Engine:
 
             try:
                 result = await self.vault.write(run, name=name)
+                if work is not None and work.scrub:
+                    # Now that it is known: the deleted keys leave the write-ahead log at once.
+                    self.spawn(self._scrub(), "pli scrub")
             except BaseException:
                 for group_id in () if work is None else (*work.values, *work.gone):
                     self._memory.pop(group_id, None)
@@ -123,6 +126,10 @@ class Engine:
             self._memory.update(work.values)
         await self._follow(work)
         return result
+
+    async def _scrub(self) -> None:
+        with suppress(PliError, RuntimeError):
+            await self.vault.checkpoint()
 
     async def read(self, look: Callable[[Database], T]) -> T:
         """Read the vault; never waits for the relay."""

@@ -135,6 +135,9 @@ class Inflow:
         data = await from_payload(engine.connection, frame.welcome)
         await self._read_old_log(frame)
         outcome = await engine.write(lambda work: joining.welcome(work, frame, data), name=JOIN)
+        if outcome.refused is None:
+            self._missed.add(frame.group)  # a row that came before its Welcome was dropped
+            await self.catch_up_missed()
         if outcome.ask_return:
             engine.housekeeping.ask_return_soon(frame.group, outcome.refused or "welcome")
         if outcome.conversation_id is not None:

@@ -176,6 +176,8 @@ def _store(
     )
     work.keep(group, joined.changes)
     work.enter_epoch(group)
+    if before is not None and _was_out(work, conversation_id):
+        conversations.set_title(work.db, conversation_id, "")  # whoever let us in tells the new one
     conversations.set_state(work.db, conversation_id, "active")
     row = groups.read(work.db, group.group_id)
     if row is None:
@@ -183,6 +185,11 @@ def _store(
     where = history.Place(row, frame.position, group.epoch, frame.time, b"")
     _tell(work, where, committer, before, same, old_members)
     work.wake(conversation_id)
+
+
+def _was_out(work: Work, conversation_id: bytes) -> bool:
+    row = conversations.read(work.db, conversation_id)
+    return row is not None and row.state in ("removed", "left")
 
 
 def _tell(
