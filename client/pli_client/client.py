@@ -183,8 +183,10 @@ class Client:
             raise InvalidInput(_("a title has 1 to 128 characters"))
         found = [await self.find_person(person) for person in persons]
         accounts = {person.account for person in found}
+        meant = {person.person_id for person in found}
         conversation_id = await self.engine.write(
-            lambda work: founding.start(work, title.strip(), accounts, kind), name=START
+            lambda work: founding.start(work, title.strip(), accounts, kind, persons=meant),
+            name=START,
         )
         return await self.conversation(conversation_id)
 

@@ -295,7 +295,8 @@ class Conversation:
         """
         found = [await self._client.find_person(person) for person in people_]
         accounts = sorted({person.account for person in found})
-        await self._want("add", {"accounts": accounts}, timeout)
+        persons = sorted({person.person_id for person in found})
+        await self._want("add", {"accounts": accounts, "persons": persons}, timeout)
 
     async def remove(
         self, person: "bytes | str | KnownPerson", timeout: float | None = None

@@ -4,14 +4,14 @@ A commit is stored with its Welcome and the next epoch's state before it is sent
 when it comes back in the log. While it is pending, messages wait.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from pli_protocol.content import Info
-from pli_protocol.identity import Device, IdentityError
+from pli_protocol.identity import Device, IdentityError, Person
 from pli_protocol.mls.codec import decode
 from pli_protocol.mls.errors import MLSError
 from pli_protocol.mls.group import Group
@@ -157,14 +157,24 @@ def check_candidate(work: Work, data: bytes, account: bytes | None) -> tuple[Key
 
 
 def adds_of(
-    work: Work, claimed: object, present: set[bytes], seen: set[bytes]
+    work: Work, wanted: Mapping[str, object], present: set[bytes], seen: set[bytes]
 ) -> tuple[list[Add], set[bytes]]:
-    """The Adds for what was claimed, and their accounts; devices that are there are left out."""
+    """The Adds for what was claimed, and their accounts; devices that are there are left out.
+
+    Args:
+        wanted: an intent's body: `accounts` that were asked for, `persons` that were meant by them,
+            `claimed` as the relay answered. What it answers beyond that adds nobody.
+    """
     adds, accounts = [], set()
-    for account, _device, data in _list(claimed):
+    asked = set(_list(wanted["accounts"]))
+    for account, _device, data in _list(wanted["claimed"]):
+        if account not in asked:
+            continue
         try:
             package, device = check_candidate(work, data, account)
         except (ProfileError, MLSError):
+            continue
+        if not _meant(work, wanted.get("persons"), device.person):
             continue
         accounts.add(account)
         if device.device_id in present | seen or device.device_id == work.own.device_id:
@@ -172,6 +182,15 @@ def adds_of(
         seen.add(device.device_id)
         adds.append(Add(package))
     return adds, accounts
+
+
+def _meant(work: Work, persons: object, person: Person) -> bool:
+    """Whether a person is one of those named: an account alone may have come under another key."""
+    if person.person_id == work.own.person_id:
+        return True
+    if persons is None:
+        return person.establishment == work.trust.own.establishment
+    return person.person_id in _list(persons)
 
 
 def make(work: Work, row: groups.GroupRow, revoked: Sequence[int]) -> bool:
@@ -228,7 +247,12 @@ def _collect(
     adds: list[Add] = []
     seen: set[bytes] = set()
     served: list[int] = []
+    staying = {m.person_id for m in members if not m.leaving} - _unwanted(work, row)
     for asked in groups.returns(work.db, row.group_id):
+        if asked.person_id not in staying:
+            # Removed since it asked, or about to be: this would let the person in again.
+            groups.drop_return(work.db, row.group_id, asked.device_id)
+            continue
         if asked.due_at > work.now:
             continue
         try:
@@ -242,7 +266,7 @@ def _collect(
     present = {m.device_id for m in members if m.leaf not in removed}
     for intent in conversations.intents(work.db, row.conversation_id):
         if intent.kind == "add" and "claimed" in intent.body:
-            made, accounts = adds_of(work, intent.body["claimed"], present, seen)
+            made, accounts = adds_of(work, intent.body, present, seen)
             missing = set(_list(intent.body["accounts"])) - accounts
             if missing and not made:
                 conversations.fail_intents(work.db, [intent.id], "no-device")
@@ -265,6 +289,12 @@ def _collect(
         served = []
     renews = work.now - row.leaf_renewed_at > RENEWED_AFTER * 1000
     return proposals, CommitIntent(tuple(served), bool(adds), renews)
+
+
+def _unwanted(work: Work, row: groups.GroupRow) -> set[object]:
+    """Persons whom this person wants removed."""
+    wanted = conversations.intents(work.db, row.conversation_id, "remove")
+    return {intent.body["person"] for intent in wanted}
 
 
 def _give_up(

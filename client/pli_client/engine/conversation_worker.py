@@ -574,7 +574,12 @@ class ConversationWorker:
             service = conversations.service_with(work.db, bot.person_id)
             if service is None:
                 service = founding.start(
-                    work, "", [bot.account], "service", service_with=bot.person_id
+                    work,
+                    "",
+                    [bot.account],
+                    "service",
+                    service_with=bot.person_id,
+                    persons=[bot.person_id],
                 )
             sending.queue(work, service, body)
         return done

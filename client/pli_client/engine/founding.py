@@ -27,13 +27,20 @@ def start(
     kind: str,
     *,
     service_with: bytes | None = None,
+    persons: Collection[bytes] | None = None,
 ) -> bytes:
-    """A new conversation; its group comes about when the relay is there. Returns its id."""
+    """A new conversation; its group comes about when the relay is there. Returns its id.
+
+    Args:
+        persons: person ids of those whom the accounts are to stand for.
+    """
     conversation_id = work.random(16)
     conversations.add(work.db, conversation_id, title, kind, "starting", work.now)
     body: dict[str, object] = {"accounts": sorted({*accounts, work.own.account})}
     if service_with is not None:
         body["service_with"] = service_with
+    if persons is not None:
+        body["persons"] = sorted(persons)
     conversations.add_intent(work.db, conversation_id, "create", body, work.now)
     work.wake(conversation_id)
     return conversation_id
@@ -44,7 +51,7 @@ def create(work: Work, intent: conversations.Intent) -> bool:
     conversation_id = intent.conversation_id
     if groups.current(work.db, conversation_id) is not None:
         return False
-    adds, accounts = committing.adds_of(work, intent.body["claimed"], set(), set())
+    adds, accounts = committing.adds_of(work, intent.body, set(), set())
     wanted: list[Any] = list(intent.body["accounts"])  # type: ignore[call-overload]
     missing = set(wanted) - accounts - {work.own.account}
     if missing and not adds:
@@ -81,7 +88,9 @@ def refound(
             continue
         if device.person.person_id in persons and culprit not in (device_id, device.device_id):
             usable.append((account, device_id, data))
-    adds, _ = committing.adds_of(work, usable, set(), set())
+    asked = [account for account, _device, _package in usable]
+    wanted = {"accounts": asked, "persons": list(persons), "claimed": usable}
+    adds, _ = committing.adds_of(work, wanted, set(), set())
     _found(work, old.conversation_id, adds, old.generation + 1, old.group_id, ())
     return True
 

@@ -16,7 +16,7 @@ from pli_protocol.relay.frames import AcknowledgeWelcome, WelcomeWaiting
 from ..store import conversations, groups, key_packages, outbox, people
 from . import founding, history
 from .decisions import refound_allowed
-from .profile import ProfileError, check_group
+from .profile import ProfileError, check_group, check_leaf_lifetime
 from .work import Work
 
 UNOPENABLE = ("no-key-package", "welcome")
@@ -79,7 +79,9 @@ def _enter(work: Work, frame: WelcomeWaiting, data: bytes) -> bytes:
     if work.trust.refuses(committer) is not None:
         raise ProfileError("welcome-committer-revoked")
     conversation_id = check_group(group)
-    before = _judge(work, conversation_id, group, committer)
+    for _, leaf in group.tree.leaves():
+        check_leaf_lifetime(leaf)
+    before = _judge(work, conversation_id, group, committer, frame.predecessor)
     if not last_resort:
         key_packages.delete(work.db, reference)
         work.scrub = True
@@ -112,7 +114,11 @@ def _join(work: Work, data: bytes) -> tuple[Joined, bytes, bool]:
 
 
 def _judge(
-    work: Work, conversation_id: bytes, group: Group, committer: Device
+    work: Work,
+    conversation_id: bytes,
+    group: Group,
+    committer: Device,
+    predecessor: bytes | None,
 ) -> groups.GroupRow | None:
     """For a conversation that is held: a return to its group, or a successor by the rule.
 
@@ -120,8 +126,7 @@ def _judge(
     """
     same = groups.read(work.db, group.group_id)
     if same is not None:
-        if same.conversation_id != conversation_id:
-            raise ProfileError("conversation-id")
+        _judge_return(work, same, conversation_id, group, committer)
         return same
     conversation = conversations.read(work.db, conversation_id)
     if conversation is None:
@@ -138,7 +143,42 @@ def _judge(
     persons = {work.device(m).person.person_id for m in group.members()}
     if not refound_allowed(known, committer.person.person_id, persons):
         raise ProfileError("successor-members")
+    _check_successor(work, old, group.group_id, predecessor)
     return old
+
+
+def _judge_return(
+    work: Work, held: groups.GroupRow, conversation_id: bytes, group: Group, committer: Device
+) -> None:
+    """A Welcome to a group that is held: by a member, forwards only. Raises ProfileError.
+
+    Anybody can make a group that is named like ours, and what is not signed of a Welcome can be
+    changed so that it looks new: an older epoch would bring used keys back.
+    """
+    if held.conversation_id != conversation_id:
+        raise ProfileError("conversation-id")
+    if group.epoch <= held.epoch:
+        raise ProfileError("welcome-epoch")
+    if held.state in ("removed", "left"):
+        return  # invited anew, by whoever is a member now
+    known = {m.person_id for m in groups.members(work.db, held.group_id)}
+    if committer.person.person_id not in known:
+        raise ProfileError("welcome-not-a-member")
+
+
+def _check_successor(
+    work: Work, old: groups.GroupRow, group_id: bytes, predecessor: bytes | None
+) -> None:
+    """The relay takes one successor of a group; one that it did not take would split the members.
+
+    Raises ProfileError("successor-predecessor").
+    """
+    if predecessor == old.group_id or old.successor == group_id:
+        return
+    taken_wrongly = old.successor is not None and groups.read(work.db, old.successor) is None
+    if taken_wrongly or (predecessor is not None and groups.read(work.db, predecessor) is None):
+        return  # re-founded beside a wrong successor, or more than once while this device was away
+    raise ProfileError("successor-predecessor")
 
 
 def _store(

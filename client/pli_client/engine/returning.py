@@ -90,7 +90,11 @@ def asked(work: Work, group_row: groups.GroupRow, row: Row, data: bytes) -> None
         return
     if device.person.person_id not in {m.person_id for m in members}:
         raise ProfileError("return-not-a-member")
-    package, _ = committing.check_candidate(work, statement.key_package, device.person.account)
+    package, candidate = committing.check_candidate(
+        work, statement.key_package, device.person.account
+    )
+    if candidate.device_id != device.device_id:
+        raise ProfileError("return-key-package")
     keys = {leaf.encryption_key for _, leaf in group.tree.leaves()}
     if package.leaf_node.encryption_key in keys or abs(work.now_s - statement.time) > MAX_AGE:
         raise ProfileError("return-repeated")
