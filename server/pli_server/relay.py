@@ -50,7 +50,7 @@ class Relay:
         self.failed = asyncio.Event()
         self.stopping = False
         self.checker = Checker(clock)
-        self.blobs = BlobFolder(folder)
+        self.blobs = BlobFolder(folder, self.failed.set)
         self.writer: Writer
         self.readers: Readers
         self._engine: sa.Engine

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pli_protocol.identity import IdentityError, Issuer, RevocationList, statement_type, verify
-from pli_protocol.identity.statements import DeviceRevocation
+from pli_protocol.identity.statements import MAX_STATEMENT, DeviceRevocation
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import registration_challenge
 
@@ -129,11 +129,12 @@ async def publish_revocations(
 ) -> f.Done:
     """An issuer's newer list, or a person's word about its own device; whom it names is cut off."""
     statement = frame.statement
-    data = (
-        await relay.blobs.run(relay.blobs.read_checked, statement)
-        if isinstance(statement, f.BlobRef)
-        else statement
-    )
+    if not isinstance(statement, f.BlobRef):
+        data = statement
+    elif session.issuer is not None:
+        data = await relay.blobs.run(relay.blobs.read_checked, statement, MAX_STATEMENT)
+    else:
+        raise Refusal("invalid", "a statement about a device fits a frame")
     try:
         kind = statement_type(data)
         if kind == RevocationList.TYPE and session.issuer is not None:

@@ -16,12 +16,13 @@ async def _whole(relay: Relay, payload: f.Payload) -> bytes:
     """The bytes of a payload, from the blob where it is one, checked against its reference."""
     if not isinstance(payload, f.BlobRef):
         return payload
-    if payload.size > relay.limits.handshake_bytes:
-        raise Refusal("too-large", f"a payload has at most {relay.limits.handshake_bytes} bytes")
-    return await relay.blobs.run(relay.blobs.read_checked, payload)
+    return await relay.blobs.run(relay.blobs.read_checked, payload, relay.limits.handshake_bytes)
 
 
 def _submit(relay: Relay, session: Session, job: AppendJob) -> None:
+    if not session.open:
+        # Replaced, revoked or found out as a clone while the request was checked.
+        return
     session.begin_request()
     try:
         relay.writer.submit(job)

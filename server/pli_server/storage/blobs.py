@@ -5,31 +5,40 @@ blobs/uploads/ab12…   on its way; its size says how much is held
 """
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
 from pli_protocol.relay.frames import BlobRef
 
-from ..errors import Refusal
+from ..errors import Refusal, StorageFailed
 
 T = TypeVar("T")
 
 THREADS = 2
+LOCKS = 16
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_FILES = {errno.EMFILE, errno.ENFILE}
 
 
 class BlobFolder:
     """Files named by the capability; the database says who put them there and which are complete."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_failure: Callable[[], None] = lambda: None) -> None:
+        """`on_failure` is called on the loop when the disk did not flush what was written."""
         self._root = folder / "blobs"
         self._uploads = self._root / "uploads"
         self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._on_failure = on_failure
+        # A part of a connection that was replaced may still be under way beside its repetition.
+        self._locks = tuple(threading.Lock() for _ in range(LOCKS))
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="pli blobs")
 
     def close(self) -> None:
@@ -38,7 +47,12 @@ class BlobFolder:
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """Call one of the methods below on the blobs' threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, function, *arguments)
+        except StorageFailed:
+            self._on_failure()
+            raise
 
     def put(self, blob: bytes, offset: int, data: bytes) -> int:
         """Append a part, flushed; a part that is held already changes nothing.
@@ -48,38 +62,60 @@ class BlobFolder:
 
         Raises:
             Refusal: "invalid" where a part before it is missing; "try-later" on a full disk.
+            StorageFailed: what was written could not be flushed.
         """
-        path = self._uploads / blob.hex()
+        path, placed = self._uploads / blob.hex(), self._path(blob)
         try:
-            with path.open("ab") as file:
-                held = file.tell()
-                if held >= offset + len(data):
-                    return held
-                if held != offset:
-                    if held < offset:
-                        raise Refusal("invalid", "the parts of a blob come in order")
-                    # A torn part, from a crash or a full disk: it is written again.
-                    file.truncate(offset)
-                    file.seek(offset)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                return offset + len(data)
+            with self._locks[blob[0] % LOCKS]:
+                if placed.exists():
+                    return placed.stat().st_size
+                with path.open("ab", buffering=0) as file:
+                    return self._append(file, offset, data)
         except OSError as error:
             raise _refusal(error) from None
+
+    def _append(self, file: FileIO, offset: int, data: bytes) -> int:
+        held = file.tell()
+        if held >= offset + len(data):
+            # Perhaps a killed process wrote it and never flushed it.
+            self._flush(file, held)
+            return held
+        if held != offset:
+            if held < offset:
+                raise Refusal("invalid", "the parts of a blob come in order")
+            # A torn part, from a crash or a full disk: it is written again.
+            file.truncate(offset)
+        written = 0
+        while written < len(data):
+            written += file.write(data[written:])
+        self._flush(file, offset)
+        if offset == 0:
+            _flush_folder(self._uploads)
+        return offset + len(data)
+
+    def _flush(self, file: FileIO, before: int) -> None:
+        """After an error nobody knows what is on disk: the part must not count as held."""
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                file.truncate(before)
+            if error.errno in _FULL:
+                raise
+            raise StorageFailed from None
 
     def place(self, blob: bytes, size: int) -> None:
         """Put a whole upload in place, durably. Does nothing when it is there."""
         source, target = self._uploads / blob.hex(), self._path(blob)
         try:
-            if target.exists():
-                return
-            if source.stat().st_size != size:
-                raise Refusal("invalid", "the blob has another size than announced")
-            target.parent.mkdir(exist_ok=True, mode=0o700)
-            os.replace(source, target)
-            for folder in (target.parent, self._root, self._uploads):
-                _flush_folder(folder)
+            with self._locks[blob[0] % LOCKS]:
+                if not target.exists():
+                    if source.stat().st_size != size:
+                        raise Refusal("invalid", "the blob has another size than announced")
+                    target.parent.mkdir(exist_ok=True, mode=0o700)
+                    os.replace(source, target)
+                for folder in (target.parent, self._root, self._uploads):
+                    _flush_folder(folder)
         except OSError as error:
             raise _refusal(error) from None
 
@@ -92,10 +128,16 @@ class BlobFolder:
         except FileNotFoundError:
             raise Refusal("not-found") from None
 
-    def read_checked(self, reference: BlobRef) -> bytes:
-        """A whole blob whose size and hash are those of the reference; else Refusal "invalid"."""
+    def read_checked(self, reference: BlobRef, limit: int) -> bytes:
+        """A whole blob whose size and hash are those of the reference; else Refusal "invalid".
+
+        No more than `limit` bytes are ever read, whatever the reference says of the blob.
+        """
+        if reference.size > limit:
+            raise Refusal("too-large", f"a payload has at most {limit} bytes")
         try:
-            data = self._path(reference.blob).read_bytes()
+            with self._path(reference.blob).open("rb") as file:
+                data = file.read(reference.size + 1)
         except FileNotFoundError:
             raise Refusal("invalid", "the blob that the payload names is not complete") from None
         if len(data) != reference.size or hashlib.sha256(data).digest() != reference.sha256:
@@ -115,6 +157,8 @@ class BlobFolder:
 def _refusal(error: OSError) -> Exception:
     if error.errno in _FULL:
         return Refusal("try-later", "the relay's disk is full", retry_after=10_000)
+    if error.errno in _NO_FILES:
+        return Refusal("try-later", retry_after=1_000)
     return error
 
 
@@ -125,5 +169,7 @@ def _flush_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError:
+        raise StorageFailed from None
     finally:
         os.close(descriptor)
