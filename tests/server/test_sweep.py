@@ -1,0 +1,120 @@
+"""Retention: payloads, Welcomes, blobs and enrolments go with time; the chain stays."""
+
+import os
+
+import pytest
+
+from pli_protocol.relay import frames as f
+from pli_server import sweep
+
+from .conftest import Server
+from .people import TestEstablishment, commit
+from .raw_client import Refused
+from .team import joins, team
+
+DAY = 86_400_000
+
+
+async def later(server: Server, days: int) -> None:
+    """Sweep as if so many days had passed."""
+    now = server.clock()
+    server.clock = lambda: now + days * DAY
+    await sweep.sweep(server.relay)
+
+
+def payloads(server: Server) -> list[int]:
+    with server.relay._engine.connect() as db:
+        found = db.exec_driver_sql("SELECT seq FROM rows WHERE payload IS NOT NULL ORDER BY seq")
+        return [row[0] for row in found]
+
+
+async def test_a_payload_goes_when_all_have_it_and_the_repair_window_is_over(
+    server: Server, home: TestEstablishment
+) -> None:
+    a, b = await joins(server, home), await joins(server, home)
+    group = await team(a, b)
+    await group.says(a)
+    await group.says(a)
+    for member, last in ((a, 3), (b, 2)):
+        for _ in range(2):
+            await member.client.push(f.Row)
+        await member.client.send(f.Acknowledge((f.Acknowledgement(group.group, last),)))
+        await member.client.ask(f.ConfirmToken(member.client.rid(), member.client.signed_in.token))
+    await sweep.sweep(server.relay)
+    assert payloads(server) == [1, 2, 3]
+    await later(server, 7)
+    assert payloads(server) == [1, 2, 3]
+    await later(server, 2)
+    assert payloads(server) == [3]
+    # What is left is delivered, under the same chain.
+    again = await server.signed(b.device, b.client.signed_in.token)
+    assert (await again.push(f.Row)).position.seq == 3
+
+
+async def test_everything_goes_at_the_end_of_retention(
+    server: Server, home: TestEstablishment
+) -> None:
+    a, b = await joins(server, home), await joins(server, home)
+    await b.client.close()
+    group = os.urandom(16)
+    await a.client.ask(
+        f.CreateGroup(a.client.rid(), group, os.urandom(16), commit(group, 0, (b.id,)), b"w")
+    )
+    blob = os.urandom(32)
+    await a.client.ask(f.PutBlob(a.client.rid(), blob, 0, 3, b"abc"))
+    joiner = await server.open()
+    request = os.urandom(16)
+    await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, request, b"sealed"))
+    await later(server, 31)
+    with pytest.raises(Refused, match="not-found"):
+        await joiner.ask(f.FetchEnrolment(joiner.rid(), request))
+    assert (await a.client.ask(f.GetBlob(a.client.rid(), blob, 0))).data == b"abc"
+    await later(server, 60)
+    assert payloads(server) == []
+    b2 = await server.signed(b.device, b.client.signed_in.token)
+    await b2.settle()
+    assert not b2.pushes
+    with pytest.raises(Refused, match="not-found"):
+        await a.client.ask(f.GetBlob(a.client.rid(), blob, 0))
+    assert not list((server.folder / "blobs").glob("*/*"))
+
+
+async def test_a_device_behind_what_retention_took_gets_the_rest(
+    server: Server, home: TestEstablishment
+) -> None:
+    a, b = await joins(server, home), await joins(server, home)
+    group = await team(a, b)
+    await b.client.close()
+    for _ in range(3):
+        await group.says(a)
+    await later(server, 91)
+    await group.says(a)
+    back = await server.signed(b.device, b.client.signed_in.token)
+    assert (await back.push(f.Row)).position.seq == 5
+    await group.says(a)
+    assert (await back.push(f.Row)).position.seq == 6
+
+
+async def test_an_upload_that_was_given_up_goes_after_a_day(
+    server: Server, home: TestEstablishment
+) -> None:
+    a = await joins(server, home)
+    await a.client.ask(f.PutBlob(a.client.rid(), os.urandom(32), 0, 10, b"abc"))
+    await sweep.sweep(server.relay)
+    assert len(list((server.folder / "blobs" / "uploads").iterdir())) == 1
+    await later(server, 2)
+    assert not list((server.folder / "blobs" / "uploads").iterdir())
+
+
+async def test_a_removal_that_nobody_speaks_of_holds_after_the_repair_window(
+    server: Server, home: TestEstablishment
+) -> None:
+    a, b = await joins(server, home), await joins(server, home)
+    group = await team(a, b)
+    await group.changes(a, removed=(b,))
+    await b.client.close()
+    await later(server, 9)
+    await group.says(a)
+    back = await server.signed(b.device, b.client.signed_in.token)
+    rows = await back.ask(f.Fetch(back.rid(), group.group, 0))
+    assert rows.last == 2
