@@ -149,3 +149,35 @@ async def test_somebody_without_a_device_cannot_be_added_and_that_is_said(world:
         await (await team.send("sans David")).stored(PATIENCE)
         await settle(bruno)
         assert await posts(await bruno.conversation("Étage 2")) == ["sans David"]
+
+
+async def test_who_comes_back_sees_the_new_title_and_nothing_of_the_time_between(
+    world: World,
+) -> None:
+    async with together(world, "amelie", "bruno") as (amelie, bruno):
+        team = await amelie.start("Étage 2", [PEOPLE["bruno"].name])
+        await (await team.send("avant")).stored(PATIENCE)
+        await settle(bruno)
+        there = await bruno.conversation("Étage 2")
+        await team.remove(PEOPLE["bruno"].name, timeout=PATIENCE)
+        await (await team.rename("Étage 3")).stored(PATIENCE)
+        await (await team.send("sans lui")).stored(PATIENCE)
+        await bruno.until(lambda: _left(bruno, there.id), PATIENCE)
+        await team.add(PEOPLE["bruno"].name, timeout=PATIENCE)
+        await (await team.send("avec lui")).stored(PATIENCE)
+        await settle(amelie, bruno)
+        assert (await there.refresh()).title == "Étage 3"
+        assert await posts(there) == ["avant", "avec lui"]
+        await (await there.send("merci")).stored(PATIENCE)
+        await settle(amelie)
+        assert (await posts(team))[-1] == "merci"
+
+
+async def test_a_conversation_of_one_works_until_somebody_comes(world: World) -> None:
+    async with together(world, "amelie", "bruno") as (amelie, bruno):
+        alone = await amelie.start("Pense-bête")
+        await (await alone.send("acheter des gants")).stored(PATIENCE)
+        await alone.add(PEOPLE["bruno"].name, timeout=PATIENCE)
+        await (await alone.send("taille 8")).stored(PATIENCE)
+        await settle(bruno)
+        assert await posts(await bruno.conversation("Pense-bête")) == ["taille 8"]
