@@ -180,14 +180,20 @@ class _Check:
         self._attached: set[tuple[str, str]] = set()
         self._texts: set[str] = set()
         self._relay_up = True
+        self._undelivered: dict[str, str] = {}
+        """Messages that only their author has, since the relay is down: id to author."""
 
     def run(self) -> None:
+        self._in_flight = False
         people = [person.key for person in self._scenario.people]
         usagers = [usager.key for usager in self._scenario.usagers]
         self._require(len(people) >= 2, "people: at least two are needed")
         self._require(len(set(people)) == len(people), "people: a key stands twice")
         self._require(len(set(usagers)) == len(usagers), "usagers: a key stands twice")
-        for number, step in enumerate(self._scenario.steps, 1):
+        steps = self._scenario.steps
+        for number, step in enumerate(steps, 1):
+            following = steps[number] if number < len(steps) else None
+            self._in_flight = isinstance(following, KillRelay)
             self._where = f"step {number} ({type(step).__struct_config__.tag})"
             if not isinstance(step, KillRelay | RestartRelay):
                 self._known("person", step.who, people)
@@ -216,6 +222,8 @@ class _Check:
             case KillRelay() | RestartRelay():
                 self._at(self._relay_up == isinstance(step, KillRelay), "the relay's state")
                 self._relay_up = not self._relay_up
+                if self._relay_up:
+                    self._undelivered.clear()
 
     def _start(self, step: Start, people: list[str]) -> None:
         self._at(step.conversation not in self._members, f"{step.conversation} exists already")
@@ -233,12 +241,15 @@ class _Check:
         self._at(step.note_type is None or step.record is not None, "note_type without record")
         if step.reply_to is not None:
             self._message(step.reply_to, step.conversation)
+            self._there(step.reply_to, step.who)
         for name in step.files:
             self._at(len(name) >= SHORTEST_NEEDLE, f"the file name {name} is too short")
             self._at(file_of(name, self._path).is_file(), f"no file {name}")
         if step.id is not None:
             self._at(step.id not in self._messages, f"the id {step.id} stands twice")
             self._messages[step.id] = step.conversation
+            if self._in_flight or not self._relay_up:
+                self._undelivered[step.id] = step.who
         if step.record is not None and step.id is not None:
             self._attached.add((step.id, step.record))
 
@@ -246,10 +257,15 @@ class _Check:
         self._known("usager", step.record, usagers)
         self._at(step.message in self._messages, f"no message {step.message} before this step")
         self._member(step.who, self._messages[step.message])
+        self._there(step.message, step.who)
         pair = (step.message, step.record)
         detach = isinstance(step, Detach)
         self._at((pair in self._attached) == detach, f"{step.message} in {step.record}")
         self._attached ^= {pair}
+
+    def _there(self, message: str, who: str) -> None:
+        author = self._undelivered.get(message, who)
+        self._at(author == who, f"{who} cannot have {message} before the relay is back")
 
     def _member(self, who: str, conversation: str) -> None:
         self._at(conversation in self._members, f"no conversation {conversation} before this step")

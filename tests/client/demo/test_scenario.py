@@ -103,6 +103,12 @@ def step(data: dict[str, Any], kind: str) -> dict[str, Any]:
     return found
 
 
+def after(data: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The second step after one: by another person than the one before it."""
+    found: dict[str, Any] = data["steps"][data["steps"].index(step(data, kind)) + 2]
+    return found
+
+
 def _drop(data: dict[str, Any], kind: str) -> None:
     data["steps"].remove(step(data, kind))
 
@@ -131,6 +137,7 @@ def _drop(data: dict[str, Any], kind: str) -> None:
         lambda d: step(d, "detach").update(record="kerautret"),
         lambda d: step(d, "add").update(person="karim"),
         lambda d: step(d, "remove").update(conversation="plaies"),
+        lambda d: after(d, "kill-relay").update(reply_to="urgence"),
         lambda d: _drop(d, "start"),
         lambda d: _drop(d, "kill-relay"),
         lambda d: _drop(d, "restart-relay"),
