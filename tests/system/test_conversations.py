@@ -181,3 +181,19 @@ async def test_a_conversation_of_one_works_until_somebody_comes(world: World) ->
         await (await alone.send("taille 8")).stored(PATIENCE)
         await settle(bruno)
         assert await posts(await bruno.conversation("Pense-bête")) == ["taille 8"]
+
+
+async def test_commits_and_welcomes_too_large_for_a_frame_travel_as_blobs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pli_client import payloads
+
+    monkeypatch.setattr(payloads, "MAX_INLINE", 700)
+    async with together(world, "amelie", "bruno", "chloe") as (amelie, bruno, chloe):
+        team = await amelie.start("Étage 2", [PEOPLE["bruno"].name])
+        await (await team.send("un")).stored(PATIENCE)
+        await team.add(PEOPLE["chloe"].name, timeout=PATIENCE)
+        await (await team.send("deux")).stored(PATIENCE)
+        await settle(bruno, chloe)
+        assert await posts(await bruno.conversation("Étage 2")) == ["un", "deux"]
+        assert await posts(await chloe.conversation("Étage 2")) == ["deux"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pli_protocol.content import Forward
@@ -322,12 +323,28 @@ class ConversationWorker:
             files = await engine.read(lambda db, i=item: messages.to_upload(db, i.message_id))  # type: ignore[misc]
             for file in files:
                 path = engine.in_vault(file.sealed_file or "")
-                await upload(engine.connection, file.blob, path, held=file.uploaded)
+                await self._upload_one(file, path)
                 await engine.write(
                     lambda work, f=file: messages.mark_uploaded(work.db, f.blob),  # type: ignore[misc]
                     name=UPLOADED,
                 )
                 path.unlink(missing_ok=True)
+
+    async def _upload_one(self, file: messages.FileRow, path: Path) -> None:
+        """Go on where an earlier try stopped; what the relay took by then is noted."""
+        held = file.uploaded
+
+        def progress(done: int, _total: int) -> None:
+            nonlocal held
+            held = done
+
+        try:
+            await upload(self._engine.connection, file.blob, path, held=held, progress=progress)
+        except RelayError:
+            await self._engine.write(
+                lambda work: messages.note_uploaded(work.db, file.blob, held), name=UPLOADED
+            )
+            raise
 
     # --- commits under way --------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from pli_protocol.content import (
     Detach,
     Filed,
     Forward,
-    Message,
     Objection,
     Post,
     Proof,
@@ -42,7 +41,11 @@ def written(work: Work, said: Said, at: int) -> None:
 
 def acted(work: Work, said: Said, at: int) -> None:
     """A message about records."""
-    match said.message.body:
+    body = said.message.body
+    if isinstance(body, Attach | Detach | Objection) and _elsewhere(work, said, body.message_id):
+        # Who is not in the conversation of a message says nothing about its record.
+        return
+    match body:
         case Attach(message_id, record, note_type):
             _attach(work, said, message_id, record, note_type, at)
         case Detach(message_id, record, reason):
@@ -55,6 +58,11 @@ def acted(work: Work, said: Said, at: int) -> None:
             _answered(work, said, receipt)
         case Filed() as filed:
             _filed(work, said, filed, at)
+
+
+def _elsewhere(work: Work, said: Said, message_id: bytes) -> bool:
+    row = messages.read(work.db, message_id)
+    return row is not None and row.conversation_id != said.conversation_id
 
 
 def may_detach(work: Work, message_id: bytes, record: RecordRef, person_id: bytes) -> bool:
@@ -101,7 +109,11 @@ def _detach(
         return
     if not store.standing(work.db, message_id, record):
         return
-    store.detach(work.db, message_id, record, by=said.person_id, act=said.message_id, at=at)
+    row = messages.read(work.db, message_id)
+    author = row is not None and row.sender == said.person_id
+    store.detach(
+        work.db, message_id, record, by=said.person_id, act=said.message_id, at=at, all_of_it=author
+    )
     work.event(
         said.conversation_id,
         "detached",
@@ -299,8 +311,3 @@ def _note_filed(
             by=by,
         )
     return bool(changed)
-
-
-def receipt_for(forward_id: bytes, receipt: Receipt, salt: bytes, now: int) -> Message:
-    """The bot's answer as a message."""
-    return Message(salt, now, receipt, in_reply_to=forward_id)

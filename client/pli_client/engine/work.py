@@ -84,8 +84,6 @@ class Work:
         self.gone: set[bytes] = set()
         self.frames: list[Unanswered] = []
         self.awake: set[bytes] = set()
-        self.cleanup: list[str] = []
-        """Files of the vault's folder that nothing names any more."""
         self.scrub = False
 
     @property

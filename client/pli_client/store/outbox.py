@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from pli_protocol.relay.frames import Position
-
 from ..vault import Database, Row
 
 
@@ -132,10 +130,3 @@ def busy(db: Database) -> bool:
         "SELECT EXISTS (SELECT 1 FROM outbox WHERE state IN ('waiting', 'sealed'))"
     ).fetchone()
     return bool(row and row[0])
-
-
-def position_of(db: Database, message_id: bytes) -> Position | None:
-    row = db.execute(
-        "SELECT timeline, seq FROM messages WHERE message_id = ? AND seq IS NOT NULL", (message_id,)
-    ).fetchone()
-    return None if row is None else Position(row[0], row[1])

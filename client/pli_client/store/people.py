@@ -108,11 +108,6 @@ def all_people(db: Database) -> list[KnownPerson]:
     return [_known(row) for row in rows]
 
 
-def people_of_account(db: Database, account: bytes) -> list[KnownPerson]:
-    rows = db.execute(f"SELECT {_COLUMNS} FROM people WHERE account = ?", (account,)).fetchall()
-    return [_known(row) for row in rows]
-
-
 def bots(db: Database) -> list[KnownPerson]:
     """Bots in the directory that count, the one known longest first."""
     rows = db.execute(

@@ -88,12 +88,21 @@ def system_of(db: Database, record_id: str) -> str | None:
 
 
 def detach(
-    db: Database, message_id: bytes, record: RecordRef, *, by: bytes, act: bytes, at: int
+    db: Database,
+    message_id: bytes,
+    record: RecordRef,
+    *,
+    by: bytes,
+    act: bytes,
+    at: int,
+    all_of_it: bool,
 ) -> None:
+    """Take off one's own attachments, or (its author) everybody's."""
     db.execute(
         """UPDATE records SET detached_by = ?, detach_message = ?, detached_at = ?
-           WHERE message_id = ? AND system = ? AND record_id = ? AND detached_at IS NULL""",
-        (by, act, at, message_id, record.system, record.id),
+           WHERE message_id = ? AND system = ? AND record_id = ? AND detached_at IS NULL
+             AND (? OR attached_by = ?)""",
+        (by, act, at, message_id, record.system, record.id, int(all_of_it), by),
     )
 
 
