@@ -66,13 +66,6 @@ class GroupState:
     successor: bytes | None
     members: dict[int, Member] = field(default_factory=dict)
 
-    def by_id(self, device_id: bytes) -> Member | None:
-        """The member with this device id, whatever its state."""
-        for member in self.members.values():
-            if member.device_id == device_id:
-                return member
-        return None
-
     def accounts(self) -> set[int]:
         """The accounts of all devices that are or may be members."""
         return {member.account_no for member in self.members.values() if member.receives}

@@ -133,6 +133,7 @@ class Writer:
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._queued = 0
         self._cursors: dict[tuple[int, int], int] = {}
+        self._cursors_lock = threading.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._failed = False
         self._closed = self._loop.create_future()
@@ -185,7 +186,8 @@ class Writer:
 
     def acknowledge(self, group_no: int, device_no: int, seq: int) -> None:
         """Move a cursor with the next transaction; losing it only costs sending rows again."""
-        self._cursors[group_no, device_no] = seq
+        with self._cursors_lock:
+            self._cursors[group_no, device_no] = seq
         if self._timer is None:
             self._timer = self._loop.call_later(ACKNOWLEDGE_SECONDS, self._flush_cursors)
 
@@ -270,7 +272,8 @@ class Writer:
 
     def _transact(self, batch: list[Job], kinds: list[str]) -> Sequence[Any]:
         connection = self._connection
-        cursors, self._cursors = self._cursors, {}
+        with self._cursors_lock:
+            cursors, self._cursors = self._cursors, {}
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         tx = Transaction(connection, self._cache, now=self._clock(), timeline=self._timeline)
         # Cursors first: a device that signs in again in this batch continues after them.
