@@ -26,6 +26,7 @@ from pli_protocol.identity import (
     verify_statement,
 )
 
+from .errors import Refusal
 from .storage import tables as t
 
 T = TypeVar("T")
@@ -87,6 +88,9 @@ class Checker:
         checked = verify_statement(enrolment_key, EnrolmentKey, authority)
         if not isinstance(checked.signer, Issuer) or checked.signer.key != signer.key:
             raise IdentityError("binding", "the enrolment key is another issuer's")
+        known = self._trusts.get(own.establishment)
+        if known is not None:
+            _refuse_revoked(known, signer)
         return own.establishment, signer
 
     def device(self, chain: tuple[bytes, ...]) -> Device:
@@ -123,12 +127,17 @@ class Checker:
         taken = own.accept_revocations(data)
         return taken, tuple(entry.id for entry in taken.entries if entry.kind == "issuer")
 
-    def device_revocation(self, data: bytes, person: bytes, establishment: bytes) -> bytes:
-        """Take a person's own statement; returns the device's id."""
+    def device_revocation(
+        self, data: bytes, person: bytes, establishment: bytes, limit: int
+    ) -> bytes:
+        """Take a person's own statement; returns the device's id. Raises IdentityError, Refusal."""
         trust = self._trusts[establishment]
         checked = verify_statement(data, DeviceRevocation, trust.own.certificate)
         if checked.statement.person_id != person:
             raise IdentityError("binding", "a statement of another person")
+        own = trust.own_revocations(person)
+        if checked.statement.device_id not in own and len(own) >= limit:
+            raise Refusal("limit", f"a person revokes at most {limit} devices")
         return trust.accept_device_revocation(data).device_id
 
     def leaving(self, data: bytes, establishment: bytes) -> Checked[LeaveStatement]:

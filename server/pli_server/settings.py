@@ -48,6 +48,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     devices_per_account: Count = 10
     enrolments_waiting: Count = 1_000
     """Per establishment, not answered yet."""
+    enrolments_answered: Count = 1_000
+    """Per establishment; above, the oldest answers go."""
     enrolment_bytes: Bytes = 8 * 1024
     key_packages_per_device: Count = 100
     claims_per_hour: Count = 1_000
@@ -66,6 +68,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """The largest commit or Welcome."""
     blob_bytes: Bytes = 256 * 1024 * 1024
     blob_bytes_per_account: Bytes = 4 * 1024 * 1024 * 1024
+    """A blob counts for 64 KiB at least, so their number is bounded too."""
+    own_revocations: Count = 64
+    """Devices that one person may declare revoked."""
     open_uploads_per_account: Count = 32
 
 

@@ -7,11 +7,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from pli_protocol.relay.frames import BlobRef
+
 from .errors import Refusal, StorageFailed
 from .relay import Relay
 from .storage import tables as t
 from .storage.groups import MemberState
-from .storage.transaction import Transaction
+from .storage.transaction import Transaction, unpack
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +117,13 @@ def _end_removed(tx: Transaction, settled: int) -> int:
 
 
 async def _clear_blobs(relay: Relay, old: int, abandoned: int) -> None:
-    condition = sa.or_(
-        t.blobs.c.created < old,
-        sa.and_(t.blobs.c.complete == 0, t.blobs.c.created < abandoned),
+    lists = await relay.readers.run(_published_lists)
+    condition = sa.and_(
+        sa.or_(
+            t.blobs.c.created < old,
+            sa.and_(t.blobs.c.complete == 0, t.blobs.c.created < abandoned),
+        ),
+        t.blobs.c.blob.not_in(lists),
     )
     while True:
         chosen = await relay.readers.run(
@@ -129,6 +135,17 @@ async def _clear_blobs(relay: Relay, old: int, abandoned: int) -> None:
         for blob in chosen:
             await relay.blobs.run(relay.blobs.remove, blob)
         await relay.writer.do("sweep", partial(_forget_blobs, chosen))
+
+
+def _published_lists(db: sa.Connection) -> list[bytes]:
+    """The blobs of the newest revocation lists: they stay, however old."""
+    found = db.execute(
+        sa.select(t.establishments.c.revocations_payload).where(
+            t.establishments.c.revocations_is_blob == 1
+        )
+    )
+    references = (unpack(1, row.revocations_payload) for row in found)
+    return [reference.blob for reference in references if isinstance(reference, BlobRef)]
 
 
 def _forget_blobs(chosen: list[bytes], tx: Transaction) -> None:

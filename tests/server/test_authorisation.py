@@ -214,7 +214,7 @@ async def test_who_has_not_signed_in(server: Server, home: TestEstablishment) ->
     stranger = await scene(server, home, await joins(server, home))
     expected = dict.fromkeys(FRAMES, "out-of-order") | {
         f.GetEstablishment: "answer",
-        f.RegisterEstablishment: "invalid",
+        f.RegisterEstablishment: "not-found",
         f.SignIn: "sign-in-failed",
         f.RequestEnrolment: "conflict",
         f.FetchEnrolment: "not-found",

@@ -5,16 +5,26 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from pli_protocol.identity import DeviceRevocation, sign
+from pli_protocol.identity import (
+    DeviceRevocation,
+    EnrolmentKey,
+    RevocationEntry,
+    RevocationList,
+    make_issuer,
+    sign,
+)
 from pli_protocol.relay import frames as f
+from pli_protocol.relay.log import device_id
+from pli_server import sweep
 from pli_server.errors import Refusal, StorageFailed
+from pli_server.relay import now_ms
 from pli_server.storage.blobs import BlobFolder
 
 from .conftest import Server
@@ -194,3 +204,224 @@ async def test_a_request_of_a_connection_that_was_cut_meanwhile_is_not_carried_o
     await a.client.wait_closed()
     state = (await other.ask(f.GetGroups(other.rid()))).groups[0]
     assert (state.epoch, state.last) == (1, 1)
+
+
+async def test_many_tiny_blobs_are_bounded_too(limited: Callable[..., Awaitable[Server]]) -> None:
+    server = await limited(blob_bytes_per_account=3 * 64 * 1024)
+    home = TestEstablishment()
+    await server.establish(home, server.code)
+    a = await joins(server, home)
+    for _ in range(3):
+        await put(a.client, b"x")
+    assert await code_of(put(a.client, b"x")) == "limit"
+
+
+# --- enrolment, which needs no sign-in --------------------------------------------------------
+
+
+async def test_what_an_issuer_leaves_unanswered_hides_nothing(
+    server: Server, home: TestEstablishment
+) -> None:
+    joiner, issuer = await server.open(), await server.issuer(home)
+    asked = []
+    for number in range(12):
+        asked.append(os.urandom(16))
+        sealed = bytes([number]) * 8192
+        await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, asked[-1], sealed))
+        if number % 4 == 3:
+            joiner = await server.open()
+    seen: list[bytes] = []
+    while True:
+        last = seen[-1] if seen else None
+        page = (await issuer.ask(f.ListEnrolments(issuer.rid(), last))).waiting
+        if not page:
+            break
+        assert len(page) < 12
+        seen += [request.request_id for request in page]
+    assert sorted(seen) == sorted(asked)
+
+
+async def test_another_establishments_request_is_no_place_in_the_list(
+    server: Server, home: TestEstablishment
+) -> None:
+    other = TestEstablishment("Ailleurs")
+    await server.establish(other)
+    joiner, theirs, ours = await server.open(), os.urandom(16), os.urandom(16)
+    await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, ours, b"sealed"))
+    await joiner.ask(f.RequestEnrolment(joiner.rid(), other.id, theirs, b"sealed"))
+    issuer = await server.issuer(home)
+    page = (await issuer.ask(f.ListEnrolments(issuer.rid(), theirs))).waiting
+    assert [request.request_id for request in page] == [ours]
+
+
+async def test_answers_that_nobody_fetches_are_bounded(
+    limited: Callable[..., Awaitable[Server]],
+) -> None:
+    server = await limited(enrolments_answered=2)
+    home = TestEstablishment()
+    await server.establish(home, server.code)
+    joiner, issuer = await server.open(), await server.issuer(home)
+    asked = [os.urandom(16) for _ in range(4)]
+    for request_id in asked:
+        await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, request_id, b"sealed"))
+        await issuer.ask(f.AnswerEnrolment(issuer.rid(), request_id, b"answer"))
+    joiner = await server.open()
+    first = f.FetchEnrolment(joiner.rid(), asked[0])
+    assert await code_of(joiner.ask(first)) == "not-found"
+    last = await joiner.ask(f.FetchEnrolment(joiner.rid(), asked[-1]))
+    assert last.sealed == b"answer"
+
+
+async def test_a_request_over_the_connections_waits_is_not_stored(
+    server: Server, home: TestEstablishment
+) -> None:
+    joiner, asked = await server.open(), [os.urandom(16) for _ in range(5)]
+    for request_id in asked[:4]:
+        await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, request_id, b"sealed"))
+    fifth = f.RequestEnrolment(joiner.rid(), home.id, asked[4], b"sealed")
+    assert await code_of(joiner.ask(fifth)) == "limit"
+    issuer = await server.issuer(home)
+    waiting = (await issuer.ask(f.ListEnrolments(issuer.rid()))).waiting
+    assert {request.request_id for request in waiting} == set(asked[:4])
+
+
+async def test_certificates_of_someone_without_a_code_are_not_even_checked(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwanted(*_: object) -> None:
+        raise AssertionError("costly")
+
+    monkeypatch.setattr(server.relay.checker, "registration", unwanted)
+    stranger = await server.open()
+    assert await code_of(stranger.register(TestEstablishment(), "no-such-code")) == "not-found"
+
+
+# --- devices that signed in -------------------------------------------------------------------
+
+
+async def test_frames_that_are_not_answered_count_among_those_in_flight(
+    limited: Callable[..., Awaitable[Server]],
+) -> None:
+    """Else one client fills the writer's queue, and everybody is told to come later."""
+    server = await limited(requests_in_flight=4, queued_bytes=4096)
+    home = TestEstablishment()
+    await server.establish(home, server.code)
+    a, b = await joins(server, home), await joins(server, home)
+    made = await team(b)
+    submit, most = server.relay.writer.submit, 0
+
+    def watched(job: Any) -> None:
+        nonlocal most
+        submit(job)
+        most = max(most, server.relay.writer._queued)
+
+    server.relay.writer.submit = watched  # type: ignore[method-assign]
+    for number in range(300):
+        await a.client.send(f.AcknowledgeWelcome(os.urandom(16)))
+        await a.client.send(f.ReportCommit(made.group, number, applied=True))
+    await made.says(b)
+    await a.client.settle()
+    assert most < 4096
+
+
+async def test_a_person_revokes_a_bounded_number_of_devices(
+    limited: Callable[..., Awaitable[Server]],
+) -> None:
+    server = await limited(own_revocations=2)
+    home = TestEstablishment()
+    await server.establish(home, server.code)
+    a, b = await joins(server, home), await joins(server, home)
+
+    async def revoke(who: Any, device: bytes) -> None:
+        statement = sign(
+            DeviceRevocation(home.id, who.person.person_id, device, "lost", NOW),
+            who.person.identity,
+            (who.person.certificate, home.issuer),
+        )
+        await who.client.ask(f.PublishRevocations(who.client.rid(), statement))
+
+    devices = [os.urandom(16) for _ in range(3)]
+    for device in (*devices[:2], *devices[:2]):
+        await revoke(a, device)
+    assert await code_of(revoke(a, devices[2])) == "limit"
+    await revoke(b, devices[2])
+
+
+async def test_reports_from_before_ones_time_are_not_told(
+    server: Server, home: TestEstablishment
+) -> None:
+    a, b, c = [await joins(server, home) for _ in range(3)]
+    made = await team(a, b)
+    await b.client.send(f.ReportCommit(made.group, 1, applied=False, reason="broken"))
+    await b.client.settle()
+    await made.changes(a, added=(c,))
+    await c.client.push(f.WelcomeWaiting)
+    before = await c.client.ask(f.GetCommitReports(c.client.rid(), made.group, 1))
+    assert before.reports == ()
+    told = await a.client.ask(f.GetCommitReports(a.client.rid(), made.group, 1))
+    assert [report.device for report in told.reports] == [b.id]
+
+
+async def test_a_device_revoked_while_it_signs_in_is_cut(
+    server: Server, home: TestEstablishment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is published after its chain was checked and before it is online."""
+    person = home.person()
+    device = person.device()
+    checker = server.relay.checker
+    check = checker.device
+
+    def meanwhile(chain: tuple[bytes, ...]) -> Any:
+        checked = check(chain)
+        entry = RevocationEntry("device", device.id, "stolen", NOW)
+        revoked = RevocationList(home.id, 1, bytes(32), (entry,), NOW)
+        checker.revocations(sign(revoked, home.issuer_key, (home.issuer,)), home.id)
+        return checked
+
+    monkeypatch.setattr(checker, "device", meanwhile)
+    client = await server.open()
+    await client.sign_in(device)
+    last = await client.push(f.Refused)
+    assert last.code == "sign-in-failed"
+    await client.wait_closed()
+    assert server.relay.sessions == {}
+
+
+async def test_a_revoked_issuer_is_not_registered_again(
+    server: Server, home: TestEstablishment
+) -> None:
+    second = TestEstablishment(authority_key=home.authority_key)
+    second.authority = home.authority
+    entry = RevocationEntry("issuer", device_id(second.issuer_key.public), "stolen", NOW)
+    revoked = RevocationList(home.id, 1, bytes(32), (entry,), NOW)
+    issuer = await server.issuer(home)
+    signed = sign(revoked, home.issuer_key, (home.issuer,))
+    await issuer.ask(f.PublishRevocations(issuer.rid(), signed))
+    second.issuer = make_issuer(
+        home.authority_key, home.authority, second.issuer_key.public, now=NOW
+    )
+    second.enrolment_key = sign(
+        EnrolmentKey(home.id, bytes(32), NOW), second.issuer_key, (second.issuer,)
+    )
+    with pytest.raises(Refused, match="invalid"):
+        await server.establish(second)
+
+
+async def test_the_newest_list_stays_however_old_its_blob(
+    server: Server, home: TestEstablishment
+) -> None:
+    issuer = await server.issuer(home)
+    entries = tuple(RevocationEntry("device", os.urandom(16), "lost", NOW) for _ in range(2000))
+    signed = sign(
+        RevocationList(home.id, 1, bytes(32), entries, NOW), home.issuer_key, (home.issuer,)
+    )
+    assert len(signed) > f.MAX_INLINE
+    blob = await put(issuer, signed)
+    forgotten = await put(issuer, b"x")
+    reference = f.BlobRef(blob, len(signed), hashlib.sha256(signed).digest())
+    await issuer.ask(f.PublishRevocations(issuer.rid(), reference))
+    server.clock = lambda: now_ms() + 400 * 86_400_000
+    await sweep.sweep(server.relay)
+    part = await issuer.ask(f.GetBlob(issuer.rid(), blob, 0))
+    assert part.size == len(signed)
+    assert await code_of(issuer.ask(f.GetBlob(issuer.rid(), forgotten, 0))) == "not-found"

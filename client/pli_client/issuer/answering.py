@@ -48,19 +48,24 @@ def answer(
     sealed: bytes,
     now: int,
     random: Callable[[int], bytes] = os.urandom,
+    *,
+    others: frozenset[bytes] | None = None,
 ) -> Answer | None:
     """Decide on a request, once; None: it is for another issuer of the establishment.
 
     Args:
         now: Unix seconds.
+        others: The ids of the other issuers' enrolment keys; None: not known. A request for none of
+            them would wait for ever, and enough of them keep everybody out.
     """
     given = tables.answer_given(db, request_id)
     if given is not None:
         return Answer(*given, _report_again(db, request_id))
     try:
         request = open_request(sealed, request_id, keys.authority.establishment, keys.enrolment)
-    except SealedToAnother:
-        return None
+    except SealedToAnother as error:
+        nobodys = others is not None and not error.key_ids & others
+        return Answer(UNREADABLE, None, None) if nobodys else None
     except EnrolmentError:
         return Answer(UNREADABLE, None, None)
     decided = _decide(db, keys, request, request_id, now)

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
-from pli_protocol.identity import IdentityError
+from pli_protocol.identity import EnrolmentKey, IdentityError, verify_statement
+from pli_protocol.identity.enrolment import enrolment_key_id
 from pli_protocol.relay.frames import (
     AnswerEnrolment,
     EnrolmentWaiting,
+    GetEstablishment,
     GetRevocations,
     ListEnrolments,
     PendingEnrolment,
@@ -32,6 +34,8 @@ RETRY: Final = 5.0
 """Seconds until the relay is asked again for what it refused."""
 
 _ATTEMPTS: Final = 4
+_MOST_PAGES: Final = 1024
+"""What comes later than these is pushed."""
 
 
 class Service:
@@ -47,6 +51,7 @@ class Service:
     ) -> None:
         self._vault, self._keys = vault, keys
         self._clock, self._random, self._pause = clock, random, pause
+        self._others: frozenset[bytes] | None = None
         self.revoked = asyncio.Event()
         """A newer list than the one published is in the vault."""
 
@@ -115,25 +120,40 @@ class Service:
         gone: asyncio.Event,
         report: Callable[[Report], None],
     ) -> None:
-        await self._answer_waiting(relay, report)
+        # Revocations first: anybody can make requests, and no flood of them may hold a list back.
+        answered = False
         while relay.state is online:
             self.revoked.clear()
             number = await self._publish(relay, online)
             if number:
                 report(RevocationsPublished(number))
+            if not answered:
+                self._others = await self._other_keys(relay)
+                await self._answer_waiting(relay, report)
+                answered = True
             await _first(self.revoked.wait(), gone.wait())
 
     async def _answer_waiting(self, relay: Connection, report: Callable[[Report], None]) -> None:
         """Answer all that waits; the relay lists a frame full at a time."""
-        looked_at: set[bytes] = set()
-        while True:
-            waiting = (await relay.request(ListEnrolments(0))).waiting
-            new = [request for request in waiting if request.request_id not in looked_at]
-            if not new:
+        last: bytes | None = None
+        for _page in range(_MOST_PAGES):
+            waiting = (await relay.request(ListEnrolments(0, last))).waiting
+            if not waiting:
                 return
-            for request in new:
-                looked_at.add(request.request_id)
+            for request in waiting:
                 await self._answer(relay, request, report)
+            last = waiting[-1].request_id
+
+    async def _other_keys(self, relay: Connection) -> frozenset[bytes]:
+        """The ids of the enrolment keys of the establishment's other issuers."""
+        authority = self._keys.authority
+        held = await relay.request(GetEstablishment(0, authority.establishment))
+        keys = set()
+        for signed in held.enrolment_keys:
+            with contextlib.suppress(IdentityError):
+                checked = verify_statement(signed, EnrolmentKey, authority.certificate)
+                keys.add(enrolment_key_id(checked.statement.key))
+        return frozenset(keys)
 
     async def _answer(
         self, relay: Connection, waiting: PendingEnrolment, report: Callable[[Report], None]
@@ -141,7 +161,13 @@ class Service:
         now = int(self._clock())
         given = await self._vault.write(
             lambda db: answer(
-                db, self._keys, waiting.request_id, waiting.sealed, now, self._random
+                db,
+                self._keys,
+                waiting.request_id,
+                waiting.sealed,
+                now,
+                self._random,
+                others=self._others,
             ),
             name=ANSWER,
         )

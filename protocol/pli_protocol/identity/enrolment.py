@@ -38,7 +38,11 @@ class EnrolmentError(Exception):
 
 
 class SealedToAnother(EnrolmentError):
-    """A request for another of the establishment's issuers."""
+    """A request for other issuers. `key_ids` names the keys it says it is sealed to."""
+
+    def __init__(self, key_ids: frozenset[bytes]) -> None:
+        super().__init__("the request is sealed to another issuer")
+        self.key_ids = key_ids
 
 
 class _Struct(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -138,7 +142,7 @@ def seal_request(
         raise EnrolmentError("the establishment has no enrolment key")
     try:
         copies = tuple(
-            _SealedFor(_key_id(key), *hpke.seal(SUITE, key, info, b"", plaintext, random))
+            _SealedFor(enrolment_key_id(key), *hpke.seal(SUITE, key, info, b"", plaintext, random))
             for key in enrolment_keys
         )
     except MLSError:
@@ -158,9 +162,9 @@ def open_request(
     """
     copies = _decode(sealed, _SealedRequest).copies
     info = _REQUEST_INFO + request_id
-    mine = next((copy for copy in copies if copy.key_id == _key_id(key.public)), None)
+    mine = next((copy for copy in copies if copy.key_id == enrolment_key_id(key.public)), None)
     if mine is None:
-        raise SealedToAnother("the request is sealed to another issuer")
+        raise SealedToAnother(frozenset(copy.key_id for copy in copies))
     request = _decode(_open(mine.enc, key.pair, info, mine.ciphertext), EnrolmentRequest)
     try:
         verify(
@@ -200,7 +204,8 @@ def open_answer(sealed: bytes, request_id: bytes, key: ReplyKey) -> EnrolmentAns
     return _decode(plaintext, EnrolmentAnswer)  # type: ignore[arg-type]
 
 
-def _key_id(public: bytes) -> bytes:
+def enrolment_key_id(public: bytes) -> bytes:
+    """The id (16 bytes) by which a request names an enrolment key."""
     return hashlib.sha256(b"pli enrolment key v1" + public).digest()[:16]
 
 

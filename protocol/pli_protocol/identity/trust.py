@@ -71,6 +71,7 @@ class Trust:
         self.own: Authority = chains.verify_authority(authority)
         self._authorities: dict[bytes, Authority] = {self.own.establishment: self.own}
         self._until: dict[bytes, int] = {}
+        self._partner_since: dict[bytes, int] = {}
         self._lists: dict[bytes, Checked[RevocationList]] = {}
         self._revoked: dict[tuple[str, bytes], RevocationEntry] = {}
         self._by_person: dict[tuple[bytes, bytes], RevocationEntry] = {}
@@ -166,13 +167,26 @@ class Trust:
         self._by_person[statement.person_id, statement.device_id] = entry
         return statement
 
+    def own_revocations(self, person_id: bytes) -> frozenset[bytes]:
+        """The devices that this person declared revoked."""
+        return frozenset(device for person, device in self._by_person if person == person_id)
+
     def accept_partner(self, data: bytes, certificate: bytes) -> PartnerStatement:
-        """Trust a partner's authority by a statement of one's own authority. Raises IdentityError."""
+        """Trust a partner's authority by a statement of one's own authority.
+
+        Raises:
+            StatementError: rule "older": a later statement about this partner is known, which must
+                not be undone by showing an earlier one again.
+            IdentityError: it does not check.
+        """
         checked = verify_statement(data, PartnerStatement, self.own.certificate)
         statement = checked.statement
         partner = chains.verify_authority(certificate, fingerprint_start=statement.fingerprint)
         if partner.establishment == self.own.establishment:
             raise StatementError("binding", "an establishment is not its own partner")
+        if statement.time < self._partner_since.get(partner.establishment, 0):
+            raise StatementError("older", "a newer statement about this partner is known")
+        self._partner_since[partner.establishment] = statement.time
         self._authorities[partner.establishment] = partner
         self._until[partner.establishment] = statement.until
         return statement

@@ -207,7 +207,13 @@ class EnrolmentAnswer(Frame, frozen=True):
 
 
 class ListEnrolments(Request, frozen=True):
-    """Issuer: which requests wait? New ones are pushed as EnrolmentWaiting from now on."""
+    """Issuer: which requests wait? New ones are pushed as EnrolmentWaiting from now on.
+
+    `after` is the last request of the answer before: what an issuer leaves unanswered (a request
+    for another issuer) must not hide what waits behind it.
+    """
+
+    after: Id16 | None = None
 
 
 class Enrolments(Frame, frozen=True):

@@ -1,6 +1,6 @@
 """Blobs: ciphertext of files, and payloads too large for a frame. Who knows the id may fetch it."""
 
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -12,6 +12,9 @@ from ..session import Session
 from ..settings import Limits
 from ..storage import tables as t
 from ..storage.transaction import Transaction
+
+SMALLEST: Final = 64 * 1024
+"""Bytes that a blob counts for at least."""
 
 
 async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
@@ -60,8 +63,9 @@ def _reserve(tx: Transaction, session: Session, frame: f.PutBlob, limits: Limits
         t.blobs.c.establishment == session.establishment,
         t.blobs.c.account_no == account if account is not None else t.blobs.c.account_no.is_(None),
     )
-    used = tx.connection.scalar(sa.select(sa.func.sum(t.blobs.c.size)).where(*owner))
-    if (used or 0) + frame.size > limits.blob_bytes_per_account:
+    counted = sa.func.sum(sa.func.max(t.blobs.c.size, SMALLEST))
+    used = tx.connection.scalar(sa.select(counted).where(*owner))
+    if (used or 0) + max(frame.size, SMALLEST) > limits.blob_bytes_per_account:
         raise Refusal("limit", "this account has stored too many bytes")
     open_uploads = sa.select(sa.func.count()).where(*owner, t.blobs.c.complete == 0)
     if (tx.connection.scalar(open_uploads) or 0) >= limits.open_uploads_per_account:

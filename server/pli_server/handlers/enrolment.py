@@ -37,6 +37,7 @@ async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnro
         )
         if (waiting or 0) >= limits.enrolments_waiting:
             raise Refusal("limit", "too many requests wait for this establishment's issuer")
+        _forget_answered(tx, frame.establishment, limits.enrolments_answered)
         tx.connection.execute(
             sa.insert(t.enrolments).values(
                 request_id=frame.request_id,
@@ -55,8 +56,8 @@ async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnro
             if issuer.lists_enrolments and issuer.establishment == frame.establishment:
                 issuer.answer(waiting)
 
-    await relay.writer.do("enrolment-request", work, then=then, size=len(frame.sealed))
     _wait(relay, session, frame.request_id)
+    await relay.writer.do("enrolment-request", work, then=then, size=len(frame.sealed))
     return f.Done(frame.rid)
 
 
@@ -85,6 +86,7 @@ async def list_enrolments(relay: Relay, session: Session, frame: f.ListEnrolment
             .where(
                 t.enrolments.c.establishment == establishment,
                 t.enrolments.c.answered.is_(None),
+                *_behind(db, establishment, frame.after),
             )
             .order_by(t.enrolments.c.created, t.enrolments.c.request_id)
         )
@@ -166,6 +168,37 @@ def _store_account(tx: Transaction, person: Person, issuer: bytes) -> None:
         )
     else:
         raise Refusal("conflict", "this account has another key")
+
+
+def _forget_answered(tx: Transaction, establishment: bytes, limit: int) -> None:
+    """Anybody can make requests, and the issuer answers them all: the oldest answers go.
+
+    Who still wanted one asks again with the same request, and gets the same answer.
+    """
+    answered = (
+        t.enrolments.c.establishment == establishment,
+        t.enrolments.c.answered.is_not(None),
+    )
+    count = tx.connection.scalar(sa.select(sa.func.count()).where(*answered)) or 0
+    if count >= limit:
+        oldest = (
+            sa.select(t.enrolments.c.request_id)
+            .where(*answered)
+            .order_by(t.enrolments.c.answered)
+            .limit(count - limit + 1)
+        )
+        tx.connection.execute(sa.delete(t.enrolments).where(t.enrolments.c.request_id.in_(oldest)))
+
+
+def _behind(
+    db: sa.Connection, establishment: bytes, after: bytes | None
+) -> tuple[sa.ColumnElement[bool], ...]:
+    """The requests that came after this one; all where it is not known any more."""
+    last = None if after is None else db.execute(_REQUEST, {"id": after}).first()
+    if last is None or last.establishment != establishment:
+        return ()
+    place = sa.tuple_(t.enrolments.c.created, t.enrolments.c.request_id)
+    return (place > sa.tuple_(last.created, last.request_id),)
 
 
 def _wait(relay: Relay, session: Session, request_id: bytes) -> None:

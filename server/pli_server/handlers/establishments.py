@@ -28,6 +28,10 @@ async def register(relay: Relay, session: Session, frame: f.RegisterEstablishmen
     """Open an establishment, or add an issuer to one: each takes a code of the host's."""
     if max(len(frame.issuer), len(frame.enrolment_key)) > MAX_REGISTERED:
         raise Refusal("too-large", f"certificate and statement have at most {MAX_REGISTERED} bytes")
+    # Before the costly checks: anybody may ask, and only who has a code is worth them.
+    code = sa.exists().where(t.establishment_codes.c.hash == code_hash(frame.code))
+    if not await relay.readers.run(lambda db: bool(db.scalar(sa.select(code)))):
+        raise Refusal("not-found", "the host gave no such code")
     signed = registration_challenge(relay.settings.name, session.challenge, frame.code)
     try:
         establishment, issuer = await relay.checker.run(
@@ -186,7 +190,11 @@ async def _publish_own(relay: Relay, session: Session, data: bytes) -> None:
     assert session.device is not None
     person = session.device.person
     device_id = await relay.checker.run(
-        relay.checker.device_revocation, data, person.person_id, person.establishment
+        relay.checker.device_revocation,
+        data,
+        person.person_id,
+        person.establishment,
+        relay.limits.own_revocations,
     )
 
     def work(tx: Transaction) -> None:

@@ -1,6 +1,7 @@
 """Reading logs and saying what became of rows: Fetch, acknowledgements, reports of commits."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -16,6 +17,9 @@ from ..storage import reading
 from ..storage import tables as t
 from ..storage.groups import MemberState
 from ..storage.transaction import COMMIT, Transaction
+from ..storage.writer import Work
+
+T = TypeVar("T")
 
 ROOM_FOR_ROWS = f.MAX_FRAME - 256
 
@@ -69,7 +73,7 @@ def acknowledge_welcome(relay: Relay, session: Session, frame: f.AcknowledgeWelc
         if session.delivery is not None:
             session.delivery.welcome_used(frame.item)
 
-    relay.writer.submit(relay.writer.work("welcome", work, then))
+    _queue(relay, session, "welcome", work, then)
 
 
 def report_commit(relay: Relay, session: Session, frame: f.ReportCommit) -> None:
@@ -102,7 +106,37 @@ def report_commit(relay: Relay, session: Session, frame: f.ReportCommit) -> None
     def then(effects: RosterEffects) -> None:
         announce_ended(relay, frame.group, effects)
 
-    relay.writer.submit(relay.writer.work("report", work, then))
+    _queue(relay, session, "report", work, then)
+
+
+class _Counted(Work[T]):
+    """Work for which nobody waits, but which counts among the connection's unanswered requests:
+    else one client could fill the writer's queue, and everybody else would be told to come later."""
+
+    def __init__(
+        self,
+        session: Session,
+        what: str,
+        function: Callable[[Transaction], T],
+        then: Callable[[T], None],
+    ) -> None:
+        super().__init__(what, function, then, None)
+        self._session = session
+
+    def finish(self, outcome: Any) -> None:
+        self._session.end_request()
+        super().finish(outcome)
+
+
+def _queue(
+    relay: Relay,
+    session: Session,
+    what: str,
+    function: Callable[[Transaction], T],
+    then: Callable[[T], None],
+) -> None:
+    relay.writer.submit(_Counted(session, what, function, then))
+    session.begin_request()
 
 
 async def get_commit_reports(
@@ -114,6 +148,8 @@ async def get_commit_reports(
         member = _member(db, frame.group, session.device_no)
         if member.state not in (MemberState.ACTIVE, MemberState.REMOVED):
             raise Refusal("not-found")
+        if frame.seq < member.since:
+            return f.CommitReports(frame.rid, ())
         found = db.execute(
             sa.select(t.devices.c.device_id, t.reports.c.applied, t.reports.c.reason)
             .join(t.devices, t.devices.c.no == t.reports.c.device_no)

@@ -47,10 +47,17 @@ async def sign_in(relay: Relay, session: Session, frame: f.SignIn) -> None:
             raise IdentityError("chain-length", "a chain of one or three was expected")
     except IdentityError:
         raise Refusal("sign-in-failed") from None
+    who: Device | Issuer
     if len(frame.chain) == 1:
+        who = issuer
         await _sign_in_issuer(relay, session, frame, issuer)
     else:
+        who = device
         await _sign_in_device(relay, session, frame, device)
+    # A list that was published meanwhile did not find this connection among those to cut.
+    if await relay.checker.run(relay.checker.refused, [(session, who)]):
+        relay.drop(session)
+        raise Refusal("sign-in-failed")
 
 
 @dataclass(frozen=True, slots=True)

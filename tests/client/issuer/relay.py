@@ -146,10 +146,12 @@ class FakeRelay:
     async def _ListEnrolments(
         self, _socket: ServerConnection, frame: frames.ListEnrolments
     ) -> frames.RelayFrame:
+        known = list(self.requests)
+        before = known[: known.index(frame.after) + 1] if frame.after is not None else []
         waiting = tuple(
             frames.PendingEnrolment(request_id, sealed)
             for request_id, sealed in self.requests.items()
-            if request_id not in self.answers
+            if request_id not in self.answers and request_id not in before
         )[:2]  # a frame full
         return frames.Enrolments(frame.rid, waiting)
 

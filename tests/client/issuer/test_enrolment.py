@@ -1,6 +1,7 @@
 """Joining: an issuer that serves, a device that asks, and a relay that may do anything."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,15 @@ from pli_client.enrolment import (
     parse_invitation,
 )
 from pli_client.errors import InvalidInput, Offline, WrongRelay
-from pli_client.issuer import EnrolmentAnswered, Issuer, Report, ServiceOffline, ServiceOnline
+from pli_client.issuer import (
+    EnrolmentAnswered,
+    Issuer,
+    Report,
+    ServiceOffline,
+    ServiceOnline,
+    tables,
+)
+from pli_client.issuer.answering import UNREADABLE, answer
 from pli_protocol.identity import (
     Invitation,
     SigningKey,
@@ -27,7 +36,14 @@ from pli_protocol.identity import (
     make_person,
     verify_device,
 )
-from pli_protocol.identity.enrolment import Enrolled, ReplyKey, open_request, seal_answer
+from pli_protocol.identity.enrolment import (
+    Enrolled,
+    ReplyKey,
+    enrolment_key_id,
+    open_request,
+    seal_answer,
+    seal_request,
+)
 from pli_protocol.relay import frames
 from pli_protocol.secret import Secret
 
@@ -511,3 +527,46 @@ async def test_account_with_an_end_has_a_certificate_that_ends(
     async with serving(issuer):
         device = await join(tmp_path / "a", await invited(issuer, account_ends_at=end * 1000))
     assert device.person.not_after == end
+
+
+async def test_requests_for_nobody_hide_no_other_and_wait_no_longer(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    """Anybody can leave what is sealed to no issuer; a frame full of it is two here."""
+    invitation = await invited(issuer)
+    garbage = [os.urandom(16) for _ in range(5)]
+    for request_id in garbage:
+        stranger = ReplyKey.generate()
+        relay.requests[request_id] = seal_request(
+            invitation, (stranger.public,), SigningKey.generate(), stranger.public, request_id
+        )
+    async with asyncio.timeout(10):
+        joining = asyncio.create_task(join(tmp_path / "a", invitation))
+        await until(lambda: len(relay.requests) == 6)
+        async with serving(issuer):
+            await joining
+            await until(lambda: len(relay.answers) == 6)
+    assert {relay.answers[request_id][0] for request_id in garbage} == {b"\0"}
+
+
+async def test_request_for_another_issuer_is_left_to_it(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    invitation = await invited(issuer)
+    assert relay.establishment is not None
+    other = ReplyKey.generate()
+    keys = await issuer._vault.read(tables.read_issuer)
+    assert keys is not None
+    request_id = os.urandom(16)
+    sealed = seal_request(
+        invitation, (other.public,), SigningKey.generate(), other.public, request_id
+    )
+    for others, expected in (
+        (None, None),
+        (frozenset({enrolment_key_id(other.public)}), None),
+        (frozenset({enrolment_key_id(keys.enrolment.public)}), UNREADABLE),
+    ):
+        given = await issuer._vault.read(
+            lambda db, others=others: answer(db, keys, request_id, sealed, 0, others=others)  # type: ignore[misc]
+        )
+        assert (None if given is None else given.sealed) == expected

@@ -87,6 +87,18 @@ def test_partner_is_trusted_until_its_date() -> None:
         trust.device(OTHER.chain, UNTIL + 2 * 86400)
 
 
+def test_earlier_statement_about_a_partner_does_not_undo_a_later_one() -> None:
+    """Who kept the first statement could prolong a partnership that was cut short."""
+    whole = verify_authority(OTHER.authority).fingerprint
+    statement = PartnerStatement(ID, "Ailleurs", whole, NOW + 5, NOW + 1)
+    shortened = sign(statement, HOME.authority_key)
+    trust = Trust(HOME.authority, partners=[(partner(), OTHER.authority)])
+    trust.accept_partner(shortened, OTHER.authority)
+    with pytest.raises(IdentityError, match="older"):
+        trust.accept_partner(partner(), OTHER.authority)
+    trust.accept_partner(shortened, OTHER.authority)
+
+
 def test_partner_with_another_certificate_than_stated_is_refused() -> None:
     impostor = establishment("Ailleurs", "impostor ")
     trust = Trust(HOME.authority)
