@@ -467,7 +467,8 @@ class Client:
         engine = self.engine
         if not engine.online:
             await engine.connection.online(None)
-        if not engine.inflow.idle or await engine.read(_waits):
+        away = engine.housekeeping.bots_away
+        if not engine.inflow.idle or await engine.read(lambda db: _waits(db, away)):
             return None
         try:
             listed = (await engine.connection.request(GetGroups(0))).groups
@@ -481,14 +482,16 @@ class Client:
                     return None
             elif state.member and row.state == "active" and row.next_seq <= state.last:
                 return None
-        return True if engine.inflow.idle and not await engine.read(_waits) else None
+        waits = await engine.read(lambda db: _waits(db, away))
+        return True if engine.inflow.idle and not waits else None
 
 
-def _waits(db: Database) -> bool:
+def _waits(db: Database, away: frozenset[bytes]) -> bool:
     if outbox.busy(db):
         return True
-    known_bots = bool(people.bots(db))
-    if any(i.kind != "forward" or known_bots for i in conversations.intents(db, None)):
+    bots = people.bots(db)
+    bot_there = bool(bots) and bots[0].person_id not in away
+    if any(i.kind != "forward" or bot_there for i in conversations.intents(db, None)):
         return True
     return any(
         row.state in ("creating", "refused", "lost") or groups.pending(db, row.group_id) is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from pli_client import Client
@@ -9,6 +10,7 @@ from pli_client.events import RecordAttached, RecordForwarded
 from pli_protocol.content import Forward, Receipt, RecordRef
 from pli_protocol.content.proof import VerifiedForward, verify_forward
 
+from .actor import QUICK
 from .team import posts, settle, together
 from .world import PATIENCE, PEOPLE, World
 
@@ -151,3 +153,28 @@ async def test_a_bot_that_is_a_member_needs_no_forward(world: World) -> None:
         assert await posts(await dui.conversation("Avec le dossier")) == ["Vu par le médecin"]
         assert len(await amelie.conversations(services=True)) == len(await amelie.conversations())
 
+
+async def test_a_bot_that_never_signed_in_holds_nothing_up_and_gets_what_was_meant_for_it(
+    world: World,
+) -> None:
+    quick = replace(QUICK, look_for_bot=0.2)
+    async with together(world, "amelie", "bruno", timing=quick) as (amelie, bruno):
+        empty: list[tuple[bytes, bytes, bytes]] = []
+        claim = amelie.engine.claim
+
+        async def nobody(accounts: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
+            return empty
+
+        team = await amelie.start("Étage 2", [PEOPLE["bruno"].name])
+        await settle(amelie, bruno)
+        amelie.engine.claim = nobody  # type: ignore[method-assign]
+        sent = await team.send("Pas de DUI ce matin", record=RECORD)
+        await sent.stored(PATIENCE)
+        await settle(amelie, bruno)
+        assert len(await amelie.conversations(services=True)) == len(await amelie.conversations())
+        amelie.engine.claim = claim  # type: ignore[method-assign]
+        async with together(world, "dui") as (dui,):
+            bot = FilingBot(dui)
+            (filed,) = await _filed(amelie, sent.message_id)
+            assert filed.number == "CdL-1"
+            await bot.stop()

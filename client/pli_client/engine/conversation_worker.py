@@ -248,7 +248,8 @@ class ConversationWorker:
             task = asyncio.create_task(self._engine.connection.request(frame), name="pli send")
             task.add_done_callback(lambda _: self.wake())
             self._flights[item.send_id] = task
-        longest = self._engine.timing.ask_again
+        timing = self._engine.timing
+        longest = timing.look_for_bot if self._engine.housekeeping.bots_away else timing.ask_again
         if look_again is None:
             return longest
         return min(longest, max(0.01, look_again - self._engine.timing.clock()))
@@ -435,7 +436,7 @@ class ConversationWorker:
         if await self._forward():
             return AGAIN
         waiting = await self._engine.read(lambda db: outbox.in_state(db, self._id, "waiting", 1))
-        if waiting and row.state in ("removed", "left"):
+        if waiting and row.state in ("removed", "left", "stopped"):
             await self._engine.write(lambda work: sending.fail_all(work, self._id, row.state))
         return None
 
@@ -574,20 +575,34 @@ class ConversationWorker:
         engine = self._engine
         if not await engine.read(lambda db: conversations.intents(db, self._id, "forward")):
             return False
-        return await engine.write(self._forward_step, name=FORWARD)
+        found = await engine.read(people.bots)
+        if not found:
+            return False
+        bot = found[0]
+        claimed: list[tuple[bytes, bytes, bytes]] | None = None
+        if await engine.read(lambda db: conversations.service_with(db, bot.person_id)) is None:
+            if not engine.housekeeping.may_look_for(bot.person_id):
+                return False
+            # The bot's own devices are needed alone; what of ours is added comes by itself.
+            claimed = await engine.claim([bot.account, engine.own.account])
+            if not any(account == bot.account for account, _device, _package in claimed):
+                engine.housekeeping.bot_is_away(bot.person_id)
+                return False
+        return await engine.write(lambda work: self._forward_step(work, bot, claimed), name=FORWARD)
 
-    def _forward_step(self, work: Work) -> bool:
-        bots = people.bots(work.db)
+    def _forward_step(
+        self,
+        work: Work,
+        bot: people.KnownPerson,
+        claimed: list[tuple[bytes, bytes, bytes]] | None,
+    ) -> bool:
         done = False
         for intent in conversations.intents(work.db, self._id, "forward"):
-            if not bots:
-                break
             body: Forward | None = records.forward_body(work, intent)
             conversations.end_intents(work.db, [intent.id])
             done = True
             if body is None:
                 continue
-            bot = bots[0]
             service = conversations.service_with(work.db, bot.person_id)
             if service is None:
                 service = founding.start(
@@ -597,6 +612,7 @@ class ConversationWorker:
                     "service",
                     service_with=bot.person_id,
                     persons=[bot.person_id],
+                    claimed=claimed,
                 )
             sending.queue(work, service, body)
         return done

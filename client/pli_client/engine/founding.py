@@ -28,17 +28,21 @@ def start(
     *,
     service_with: bytes | None = None,
     persons: Collection[bytes] | None = None,
+    claimed: list[tuple[bytes, bytes, bytes]] | None = None,
 ) -> bytes:
     """A new conversation; its group comes about when the relay is there. Returns its id.
 
     Args:
         persons: person ids of those whom the accounts are to stand for.
+        claimed: key packages for it, where they were fetched already.
     """
     conversation_id = work.random(16)
     conversations.add(work.db, conversation_id, title, kind, "starting", work.now)
     body: dict[str, object] = {"accounts": sorted({*accounts, work.own.account})}
     if service_with is not None:
         body["service_with"] = service_with
+    if claimed is not None:
+        body["claimed"] = [list(entry) for entry in claimed]
     if persons is not None:
         body["persons"] = sorted(persons)
     conversations.add_intent(work.db, conversation_id, "create", body, work.now)

@@ -44,6 +44,7 @@ class Housekeeping:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._asked: dict[bytes, float] = {}
+        self._bots_away: dict[bytes, float] = {}
         self.directory_known = False
 
     async def after_sign_in(self, online: Online) -> None:
@@ -78,6 +79,26 @@ class Housekeeping:
                 if refused.refusal != "limit":
                     raise
             await engine.write(lambda work, part=part: key_package_stock.published(work, part))  # type: ignore[misc]
+
+    # --- bots ---------------------------------------------------------------------------------
+
+    def bot_is_away(self, person_id: bytes) -> None:
+        """It has no device that could be added; what is for it waits, and holds up nothing."""
+        self._bots_away[person_id] = self._engine.timing.clock()
+
+    def may_look_for(self, person_id: bytes) -> bool:
+        """Whether to ask for its devices (again)."""
+        seen = self._bots_away.get(person_id)
+        timing = self._engine.timing
+        if seen is not None and timing.clock() - seen < timing.look_for_bot:
+            return False
+        self._bots_away.pop(person_id, None)
+        return True
+
+    @property
+    def bots_away(self) -> frozenset[bytes]:
+        """Bots that have no device as far as was seen."""
+        return frozenset(self._bots_away)
 
     # --- people -------------------------------------------------------------------------------
 

@@ -29,6 +29,9 @@ class Timing:
     ask_again: float = 3600.0
     """A request to return is repeated after so long."""
 
+    look_for_bot: float = 60.0
+    """How often a bot that has no device yet is looked for, while something is meant for it."""
+
     def between(self, bounds: tuple[float, float]) -> float:
         low, high = bounds
         return low + (high - low) * self.chance()
