@@ -12,6 +12,9 @@ import pytest
 from pli_client.store import groups, people
 from pli_protocol.mls import X509Credential
 from pli_protocol.mls.codec import encode
+from pli_protocol.mls.framing import ContentType
+from pli_protocol.mls.message import MLSMessage
+from pli_protocol.mls.private_message import PrivateMessage
 from pli_protocol.relay.frames import (
     Directory,
     KeyPackages,
@@ -20,7 +23,7 @@ from pli_protocol.relay.frames import (
     Rows,
     WelcomeWaiting,
 )
-from pli_protocol.relay.log import chain_hash
+from pli_protocol.relay.log import RosterChange, chain_hash
 
 from ..faults.cast import Cast
 from ..system.checker import check
@@ -259,25 +262,50 @@ async def test_an_old_welcome_that_is_replayed_sets_nobody_back(world: World) ->
 
 
 async def test_a_commit_that_the_relay_makes_up_changes_no_members(world: World) -> None:
-    """The relay appends a row to what one client sees, as if another member had committed."""
-    forged: list[Row] = []
-
-    def forging(frame: RelayFrame) -> Iterable[RelayFrame]:
-        if isinstance(frame, Row) and frame.kind == "application" and not forged:
-            message = bytes(frame.message) if isinstance(frame.message, bytes) else b""
-            forged.append(msgspec.structs.replace(frame, kind="commit", message=message))
-            return (forged[0],)
-        return (frame,)
-
+    """Bruno is shown a commit, as if by Amélie, that removes her, in the place of her message."""
     async with hostile_relay(world) as relay, Cast(world) as cast:
         amelie, bruno = await cast.open("amelie"), await cast.open("bruno")
         conversation = await amelie.conversation(TITLE)
-        await amelie.settled()
-        await bruno.settled()
-        relay.change = forging
+        for actor in (amelie, bruno):
+            await actor.settled()
+        group = await bruno.group(conversation)
+        relay.change = Forgery(group.chain, amelie.engine.own.device_id)
         await amelie.send(conversation, "Ceci n'est pas un changement")
-        await bruno.until(lambda db: groups.set_aside(db))
-        before = {cast.name("amelie"), cast.name("bruno")}
+        aside = await bruno.until(lambda db: groups.set_aside(db))
+        assert [(row.seq, row.kind) for row in aside] == [(group.next_seq, "commit")]
         members = await (await bruno.client.conversation(conversation)).members()
-        assert {member.person.name for member in members} == before
-        assert forged
+        both = {cast.name("amelie"), cast.name("bruno")}
+        assert {member.person.name for member in members} == both
+        assert (await bruno.group(conversation)).state == "refused"
+
+
+@dataclass
+class Forgery:
+    """Puts a commit of the relay's making where a message of the victim stands, with its chain."""
+
+    chain: bytes
+    victim: bytes
+
+    def __call__(self, frame: RelayFrame) -> Iterable[RelayFrame]:
+        if not isinstance(frame, Row) or frame.kind != "application":
+            return (frame,)
+        commit = PrivateMessage(
+            frame.group,
+            frame.epoch,
+            ContentType.COMMIT,
+            RosterChange((), (self.victim,)).encode(),
+            bytes(44),
+            bytes(200),
+        )
+        message = encode(MLSMessage(commit))
+        chain = chain_hash(
+            self.chain,
+            frame.group,
+            frame.position,
+            frame.epoch,
+            "commit",
+            frame.sender,
+            frame.send_id,
+            message,
+        )
+        return (msgspec.structs.replace(frame, kind="commit", message=message, chain=chain),)
