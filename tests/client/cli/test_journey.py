@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import House, environment, notice, pli, sentence
+from .processes import PASSPHRASE, House, environment, notice, pli, sentence
 
 pytestmark = pytest.mark.processes
 
@@ -114,15 +114,15 @@ OURS = re.compile(r"\x1b\[[0-9;]*m")
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def at_a_terminal(*arguments: str) -> str:
-    """What `pli` writes to a terminal of its own."""
+def at_a_terminal(*arguments: str, typed: str = "") -> str:
+    """What `pli` shows at a terminal of its own, where somebody types as soon as it asks."""
     import pty
 
     owner, terminal = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "pli_client", *arguments],
         env=environment(TERM="xterm"),
-        stdin=subprocess.DEVNULL,
+        stdin=terminal,
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
@@ -138,6 +138,9 @@ def at_a_terminal(*arguments: str) -> str:
             if not piece:
                 break
             shown += piece
+            if typed and b": " in shown:
+                os.write(owner, typed.encode())
+                typed = ""
         assert running.wait(60) == 0
     os.close(owner)
     return shown.decode().replace("\r\n", "\n")
@@ -168,8 +171,7 @@ def test_hostile_text_in_any_field_cannot_drive_the_terminal(house: House, tmp_p
 
 def test_hostile_arguments_cannot_drive_the_terminal_either(house: House) -> None:
     for command in (
-        ("read", HOSTILE), ("send", HOSTILE, "x"), ("attach", HOSTILE, "y"), ("new", "x", HOSTILE),
-        (HOSTILE,), ("--lang", HOSTILE),
+        ("read", HOSTILE), ("attach", HOSTILE, "y"), ("new", "x", HOSTILE), (HOSTILE,),
     ):  # fmt: skip
         done = house.run("claire", *(part.replace("\x00", "") for part in command))
         assert done.returncode == 2
@@ -186,6 +188,27 @@ def test_a_wrong_passphrase_is_one_sentence_with_code_3(house: House, tmp_path: 
     done = pli("inbox", "--vault", vault, "--passphrase-file", str(wrong))
     assert done.returncode == 3
     assert "passphrase" in sentence(done)
+
+
+def test_a_passphrase_may_come_from_a_descriptor(house: House) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, PASSPHRASE.encode() + b"\n")
+    os.close(writing)
+    command = [
+        sys.executable, "-m", "pli_client", "conversations", "--wait", "0",
+        "--vault", str(house.vault("karim")), "--passphrase-fd", str(reading),
+    ]  # fmt: skip
+    done = subprocess.run(command, env=environment(), pass_fds=(reading,), capture_output=True)
+    os.close(reading)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_typed_passphrase_is_not_shown(house: House) -> None:
+    command = ("conversations", "--wait", "0", "--vault", str(house.vault("karim")))
+    shown = at_a_terminal(*command, typed=PASSPHRASE + "\n")
+    assert "Passphrase:" in shown
+    assert PASSPHRASE not in shown
 
 
 def test_an_invitation_that_was_used_is_refused(house: House, tmp_path: Path) -> None:
