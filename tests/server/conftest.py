@@ -1,6 +1,9 @@
 """A real relay in this process, on loopback, and an establishment on it."""
 
 import asyncio
+import functools
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -73,10 +76,25 @@ class Server:
         return client
 
 
+@functools.cache
+def _template() -> "tuple[tempfile.TemporaryDirectory[str], str]":
+    """A relay's folder as `init` makes it, made once: a schema takes longer than most tests."""
+    made = tempfile.TemporaryDirectory(prefix="pli-template-")
+    code = folders.make(Path(made.name) / "relay", template("relay.test", "127.0.0.1:0"))
+    return made, code
+
+
+def new_folder(folder: Path) -> str:
+    """A copy of it, with its first code."""
+    made, code = _template()
+    shutil.copytree(Path(made.name) / "relay", folder)
+    return code
+
+
 @asynccontextmanager
 async def running(folder: Path, **settings: Any) -> AsyncIterator[Server]:
     """A new relay in a folder."""
-    code = folders.make(folder, template("relay.test", "127.0.0.1:0"))
+    code = new_folder(folder)
     server = Server(folder, code, **settings)
     await server.start()
     try:
@@ -100,7 +118,7 @@ async def limited(
 
     async def make(**limits: Any) -> Server:
         folder = tmp_path / "limited"
-        code = folders.make(folder, template("relay.test", "127.0.0.1:0"))
+        code = new_folder(folder)
         made = Server(folder, code, limits=Limits(**limits))
         await made.start()
         stack.append(made)

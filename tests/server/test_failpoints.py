@@ -23,10 +23,9 @@ from pli_protocol.identity import (
 )
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
-from pli_server import folder as folders
-from pli_server.settings import template
 from pli_server.storage import writer
 
+from .conftest import new_folder
 from .people import NOW, TestDevice, TestEstablishment, commit, mls
 from .processes import ForkedRelay
 from .raw_client import RawClient
@@ -267,9 +266,9 @@ def test_every_kind_of_write_has_its_three_fail_points() -> None:
 @pytest.mark.parametrize("name", FAILPOINTS)
 async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "relay"
-    text = template("relay.test", "127.0.0.1:0")
-    text = text.replace("# enrolment_days = 30", "sweep_seconds = 1")
-    code = folders.make(folder, text)
+    code = new_folder(folder)
+    path = folder / "relay.toml"
+    path.write_text(path.read_text().replace("# enrolment_days = 30", "sweep_seconds = 1"))
     day = Day(folder, code, name)
     await day.run()
     assert day.deaths == 1
