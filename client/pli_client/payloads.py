@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Final
 
 from pli_protocol.relay.frames import (
     BLOB_PART,
@@ -13,7 +14,7 @@ from pli_protocol.relay.frames import (
 )
 
 from .connection import Requests
-from .errors import RelayMisbehaved
+from .errors import RelayMisbehaved, RelayRefused
 
 
 async def as_payload(relay: Requests, data: bytes, random: Callable[[int], bytes]) -> Payload:
@@ -27,7 +28,11 @@ async def as_payload(relay: Requests, data: bytes, random: Callable[[int], bytes
     return BlobRef(blob, len(data), hashlib.sha256(data).digest())
 
 
-async def from_payload(relay: Requests, payload: Payload, limit: int = 4 * 1024 * 1024) -> bytes:
+LARGEST: Final = 16 * 1024 * 1024
+"""Bytes of the largest payload that is fetched; a relay takes no larger one."""
+
+
+async def from_payload(relay: Requests, payload: Payload, limit: int = LARGEST) -> bytes:
     """The bytes of a payload, fetched and compared with its hash where it is a blob.
 
     Raises:
@@ -46,3 +51,18 @@ async def from_payload(relay: Requests, payload: Payload, limit: int = 4 * 1024 
     if hashlib.sha256(data).digest() != payload.sha256:
         raise RelayMisbehaved("a blob of another content")
     return data
+
+
+async def if_there(relay: Requests, payload: Payload) -> bytes | None:
+    """Like `from_payload`; None where it cannot be had: gone, too large, or not what was announced.
+
+    Whoever waits for it would wait for ever, and hold up all that comes behind.
+    """
+    try:
+        return await from_payload(relay, payload)
+    except RelayMisbehaved:
+        return None
+    except RelayRefused as refused:
+        if refused.refusal not in ("not-found", "invalid", "too-large"):
+            raise
+        return None

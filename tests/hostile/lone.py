@@ -90,12 +90,12 @@ class Lone:
         """One that this person published."""
 
         def look(db: Database) -> bytes:
-            return bytes(
-                db.execute(
-                    "SELECT key_package FROM key_packages WHERE last_resort = ? ORDER BY reference",
-                    (int(last_resort),),
-                ).fetchone()[0]
-            )
+            found = db.execute(
+                "SELECT key_package FROM key_packages WHERE last_resort = ? ORDER BY reference",
+                (int(last_resort),),
+            ).fetchone()
+            assert found is not None
+            return bytes(found[0])
 
         return decode(KeyPackage, await self.read(look))
 

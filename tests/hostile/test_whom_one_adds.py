@@ -11,6 +11,7 @@ from pli_protocol.identity import ReturnRequest, SigningKey, make_device, sign
 from pli_protocol.mls import SignatureKeyPair, X509Credential, generate_key_package
 from pli_protocol.mls.codec import encode
 from pli_protocol.relay.log import RosterChange
+from pli_protocol.secret import Secret
 
 from ..system.world import World
 from .lone import Lone, alone, row_after
@@ -123,9 +124,11 @@ async def test_a_device_asks_for_itself_and_for_no_other(world: World) -> None:
         now = int(bruno.engine.timing.clock())
 
         def keys(db: Database) -> bytes:
-            return bytes(db.execute("SELECT identity_key FROM device").fetchone()[0])
+            found = db.execute("SELECT identity_key FROM device").fetchone()
+            assert found is not None
+            return bytes(found[0])
 
-        identity = SigningKey.from_seed(await bruno.read(keys))  # type: ignore[arg-type]
+        identity = SigningKey.from_seed(Secret(await bruno.read(keys)))
         other = SigningKey.generate()
         _, person, issuer = bruno.own.chain
         chain = (make_device(identity, person, other.public, now=now), person, issuer)

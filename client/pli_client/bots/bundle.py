@@ -87,7 +87,8 @@ class Note:
             system: The URI of the record's system, which FHIR asks for.
 
         Raises:
-            NoteError: "not-a-note" (nothing a person wrote), "file-missing".
+            NoteError: "not-a-note" (nothing a person wrote), "file-missing" (not of a note that is
+                taken back: its files may be gone by then).
         """
         verified = forward.message
         message = verified.message
@@ -103,7 +104,7 @@ class Note:
             forward.note_type or message.note_type or "GEN",
             message.sent_at,
             verified.author.person,
-            tuple(_attachment(part, files) for part in message.body.parts),
+            tuple(_attachment(part, files, forward.detached) for part in message.body.parts),
             message.urgent,
             related(message.in_reply_to),
             related(message.replaces),
@@ -170,13 +171,15 @@ def document_reference(note: Note, status: Status = "current") -> Resource:
 # --- the parts of a document -------------------------------------------------------------------
 
 
-def _attachment(part: TextPart | FilePart, files: Mapping[bytes, bytes]) -> Attachment:
+def _attachment(
+    part: TextPart | FilePart, files: Mapping[bytes, bytes], taken_back: bool
+) -> Attachment:
     if isinstance(part, TextPart):
         return Attachment("text/plain", part.text.encode())
-    if part.blob not in files:
+    if part.blob not in files and not taken_back:
         raise NoteError("file-missing")
     mime = part.mime if _MIME.fullmatch(part.mime) else "application/octet-stream"
-    return Attachment(mime, files[part.blob], part.name)
+    return Attachment(mime, files.get(part.blob, b""), part.name)
 
 
 def _attached(note: Note, part: Attachment) -> Resource:

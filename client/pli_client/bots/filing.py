@@ -30,6 +30,7 @@ REASONS: Final[Mapping[str, str]] = {
     "revoked": N_("The device or the person was revoked."),
     "unknown-system": N_("This DUI does not keep that record."),
     "not-a-note": N_("This is not a message that a person wrote."),
+    "not-seen": N_("The DUI was no member yet when this message was written."),
     "not-filed": N_("This message was not filed in that record."),
     "not-entitled": N_("Only the message's author and who attached it may take it off."),
     "file-missing": N_("A file of the message could not be fetched."),
@@ -85,11 +86,14 @@ class Known(msgspec.Struct, frozen=True, array_like=True):
     """What the bot remembers of one message in one record; kept in its vault."""
 
     version: int
-    attached_by: bytes
-    """Person id of the one whose attach stands, or stood last."""
-    standing: bool
+    attachers: tuple[bytes, ...]
+    """Person ids of those whose attach stands; nobody: the note was taken back."""
     acts: tuple[bytes, ...]
     """Message ids of the attaches and detaches that were dealt with."""
+
+    @property
+    def standing(self) -> bool:
+        return bool(self.attachers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,9 @@ class Outbox:
 def refusal_before_files(forward: VerifiedForward, systems: Systems) -> str | None:
     """Why not, as far as it can be told without the message's files."""
     act = forward.act
-    if forward.message.refusal is not None or (act is not None and act.refusal is not None):
+    # Who takes a note back must count; whether its author still does is of no matter then.
+    author = None if forward.detached else forward.message.refusal
+    if author is not None or (act is not None and act.refusal is not None):
         return "revoked"
     if not systems.accepts(forward.record.system):
         return "unknown-system"
@@ -163,23 +169,23 @@ def file(
         refused = _may_not_detach(forward, known)
         if refused is not None or known is None:
             return Filing(message_id, record, False, code=refused or "not-filed"), known
-        name = _name(note, act_id)
-        if known.standing:
+        left = _left_standing(forward, known)
+        name = _name(note, act_id) if known.standing and not left else ""
+        if name:
             outbox.put(name, update_bundle(note, "entered-in-error"))
-        after = Known(1, known.attached_by, False, (*known.acts, act_id))
-        return Filing(message_id, record, True, True, number, name if known.standing else ""), after
+        after = Known(1, left, (*known.acts, act_id))
+        return Filing(message_id, record, True, not left, number, name), after
     person = forward.by.person.person_id
     if known is None:
         name = _name(note)
         outbox.put(name, creation_bundle(note))
-        return Filing(message_id, record, True, False, number, name), Known(
-            1, person, True, (act_id,)
-        )
+        return Filing(message_id, record, True, False, number, name), Known(1, (person,), (act_id,))
     name = ""
     if not known.standing:
         name = _name(note, act_id)
         outbox.put(name, update_bundle(note, "current"))
-    after = Known(1, person, True, (*known.acts, act_id))
+    attachers = dict.fromkeys((*known.attachers, person))
+    after = Known(1, tuple(attachers), (*known.acts, act_id))
     return Filing(message_id, record, True, False, number, name), after
 
 
@@ -187,9 +193,18 @@ def _may_not_detach(forward: VerifiedForward, known: Known | None) -> str | None
     if known is None:
         return "not-filed"
     person = forward.by.person.person_id
-    if person not in (forward.message.author.person.person_id, known.attached_by):
+    author = forward.message.author.person.person_id
+    if known.standing and person != author and person not in known.attachers:
         return "not-entitled"
     return None
+
+
+def _left_standing(forward: VerifiedForward, known: Known) -> tuple[bytes, ...]:
+    """Whose attaches stand after a detach: the author takes off all, others their own."""
+    person = forward.by.person.person_id
+    if person == forward.message.author.person.person_id:
+        return ()
+    return tuple(attacher for attacher in known.attachers if attacher != person)
 
 
 def _name(note: Note, act: bytes | None = None) -> str:

@@ -19,7 +19,7 @@ from pli_protocol.relay.frames import ClaimKeyPackages, Fetch, Row
 
 from ..connection import Connection, ConnectionState, Disconnected, Online
 from ..errors import PliError, RelayError
-from ..payloads import from_payload
+from ..payloads import if_there
 from ..store import conversations, groups, outbox
 from ..store.device import DeviceRow, read_device, read_trust, write_relay_name
 from ..vault import Database, Vault, transaction
@@ -259,11 +259,12 @@ class Engine:
         Raises:
             RelayRefused("not-found"): this device may not read it (any more).
         """
+        before = -1
         while True:
             row = await self.read(lambda db: groups.read(db, group_id))
-            if row is None or row.state == "stopped":
-                return 0
-            after = row.next_seq - 1
+            if row is None or row.state == "stopped" or row.next_seq - 1 == before:
+                return before if row is not None else 0
+            after = before = row.next_seq - 1
             answer = await self.connection.request(Fetch(0, group_id, after))
             if answer.rows and await self.take_rows(answer.rows):
                 await self.write(lambda work: _rows_are_gone(work, group_id))
@@ -273,7 +274,7 @@ class Engine:
 
     async def take_rows(self, rows: "tuple[Row, ...] | list[Row]") -> set[bytes]:
         """Process rows, each atomic, all in one transaction; the groups in which rows are missing."""
-        payloads = [await from_payload(self.connection, row.message) for row in rows]
+        payloads = [await if_there(self.connection, row.message) for row in rows]
 
         def step(work: Work) -> set[bytes]:
             gaps: set[bytes] = set()

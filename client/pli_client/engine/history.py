@@ -21,7 +21,7 @@ from pli_protocol.content import (
 from pli_protocol.identity import Device
 from pli_protocol.relay.frames import Position
 
-from ..store import conversations, groups, messages
+from ..store import conversations, groups, messages, people
 from . import records
 from .work import Work
 
@@ -139,6 +139,8 @@ def members_changed(
     if not (added or removed or returned):
         return
     group = where.group
+    if not _with_a_bot(work, group.conversation_id):
+        _show(work, group.conversation_id)
     content = msgspec.msgpack.encode({"added": added, "removed": removed, "returned": returned})
     tag = msgspec.msgpack.encode(
         (group.group_id, where.position.timeline, where.position.seq, where.epoch)
@@ -217,8 +219,23 @@ def _inform(work: Work, said: Said, title: str, kind: str) -> None:
     known = conversations.read(work.db, said.conversation_id)
     if said.own or known is None or known.title or known.kind == "service":
         return
-    if kind == "service":
+    if kind == "service" and _with_a_bot(work, said.conversation_id):
         conversations.set_kind(work.db, said.conversation_id, "service")
     elif title:
         conversations.set_title(work.db, said.conversation_id, title)
         work.event(said.conversation_id, "titled", title=title, by=said.person_id)
+
+
+def _with_a_bot(work: Work, conversation_id: bytes) -> bool:
+    """Whether it is between one person and one bot: nothing else may be left out of the list."""
+    group = groups.current(work.db, conversation_id)
+    rows = [] if group is None else groups.members(work.db, group.group_id)
+    persons = {row.person_id for row in rows}
+    known = [people.read_person(work.db, person_id) for person_id in persons]
+    return len(persons) <= 2 and any(p is not None and p.kind == "bot" for p in known)
+
+
+def _show(work: Work, conversation_id: bytes) -> None:
+    known = conversations.read(work.db, conversation_id)
+    if known is not None and known.kind == "service":
+        conversations.set_kind(work.db, conversation_id, "team")

@@ -20,7 +20,7 @@ from pli_protocol.relay.frames import (
 )
 
 from ..errors import PliError, RelayError, RelayRefused
-from ..payloads import from_payload
+from ..payloads import if_there
 from ..store import groups
 from ..vault import transaction
 from . import founding, joining
@@ -132,8 +132,9 @@ class Inflow:
 
     async def _welcome(self, frame: WelcomeWaiting) -> None:
         engine = self._engine
-        data = await from_payload(engine.connection, frame.welcome)
-        await self._read_old_log(frame)
+        data = await if_there(engine.connection, frame.welcome)
+        if data is not None:
+            await self._read_old_log(frame)
         outcome = await engine.write(lambda work: joining.welcome(work, frame, data), name=JOIN)
         if outcome.refused is None:
             self._missed.add(frame.group)  # a row that came before its Welcome was dropped

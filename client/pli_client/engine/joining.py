@@ -35,13 +35,18 @@ class Outcome:
         return self.refused is not None and self.refused.startswith(UNOPENABLE)
 
 
-def welcome(work: Work, frame: WelcomeWaiting, data: bytes) -> Outcome:
-    """Use a Welcome; it is acknowledged whatever comes of it. Its key package is deleted."""
+def welcome(work: Work, frame: WelcomeWaiting, data: bytes | None) -> Outcome:
+    """Use a Welcome (None: it cannot be fetched); it is acknowledged whatever comes of it.
+
+    Its key package is deleted.
+    """
     work.frames.append(AcknowledgeWelcome(frame.item))
     held = groups.read(work.db, frame.group)
-    if _used_before(work, data):
+    if data is not None and _used_before(work, data):
         return Outcome(None if held is None else held.conversation_id)
     try:
+        if data is None:
+            raise ProfileError("welcome: payload")
         with work.attempt():
             return Outcome(_enter(work, frame, data))
     except ProfileError as error:
@@ -50,7 +55,7 @@ def welcome(work: Work, frame: WelcomeWaiting, data: bytes) -> Outcome:
         reason = f"welcome: {getattr(error, 'rule', type(error).__name__)}"
     work.db.execute(
         "INSERT OR REPLACE INTO welcomes VALUES (?, ?, ?, 'refused', ?, ?)",
-        (frame.item, frame.group, data, reason, frame.time),
+        (frame.item, frame.group, data or b"", reason, frame.time),
     )
     work.event(None, "welcome-refused", group=frame.group, sender=frame.sender, reason=reason)
     return Outcome(None if held is None else held.conversation_id, reason)

@@ -9,7 +9,9 @@ from enum import Enum
 from pli_protocol.content import ContentError, decode, message_id
 from pli_protocol.identity import IdentityError
 from pli_protocol.mls.errors import MLSError
+from pli_protocol.mls.framing import WireFormat
 from pli_protocol.mls.group import Group
+from pli_protocol.mls.message import peek
 from pli_protocol.mls.outcome import (
     ApplicationReceived,
     CommitReceived,
@@ -51,8 +53,8 @@ class RelayForked(Exception):
         self.what = what
 
 
-def take(work: Work, row: Row, message: bytes) -> Taken:
-    """Process one row. `message` is its payload's bytes."""
+def take(work: Work, row: Row, message: bytes | None) -> Taken:
+    """Process one row. `message` is its payload's bytes; None: they cannot be had."""
     group_row = groups.read(work.db, row.group)
     if group_row is None or group_row.state == "stopped":
         # Nothing is taken from it; acknowledged all the same, so that other groups are not held up.
@@ -67,13 +69,17 @@ def take(work: Work, row: Row, message: bytes) -> Taken:
             return _acknowledged(work, row.group, Taken.DUPLICATE)
         if row.position.seq == group_row.next_seq:
             _check_chain(group_row, row)
+            _check_promised(work, row)
         elif group_row.state in ("active", "closed", "creating"):
             return Taken.GAP
-        groups.keep_row(work.db, row, message)
+        groups.keep_row(work.db, row, message or b"")
         groups.advance(work.db, row.group, row.position.seq + 1, row.chain)
-        _process(work, group_row, row, message)
+        if message is None:
+            _put_aside(work, group_row, row, b"", "payload")
+        else:
+            _process(work, group_row, row, message)
     except RelayForked as fork:
-        groups.put_aside(work.db, row, message, fork.what)
+        groups.put_aside(work.db, row, message or b"", fork.what)
         groups.set_trouble(
             work.db,
             row.group,
@@ -113,6 +119,13 @@ def _check_chain(group_row: groups.GroupRow, row: Row) -> None:
     )
     if expected != row.chain:
         raise RelayForked("chain")
+
+
+def _check_promised(work: Work, row: Row) -> None:
+    """Where the relay said that an own send stands, nothing else may stand."""
+    promised = outbox.stored_at(work.db, row.group, row.position)
+    if promised is not None and promised != row.send_id:
+        raise RelayForked("accepted")
 
 
 def _acknowledged(work: Work, group_id: bytes, taken: Taken) -> Taken:
@@ -177,6 +190,11 @@ def _own_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -
     if item is not None:
         if item.ciphertext != message:
             raise RelayForked("own-row")
+        if item.state == "stored" and outbox.position_of(work.db, item.message_id) not in (
+            None,
+            row.position,
+        ):
+            raise RelayForked("accepted")
         note_stored(work, item, row.position, row.time)
         outbox.delete(work.db, item.id)
         if item.kind == "message":
@@ -231,6 +249,8 @@ def _others_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes
         if row.kind == "commit":
             returning.note_removals(work, group_row, message)
         return
+    if row.kind != "return" and peek(message).wire_format is not WireFormat.PRIVATE_MESSAGE:
+        raise ProfileError("wire-format")
     processed = group.process(message, identity=work.identity, now=work.now_s)
     match processed:
         case ApplicationReceived():

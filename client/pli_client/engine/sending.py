@@ -178,7 +178,7 @@ def fail(work: Work, item: outbox.Outgoing, reason: str) -> None:
     outbox.fail(work.db, item.id, reason)
     messages.set_state(work.db, item.message_id, "failed")
     if item.group_id is not None:
-        outbox.unseal(work.db, item.group_id)
+        outbox.unseal_after(work.db, item.group_id, item.id)
     work.event(item.conversation_id, "failed", message_id=item.message_id, reason=reason)
     work.wake(item.conversation_id)
 

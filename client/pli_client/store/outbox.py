@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pli_protocol.relay.frames import Position
+
 from ..vault import Database, Row
 
 
@@ -97,6 +99,33 @@ def unseal(db: Database, group_id: bytes) -> int:
            WHERE group_id = ? AND state = 'sealed'""",
         (group_id,),
     ).rowcount
+
+
+def unseal_after(db: Database, group_id: bytes, id: int) -> None:
+    """What was sealed behind this one names it as its predecessor: it is sealed anew."""
+    db.execute(
+        """UPDATE outbox SET state = 'waiting', group_id = NULL, epoch = NULL, send_id = NULL,
+               previous = NULL, ciphertext = NULL, signed = NULL
+           WHERE group_id = ? AND state = 'sealed' AND id > ?""",
+        (group_id, id),
+    )
+
+
+def stored_at(db: Database, group_id: bytes, position: Position) -> bytes | None:
+    """The send id of what the relay said stands there, its row being still to come."""
+    row = db.execute(
+        """SELECT send_id FROM messages JOIN outbox USING (message_id)
+           WHERE messages.group_id = ? AND timeline = ? AND seq = ? AND outbox.state = 'stored'""",
+        (group_id, position.timeline, position.seq),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def position_of(db: Database, message_id: bytes) -> Position | None:
+    row = db.execute(
+        "SELECT timeline, seq FROM messages WHERE message_id = ? AND seq IS NOT NULL", (message_id,)
+    ).fetchone()
+    return None if row is None else Position(row[0], row[1])
 
 
 def mark_stored(db: Database, id: int) -> None:

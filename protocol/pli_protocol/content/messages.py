@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from ..relay.frames import Certificate, Id16, Id32, Number, Position
+from ..relay.frames import Certificate, Id16, Id32, Number, Position, Time
 
 CONVERSATION_EXTENSION: Final = 0xF0C0
 """GroupContext extension (private use, RFC 9420 §17.3) that holds the conversation's 16 random bytes."""
@@ -169,7 +169,7 @@ class Proof(_Value, frozen=True):
     """The author's device, person and issuer."""
     position: Position | None = None
     """Where the relay's log has it; None: not known to who made the proof."""
-    time: Number | None = None
+    time: Time | None = None
     """When the relay took it, as the relay said: milliseconds since 1970."""
 
     def __repr__(self) -> str:
@@ -216,14 +216,14 @@ class Message(_Value, frozen=True):
 
     salt: Id16
     """Random, so that equal messages have different ids and an id tells nothing of its content."""
-    sent_at: Number
+    sent_at: Time
     """Milliseconds since 1970 by the sender's clock; for display only."""
     body: Body
     in_reply_to: Id32 | None = None
     record: RecordRef | None = None
     note_type: NoteType | None = None
     urgent: bool = False
-    expires_at: Number | None = None
+    expires_at: Time | None = None
     replaces: Id32 | None = None
     revocations: RevocationHead | None = None
     log: LogHead | None = None

@@ -32,6 +32,8 @@ GroupId = Annotated[bytes, Meta(min_length=16, max_length=64)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Certificate = Annotated[bytes, Meta(min_length=1, max_length=4096)]
 Number = Annotated[int, Meta(ge=0, lt=2**53)]
+Time = Annotated[int, Meta(ge=0, lt=2**43)]
+"""Milliseconds since 1970, up to the year 2248: every calendar can show it."""
 Rid = Annotated[int, Meta(ge=0, lt=2**32)]
 Inline = Annotated[bytes, Meta(min_length=1, max_length=MAX_INLINE)]
 Short = Annotated[str, Meta(max_length=256)]
@@ -116,7 +118,7 @@ class Welcomed(Frame, frozen=True):
     version: Number
     relay: Short
     challenge: Id32
-    time: Number
+    time: Time
 
 
 class SignIn(Request, frozen=True):
@@ -330,7 +332,7 @@ class Accepted(Frame, frozen=True):
     rid: Rid
     position: Position
     chain: Id32
-    time: Number
+    time: Time
 
 
 class Row(Frame, frozen=True):
@@ -343,7 +345,7 @@ class Row(Frame, frozen=True):
     """application, proposal, commit (from the MLS content type), or return (a ReturnRequest)."""
     sender: Id16
     send_id: Id16
-    time: Number
+    time: Time
     message: Payload
     chain: Id32
 
@@ -381,7 +383,7 @@ class WelcomeWaiting(Frame, frozen=True):
     position: Position
     chain: Id32
     sender: Id16
-    time: Number
+    time: Time
     predecessor: GroupId | None = None
 
 

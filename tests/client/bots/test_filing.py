@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,40 @@ def test_nobody_else_may_detach(outbox: Outbox) -> None:
     assert filing.receipt.text
     assert after == known
     assert statuses(outbox) == ["current"]
+
+
+def test_who_attached_too_takes_back_nothing_of_others(outbox: Outbox) -> None:
+    _, known = file(attached(CLAIRE), None, {}, outbox, ANY)
+    _, known = file(attached(SOPHIE), known, {}, outbox, ANY)
+    filing, known = file(detached(SOPHIE), known, {}, outbox, ANY)
+    assert (filing.filed, filing.withdrawn) == (True, False)
+    assert statuses(outbox) == ["current"]
+    assert known is not None
+    assert known.standing
+    filing, known = file(detached(CLAIRE), known, {}, outbox, ANY)
+    assert filing.withdrawn
+    assert statuses(outbox) == ["current", "entered-in-error"]
+
+
+def test_the_author_takes_back_for_everybody(outbox: Outbox) -> None:
+    _, known = file(attached(CLAIRE), None, {}, outbox, ANY)
+    _, known = file(attached(SOPHIE), known, {}, outbox, ANY)
+    filing, _ = file(detached(KARIM), known, {}, outbox, ANY)
+    assert filing.withdrawn
+    assert statuses(outbox) == ["current", "entered-in-error"]
+
+
+def test_a_note_whose_file_is_gone_or_whose_author_left_can_still_be_taken_back(
+    outbox: Outbox,
+) -> None:
+    part = FilePart("plaie.jpg", "image/jpeg", 3, b"h" * 32, b"b" * 32, b"k" * 32, 65536)
+    photo = said(KARIM, Post((part,)))
+    _, known = file(attached(CLAIRE, photo), None, {b"b" * 32: b"jpg"}, outbox, ANY)
+    gone = replace(detached(CLAIRE, photo), message=replace(photo, refusal=LOST))
+    assert refusal_before_files(gone, ANY) is None
+    filing, _ = file(gone, known, {}, outbox, ANY)
+    assert filing.withdrawn
+    assert statuses(outbox) == ["current", "entered-in-error"]
 
 
 def test_what_was_never_filed_cannot_be_taken_back(outbox: Outbox) -> None:

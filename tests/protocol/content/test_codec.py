@@ -43,6 +43,7 @@ label = st.text(st.characters(categories=("L", "N"), max_codepoint=0x2FF), min_s
 id16 = st.binary(min_size=16, max_size=16)
 id32 = st.binary(min_size=32, max_size=32)
 number = st.integers(0, 2**53 - 1)
+time = st.integers(0, 2**43 - 1)
 certificate = st.binary(min_size=1, max_size=100)
 
 positions = st.builds(Position, number, number)
@@ -55,7 +56,7 @@ proofs = st.builds(
     id16,
     st.tuples(certificate, certificate, certificate),
     st.none() | positions,
-    st.none() | number,
+    st.none() | time,
 )
 parts = st.builds(TextPart, text) | st.builds(
     FilePart, label, label, number, id32, id32, id32, st.integers(1, 2**20), text, number
@@ -74,13 +75,13 @@ bodies = (
 messages = st.builds(
     Message,
     id16,
-    number,
+    time,
     bodies,
     st.none() | id32,
     st.none() | records,
     note_types,
     st.booleans(),
-    st.none() | number,
+    st.none() | time,
     st.none() | id32,
     st.none() | st.builds(RevocationHead, number, id32),
     st.none() | st.builds(LogHead, positions, id32),

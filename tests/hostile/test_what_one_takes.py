@@ -1,0 +1,271 @@
+"""Rows, receipts, acts and titles that a relay or a member sends to mislead one device."""
+
+from dataclasses import replace
+
+import pytest
+
+from pli_client.engine import history, sending
+from pli_client.engine.receiving import Taken, take
+from pli_client.engine.work import Work
+from pli_client.store import conversations, groups, messages, outbox, records
+from pli_client.vault import Database
+from pli_protocol.content import (
+    Attach,
+    Body,
+    ContentError,
+    Detach,
+    Info,
+    Message,
+    Post,
+    RecordRef,
+    TextPart,
+    decode,
+    encode,
+    message_id,
+)
+from pli_protocol.mls import WireFormat
+from pli_protocol.relay.frames import Position
+
+from ..system.world import World
+from .lone import EVERYBODY, TIME, Lone, alone, blob, roster, row_after, welcome_frame
+
+RECORD = RecordRef("urn:oid:1.2.3", "4821")
+
+
+def _say(work: Work, who: Lone, conversation: bytes, body: Body, salt: bytes = b"s") -> bytes:
+    """What a member's message does to this vault, once it was opened."""
+    content = encode(Message(salt * 16, TIME, body))
+    identifier = message_id(conversation, who.own.person_id, content)
+    said = history.Said(
+        conversation, identifier, decode(content), content, who.own.device, who.own is work.own
+    )
+    history.note(work, said, "received")
+    history.apply(work, said, TIME)
+    return identifier
+
+
+def _write(text: str) -> Post:
+    return Post((TextPart(text),))
+
+
+# --- rows --------------------------------------------------------------------------------------
+
+
+async def test_a_commit_that_lies_in_no_blob_stops_nobody(world: World) -> None:
+    """The relay takes larger blobs than fit here: without a way past them the group would stop."""
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+        giant = row_after(row, bruno.own.device_id, "commit", blob(2**40))
+        assert await amelie.engine.take_rows([giant]) == set()
+        after = await amelie.row()
+        assert (after.state, after.detail) == ("refused", "payload")
+        assert after.next_seq == row.next_seq + 1
+        kept = await amelie.read(lambda db: groups.set_aside(db, row.conversation_id))
+        assert [(k.seq, k.reason) for k in kept] == [(row.next_seq, "payload")]
+
+
+async def test_an_answer_that_never_becomes_a_row_is_found_out(world: World) -> None:
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+        promised = Position(row.timeline, row.next_seq)
+
+        def step(work: Work) -> None:
+            sending.queue(work, row.conversation_id, _write("promis"))
+            assert sending.seal_waiting(work, row, 1) == 1
+            (item,) = outbox.in_state(work.db, row.conversation_id, "sealed")
+            sending.note_stored(work, item, promised, TIME)
+
+        await amelie.write(step)
+        other = row_after(row, bruno.own.device_id, "application", b"something else")
+        assert await amelie.write(lambda work: take(work, other, b"something else")) is (
+            Taken.STOPPED
+        )
+        assert (await amelie.row()).detail == "accepted"
+
+
+async def test_an_own_row_at_another_place_than_promised_is_found_out(world: World) -> None:
+    async with alone(world, "amelie") as (amelie,):
+        row = await amelie.row()
+
+        def step(work: Work) -> outbox.Outgoing:
+            sending.queue(work, row.conversation_id, _write("promis"))
+            assert sending.seal_waiting(work, row, 1) == 1
+            (item,) = outbox.in_state(work.db, row.conversation_id, "sealed")
+            sending.note_stored(work, item, Position(row.timeline, row.next_seq + 5), TIME)
+            return item
+
+        item = await amelie.write(step)
+        assert item.ciphertext is not None
+        sent, data = item.send_id or b"", item.ciphertext
+        late = row_after(row, amelie.own.device_id, "application", data, send_id=sent)
+        assert await amelie.write(lambda work: take(work, late, data)) is Taken.STOPPED
+
+
+@pytest.mark.parametrize("way", ["bytes", "chain", "timeline"])
+async def test_a_row_that_contradicts_what_was_seen_stops_the_group(world: World, way: str) -> None:
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+
+        def step(work: Work) -> outbox.Outgoing:
+            sending.queue(work, row.conversation_id, _write("à moi"))
+            assert sending.seal_waiting(work, row, 1) == 1
+            return outbox.in_state(work.db, row.conversation_id, "sealed")[0]
+
+        item = await amelie.write(step)
+        data = item.ciphertext or b""
+        lie = row_after(row, bruno.own.device_id, "application", data)
+        if way == "bytes":  # one's own send id with other bytes
+            data += b"!"
+            sent = item.send_id or b""
+            lie = row_after(row, amelie.own.device_id, "application", data, send_id=sent)
+        elif way == "chain":
+            lie = row_after(replace(row, chain=b"x" * 32), lie.sender, lie.kind, data)
+        else:
+            lie = row_after(replace(row, timeline=row.timeline + 1), lie.sender, lie.kind, data)
+        assert await amelie.write(lambda work: take(work, lie, data)) is Taken.STOPPED
+
+
+async def test_rows_behind_a_hole_wait(world: World) -> None:
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+        later = row_after(
+            replace(row, next_seq=row.next_seq + 1), bruno.own.device_id, "application", b"x"
+        )
+        assert await amelie.write(lambda work: take(work, later, b"x")) is Taken.GAP
+        assert await amelie.row() == row
+
+
+async def test_a_handshake_that_the_relay_could_read_is_refused(world: World) -> None:
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+        theirs = await bruno.group(row.group_id)
+        made = theirs.commit(
+            wire_format=WireFormat.PUBLIC_MESSAGE,
+            authenticated_data=roster(),
+            identity=EVERYBODY,
+            now=None,
+        )
+        frame = row_after(row, bruno.own.device_id, "commit", made.message)
+        assert await amelie.write(lambda work: take(work, frame, made.message)) is Taken.DONE
+        assert ((await amelie.row()).state, (await amelie.row()).detail) == (
+            "refused",
+            "wire-format",
+        )
+
+
+async def test_what_was_sent_before_a_refused_message_keeps_its_bytes(world: World) -> None:
+    """Its outcome may be unknown; sealed anew it would stand twice in the log."""
+    async with alone(world, "amelie") as (amelie,):
+        row = await amelie.row()
+
+        def step(work: Work) -> list[outbox.Outgoing]:
+            for text in ("un", "deux", "trois"):
+                sending.queue(work, row.conversation_id, _write(text))
+            assert sending.seal_waiting(work, row, 3) == 3
+            return outbox.in_state(work.db, row.conversation_id, "sealed")
+
+        first, second, third = await amelie.write(step)
+        await amelie.write(lambda work: sending.fail(work, second, "limit"))
+        left = await amelie.read(lambda db: outbox.in_state(db, row.conversation_id, "sealed"))
+        assert left == [first]
+        waiting = await amelie.read(lambda db: outbox.in_state(db, row.conversation_id, "waiting"))
+        assert [item.id for item in waiting] == [third.id]
+
+
+# --- times -------------------------------------------------------------------------------------
+
+
+def test_a_time_that_no_calendar_has_is_not_a_message() -> None:
+    """Whoever shows it, or files it, would fall over it again and again."""
+    for when in (2**53 - 1, 2**43):
+        with pytest.raises(ContentError):
+            encode(Message(b"s" * 16, when, _write("loin")))
+
+
+# --- records -----------------------------------------------------------------------------------
+
+
+def _second(work: Work) -> bytes:
+    conversations.add(work.db, b"2" * 16, "Une autre", "team", "active", work.now)
+    return b"2" * 16
+
+
+async def test_a_message_is_attached_and_detached_only_where_it_stands(world: World) -> None:
+    async with alone(world, "amelie", "bruno", "chloe") as (amelie, bruno, chloe):
+        here = await amelie.conversation()
+
+        def step(work: Work) -> bytes:
+            elsewhere = _second(work)
+            note = _say(work, bruno, here, _write("chute"))
+            _say(work, chloe, elsewhere, Attach(note, RECORD))
+            return note
+
+        note = await amelie.write(step)
+        assert await amelie.read(lambda db: records.of_message(db, note)) == []
+
+
+async def test_who_attached_too_takes_off_only_what_is_their_own(world: World) -> None:
+    async with alone(world, "amelie", "bruno", "chloe") as (amelie, bruno, chloe):
+        here = await amelie.conversation()
+
+        def step(work: Work) -> bytes:
+            note = _say(work, bruno, here, _write("chute"))
+            _say(work, bruno, here, Attach(note, RECORD), b"1")
+            _say(work, chloe, here, Attach(note, RECORD), b"2")
+            _say(work, chloe, here, Detach(note, RECORD), b"3")
+            return note
+
+        note = await amelie.write(step)
+        left = await amelie.read(lambda db: records.standing(db, note, RECORD))
+        assert [row.attached_by for row in left] == [bruno.own.person_id]
+
+        await amelie.write(lambda work: _say(work, bruno, here, Detach(note, RECORD), b"4"))
+        assert await amelie.read(lambda db: records.standing(db, note, RECORD)) == []
+
+
+# --- titles and kinds --------------------------------------------------------------------------
+
+
+async def _invited(amelie: Lone, by: Lone) -> bytes:
+    conversation = b"c" * 16
+    from pli_client.engine import joining
+
+    group, welcome = await by.opens(conversation, await amelie.key_package())
+    frame = welcome_frame(group.group_id, welcome, by.own.device_id)
+    outcome = await amelie.write(lambda work: joining.welcome(work, frame, welcome))
+    assert outcome.refused is None
+    return conversation
+
+
+@pytest.mark.parametrize(("who", "kind"), [("chloe", "team"), ("dui", "service")])
+async def test_only_a_bot_and_one_person_make_a_conversation_that_is_not_listed(
+    world: World, who: str, kind: str
+) -> None:
+    async with alone(world, "amelie", who) as (amelie, other):
+        conversation = await _invited(amelie, other)
+        await amelie.write(lambda work: _say(work, other, conversation, Info("", "service")))
+
+        def look(db: Database) -> str:
+            row = conversations.read(db, conversation)
+            assert row is not None
+            return row.kind
+
+        assert await amelie.read(look) == kind
+
+
+async def test_a_message_that_came_before_comes_once(world: World) -> None:
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+        content = encode(Message(b"s" * 16, TIME, _write("deux fois")))
+        theirs = await bruno.group(row.group_id)
+        first = theirs.seal(content)
+        second = first.group.seal(content)
+        for sealed in (first, second):
+            place = await amelie.row()
+            frame = row_after(place, bruno.own.device_id, "application", sealed.message)
+            data = sealed.message
+            assert await amelie.write(lambda work, f=frame, d=data: take(work, f, d)) is Taken.DONE  # type: ignore[misc]
+        identifier = message_id(row.conversation_id, bruno.own.person_id, content)
+        found = await amelie.read(lambda db: messages.read(db, identifier))
+        assert found is not None
+        assert found.seq == row.next_seq
