@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,6 +26,10 @@ PRELOADED: Final = [
     "tests.system.processes",
 ]
 KILLED: Final = -signal.SIGKILL
+
+ROOT: Final = str(Path(__file__).parent.parent.parent)
+if ROOT not in sys.path:  # a process finds the function to run by its module's name
+    sys.path.append(ROOT)
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(PRELOADED)
