@@ -18,7 +18,7 @@ from pli_protocol.content.proof import ProofError, VerifiedForward, verify_forwa
 
 from ..client import Client
 from ..errors import FileDamaged, Offline, RelayRefused
-from ..events import RecordForwarded
+from ..events import RecordAttached, RecordDetached, RecordForwarded
 from ..message import StoredMessage
 from ..store import device
 from ..store import events as event_store
@@ -30,6 +30,8 @@ READER: Final = "dui"
 
 REMEMBER: Final = transaction("dui-remember")
 _RECENT: Final = 200
+_KINDS: Final = frozenset({"forwarded", "attached", "detached"})
+"""Events that the bot works on, by their names in the vault."""
 
 
 class DuiBot:
@@ -56,8 +58,11 @@ class DuiBot:
     async def run(self) -> None:
         """File what comes, until cancelled."""
         async for event in self._client.events(READER):
-            if isinstance(event, RecordForwarded):
-                await self._deal(event)
+            match event:
+                case RecordForwarded(message=message):
+                    await self._forwarded(message)
+                case RecordAttached() | RecordDetached():
+                    await self._happened_here(event)
 
     async def catch_up(self, timeout: float | None = None) -> None:
         """File everything that the relay has for this bot, and see the receipts off.
@@ -77,21 +82,39 @@ class DuiBot:
     async def _nothing_waits(self) -> bool | None:
         def look(db: Database) -> bool:
             cursor = event_store.read_cursor(db, READER) or 0
-            return not any(row[2] == "forwarded" for row in event_store.after(db, cursor, 10_000))
+            return not any(row[2] in _KINDS for row in event_store.after(db, cursor, 10_000))
 
         return await self._client.vault.read(look) or None
 
-    async def _deal(self, event: RecordForwarded) -> None:
-        content = event.message.content
-        if content is None or not isinstance(content.body, Forward):
+    async def _forwarded(self, message: StoredMessage) -> None:
+        """The usual way: the bot stands outside, the attacher's device hands the message over."""
+        if message.content is not None and isinstance(message.content.body, Forward):
+            await self._deal(message, message.content.body)
+
+    async def _happened_here(self, event: RecordAttached | RecordDetached) -> None:
+        """In a conversation of which the bot is a member nobody forwards: it makes the proofs itself."""
+        act = await self._client.message(event.act)
+        if act is None:
             return
+        proof = await self._client.proof(event.message_id)
+        act_proof = await self._client.proof(event.act) if event.act != event.message_id else None
+        if proof is None:
+            # Written before the bot was a member.
+            unseen = Filing(event.message_id, event.record, False, code="not-seen")
+            await self._conclude(act, unseen)
+        else:
+            await self._deal(act, Forward(proof, act_proof))
+
+    async def _deal(self, message: StoredMessage, forwarded: Forward) -> None:
         try:
-            forward = verify_forward(content.body, self._client.trust)
+            forward = verify_forward(forwarded, self._client.trust)
         except ProofError:
             return  # nothing is proven: not even to which message an answer would belong
-        filing = await self._file(forward)
-        if not await self._answered(event.message):
-            await self._client.answer(event, filing.receipt, filing.document)
+        await self._conclude(message, await self._file(forward))
+
+    async def _conclude(self, message: StoredMessage, filing: Filing) -> None:
+        if not await self._answered(message):
+            await self._client.answer(message, filing.receipt, filing.document)
         self._report(filing)
 
     async def _file(self, forward: VerifiedForward) -> Filing:
