@@ -2,9 +2,13 @@
 
 A UNIX socket in the vault's folder (0600 in 0700), whose peer must run as the same user. On Windows,
 and where the folder's path is too long for a socket, TCP on loopback whose port and 32-byte token
-stand in a file that only the user may read. One request per connection, JSON lines:
+stand in a file that only the user may read. The file may be a dead owner's, and the port another
+user's by now: each side proves that it knows the token, which itself never travels. One request per
+connection, JSON lines:
 
-    caller -> owner   token in hex  (TCP only)
+    caller -> owner   32 random bytes, hex                                   (TCP only)
+    owner -> caller   32 random bytes and a proof (HMAC-SHA256), hex         (TCP only)
+    caller -> owner   a proof, hex                                           (TCP only)
                       {"command": "send", "args": {…}, "language": "fr"}
     owner -> caller   {"reply": {…}} for each reply, then {} or
                       {"error": {"code", "exit_code", "text"}}
@@ -36,6 +40,7 @@ LONGEST_LINE: Final = 1024 * 1024
 
 MOST_CALLERS: Final = 16
 GREETING_TIMEOUT: Final = 10.0
+_NONCE: Final = 32
 _LONGEST_PATH: Final = 100  # sun_path has 104 bytes on some systems, with its final zero
 
 _log = logging.getLogger("pli_client.handover")
@@ -169,7 +174,7 @@ class Handover:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(GREETING_TIMEOUT):
-            if self._token is not None and not await self._shows_token(reader):
+            if self._token is not None and not await self._knows_token(reader, writer):
                 return
             request = msgspec.json.decode(await reader.readline(), type=Request)
         answering = asyncio.ensure_future(self._answer(request, writer))
@@ -184,9 +189,16 @@ class Handover:
             gone.cancel()
             await asyncio.gather(answering, gone, return_exceptions=True)
 
-    async def _shows_token(self, reader: asyncio.StreamReader) -> bool:
+    async def _knows_token(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        assert self._token is not None
+        theirs = _from_hex(await reader.readline(), _NONCE)
+        both = theirs + secrets.token_bytes(_NONCE)
+        writer.write(both[_NONCE:].hex().encode() + _proof(self._token, "owner", both) + b"\n")
+        await writer.drain()
         shown = (await reader.readline()).strip()
-        return self._token is not None and hmac.compare_digest(shown, self._token.encode())
+        return hmac.compare_digest(shown, _proof(self._token, "caller", both))
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
         replies = self._handler(request)
@@ -245,13 +257,18 @@ async def _reach(folder: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
             reader, writer = await asyncio.open_connection(
                 "127.0.0.1", address.port, limit=LONGEST_LINE
             )
-            writer.write(address.token.encode() + b"\n")
+            try:
+                if not await _owner_knows(reader, writer, address.token):
+                    raise HandoverFailed()
+            except BaseException:
+                writer.close()
+                raise
             return reader, writer
         if sys.platform == "win32":
             raise HandoverFailed()
         path = str(folder / SOCKET_FILE)
         reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST_LINE)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, msgspec.DecodeError):
         raise HandoverFailed() from None
     if not _same_user(writer):
         writer.close()
@@ -259,7 +276,37 @@ async def _reach(folder: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     return reader, writer
 
 
+async def _owner_knows(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str
+) -> bool:
+    """Whether who listens there has the token; if so, show that this side has it too."""
+    own = secrets.token_bytes(_NONCE)
+    writer.write(own.hex().encode() + b"\n")
+    await writer.drain()
+    async with asyncio.timeout(GREETING_TIMEOUT):
+        line = (await reader.readline()).strip()
+    both = own + _from_hex(line[: 2 * _NONCE], _NONCE)
+    if not hmac.compare_digest(line[2 * _NONCE :], _proof(token, "owner", both)):
+        return False
+    writer.write(_proof(token, "caller", both) + b"\n")
+    return True
+
+
 # --- both -------------------------------------------------------------------------------------
+
+
+def _proof(token: str, side: str, nonces: bytes) -> bytes:
+    """What only who knows the token can say of these two nonces, in hex; each side's is its own."""
+    said = b"pli handover v1 " + side.encode() + b"\0" + nonces
+    return hmac.digest(token.encode(), said, "sha256").hex().encode()
+
+
+def _from_hex(line: bytes, size: int) -> bytes:
+    """Raises ValueError for anything but `size` bytes in hex."""
+    data = bytes.fromhex(line.decode("ascii").strip())
+    if len(data) != size:
+        raise ValueError("not a nonce")
+    return data
 
 
 async def _put(writer: asyncio.StreamWriter, line: _Line) -> None:

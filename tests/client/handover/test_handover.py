@@ -151,7 +151,7 @@ async def connected(folder: Path) -> tuple[asyncio.StreamReader, asyncio.StreamW
     if (folder / ADDRESS_FILE).exists():
         address = msgspec.json.decode((folder / ADDRESS_FILE).read_bytes())
         reader, writer = await asyncio.open_connection("127.0.0.1", address["port"])
-        writer.write(address["token"].encode() + b"\n")
+        assert await handover_module._owner_knows(reader, writer, address["token"])
         return reader, writer
     assert sys.platform != "win32"
     return await asyncio.open_unix_connection(str(folder / SOCKET_FILE))
@@ -169,6 +169,50 @@ async def test_over_tcp_only_the_token_opens(tmp_path: Path, owner: Owner) -> No
                 await replies(tmp_path, Request("echo"))
         file.write_bytes(good)
         assert len(await replies(tmp_path, Request("echo"))) == 2
+
+
+async def test_whoever_took_a_dead_owners_port_learns_neither_token_nor_command(
+    tmp_path: Path,
+) -> None:
+    """On a computer of several people the port of a stale address may be anybody's."""
+    heard = asyncio.Queue[bytes]()
+
+    async def squat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.readline()
+        writer.write(os.urandom(32).hex().encode() + b"0" * 64 + b"\n")
+        with contextlib.suppress(OSError):
+            await writer.drain()
+            heard.put_nowait(first + await reader.read())
+        writer.close()
+
+    squatter = await asyncio.start_server(squat, "127.0.0.1", 0)
+    token = os.urandom(32).hex()
+    address = {"port": squatter.sockets[0].getsockname()[1], "token": token}
+    (tmp_path / ADDRESS_FILE).write_bytes(msgspec.json.encode(address))
+    async with squatter:
+        with pytest.raises(HandoverFailed):
+            await replies(tmp_path, Request("echo", {"text": "Mme Petit"}))
+        async with asyncio.timeout(10):
+            learned = await heard.get()
+    assert token.encode() not in learned
+    assert b"Mme Petit" not in learned
+    assert len(learned.splitlines()) == 1
+
+
+async def test_a_callers_proof_is_good_for_one_connection(tmp_path: Path, owner: Owner) -> None:
+    async with await Handover.serve(tmp_path, owner, tcp=True):
+        address = msgspec.json.decode((tmp_path / ADDRESS_FILE).read_bytes())
+        answers = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", address["port"])
+            writer.write(bytes(32).hex().encode() + b"\n")
+            answers.append(await reader.readline())
+            # What the owner said itself is no caller's proof.
+            writer.write(answers[0][64:] + b'{"command": "echo"}\n')
+            with contextlib.suppress(OSError):
+                assert await reader.read() == b""
+            writer.close()
+        assert answers[0] != answers[1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has access lists instead of modes")
