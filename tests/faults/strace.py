@@ -41,7 +41,9 @@ async def _attached(
             if tracer.returncode is not None:
                 said = (await stderr.read()).decode()
                 refuse = (
-                    pytest.fail if "strace" in os.environ.get("PLI_TEST_REQUIRE", "") else pytest.skip
+                    pytest.fail
+                    if "strace" in os.environ.get("PLI_TEST_REQUIRE", "")
+                    else pytest.skip
                 )
                 refuse(f"strace may not attach to a running process here: {said.strip()}")
             await asyncio.sleep(0.01)

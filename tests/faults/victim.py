@@ -83,6 +83,20 @@ async def sending(me: Client) -> None:
     await _say(await me.conversation(TITLE), "Un", "Deux", "Trois")
 
 
+async def persisting(me: Client) -> None:
+    """Twelve messages, however often this is begun again; each is written once."""
+    team = await me.conversation(TITLE)
+    for number in range(12):
+        text = f"Amélie {number}"
+        if not any(message.own for message in await me.search(f'"{text}"')):
+            await team.send(text)
+    await _shown(me, "Bruno 11")
+    await me.settled()
+    for message in await team.page(limit=200):
+        if message.own and message.state == "stored":
+            print(json.dumps({"stored": message.message_id.hex()}), flush=True)
+
+
 async def receiving(me: Client) -> None:
     await _shown(me, "Bruno 2")
 
@@ -156,6 +170,7 @@ SCRIPTS: Final[dict[str, Script]] = {
     script.__name__: script
     for script in (
         sending,
+        persisting,
         receiving,
         committing,
         removing,
