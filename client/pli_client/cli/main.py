@@ -33,6 +33,7 @@ class _InOrder(click.Group):
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.version_option(package_name="pli", message="%(prog)s %(version)s")
 @common
 def cli() -> None:
     """What `help` says is for people."""
