@@ -51,19 +51,24 @@ def note_removals(work: Work, row: groups.GroupRow, commit: bytes) -> None:
     for device_id in gone:
         groups.drop_member(work.db, row.group_id, device_id)
     if work.own.device_id in gone:
-        work.forget(row.group_id)
-        groups.set_state(work.db, row.group_id, "removed")
-        conversations.set_state(work.db, row.conversation_id, "removed")
-        fail_all(work, row.conversation_id, "removed")
-        work.event(
-            row.conversation_id,
-            "members",
-            by=None,
-            added=[],
-            removed=[work.own.person_id],
-            returned=[],
-            time=work.now,
-        )
+        shut_out(work, row)
+
+
+def shut_out(work: Work, row: groups.GroupRow) -> None:
+    """The conversation goes on without this person; by whom, this device could not read."""
+    work.forget(row.group_id)
+    groups.set_state(work.db, row.group_id, "removed", row.detail)
+    conversations.set_state(work.db, row.conversation_id, "removed")
+    fail_all(work, row.conversation_id, "removed")
+    work.event(
+        row.conversation_id,
+        "members",
+        by=None,
+        added=[],
+        removed=[work.own.person_id],
+        returned=[],
+        time=work.now,
+    )
 
 
 def request(work: Work, group_id: bytes, reason: str) -> bytes:

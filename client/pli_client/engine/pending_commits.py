@@ -1,0 +1,102 @@
+"""Sending a commit that waits, until its outcome stands in the log."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from pli_protocol.relay.frames import CreateGroup, Send
+
+from ..errors import RelayRefused
+from ..payloads import as_payload
+from ..store import groups
+from ..vault import transaction
+from . import committing, founding
+
+if TYPE_CHECKING:
+    from .coming_back import ComingBack
+    from .engine import Engine
+
+OUTCOME: Final = transaction("outcome")
+
+AGAIN: Final = 0.0
+
+
+class PendingCommits:
+    """Those of one conversation, one at a time."""
+
+    def __init__(self, engine: Engine, coming_back: ComingBack) -> None:
+        self._engine = engine
+        self._coming_back = coming_back
+        self._misfits = 0
+
+    async def send(self, row: groups.GroupRow) -> float | None:
+        """Send the commit that waits (again): its outcome stands in the log, nowhere else."""
+        engine, timing = self._engine, self._engine.timing
+        pending = await engine.read(lambda db: groups.pending(db, row.group_id))
+        if pending is None:
+            if row.state == "creating":
+                await engine.write(lambda work: founding.abandon(work, row, "internal"))
+            return AGAIN
+        connection, random = engine.connection, engine.around.random
+        predecessor = await self._predecessor(row)
+        message = await as_payload(connection, pending.message, random)
+        welcome = None
+        if pending.welcome is not None:
+            welcome = await as_payload(connection, pending.welcome, random)
+        frame = (
+            CreateGroup(0, row.group_id, pending.send_id, message, welcome, predecessor)
+            if pending.creates
+            else Send(0, pending.send_id, pending.previous, message, welcome)
+        )
+        try:
+            accepted = await connection.request(frame)
+        except RelayRefused as refused:
+            return await self._refused(row, pending, refused)
+        if pending.creates and row.timeline == 0:
+            timeline = accepted.position.timeline
+            await engine.write(
+                lambda work: groups.set_timeline(work.db, row.group_id, timeline), name=OUTCOME
+            )
+        await engine.catch_up(row.group_id)
+        still = await engine.read(lambda db: groups.pending(db, row.group_id))
+        if still is not None and still.send_id == pending.send_id:
+            return timing.trouble  # accepted, yet not in the log: a relay that errs
+        return AGAIN
+
+    async def _predecessor(self, row: groups.GroupRow) -> bytes | None:
+        """The group whose one successor this is; None where that place was taken wrongly."""
+        predecessor = row.predecessor
+        if predecessor is None:
+            return None
+        old = await self._engine.read(lambda db: groups.read(db, predecessor))
+        return None if old is not None and old.successor is not None else predecessor
+
+    async def _refused(
+        self, row: groups.GroupRow, pending: groups.PendingCommit, refused: RelayRefused
+    ) -> float | None:
+        engine, timing = self._engine, self._engine.timing
+        if refused.refusal == "try-later":
+            return (refused.retry_after or 1000) / 1000
+        if pending.creates:
+            await engine.write(
+                lambda work: founding.abandon(work, row, refused.refusal), name=OUTCOME
+            )
+            if row.predecessor is not None:
+                await engine.housekeeping.note_successors()
+                self._coming_back.second(row.predecessor)
+            return timing.between(timing.retry)
+        with suppress(RelayRefused):
+            await engine.catch_up(row.group_id)
+        still = await engine.read(lambda db: groups.pending(db, row.group_id))
+        if still is None or still.send_id != pending.send_id:
+            return timing.between(timing.retry)  # another commit won; try again with jitter
+        if refused.refusal in ("stale-epoch", "predecessor-missing", "conflict", "not-found"):
+            self._misfits += 1
+            if self._misfits < 3 or refused.refusal in ("conflict", "stale-epoch"):
+                return timing.trouble
+        self._misfits = 0
+        await engine.write(
+            lambda work: committing.refused(work, row, refused.refusal), name=OUTCOME
+        )
+        return timing.between(timing.retry)
