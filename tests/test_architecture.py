@@ -80,3 +80,9 @@ def test_each_package_imports_only_what_its_installation_brings(
         for name in imported(tree) - known
     }
     assert foreign == set()
+
+
+def test_the_demonstration_asks_only_for_what_the_extra_brings() -> None:
+    from pli_client.cli.demo import RELAY_NEEDS
+
+    assert set(RELAY_NEEDS) <= dependencies("server") - dependencies()
