@@ -7,7 +7,7 @@ import itertools
 import logging
 import ssl
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -43,6 +43,7 @@ class Listener:
         self._all = 0
         self._by_address: Counter[str] = Counter()
         self._unsigned: Counter[str] = Counter()
+        self._opening: Counter[str] = Counter()
         self._sessions: set[Session] = set()
         self._server: Server | None = None
 
@@ -70,12 +71,14 @@ class Listener:
                 max_size=MAX_MESSAGE,
                 max_queue=MAX_QUEUED_MESSAGES,
                 write_limit=WRITE_LIMIT,
+                create_connection=_counted(self),
                 open_timeout=OPEN_SECONDS,
                 close_timeout=CLOSE_SECONDS,
                 ping_interval=settings.ping_seconds,
                 ping_timeout=settings.ping_seconds,
                 server_header=None,
                 logger=_silent_logger(),
+                ssl_handshake_timeout=None if tls is None else OPEN_SECONDS,
             )
         except OSError as error:
             raise OperatorError(
@@ -124,7 +127,7 @@ class Listener:
     # --- one connection -----------------------------------------------------------------------
 
     async def _serve(self, ws: ServerConnection) -> None:
-        address = str(ws.remote_address[0]) if ws.remote_address else ""
+        address = source(ws.remote_address)
         limits = self._relay.limits
         if (
             self._all >= limits.connections
@@ -142,6 +145,8 @@ class Listener:
         self._by_address[address] += 1
         self._unsigned[address] += 1
         self._sessions.add(session)
+        if isinstance(ws, _Counted):
+            ws.admitted()
         session.timer = asyncio.get_running_loop().call_later(
             limits.sign_in_seconds, _expire, self._relay, session
         )
@@ -161,6 +166,15 @@ class Listener:
             self._sessions.discard(session)
             session.ended.set_result(None)
 
+    def may_open(self, address: str) -> bool:
+        """One more connection of this address begins its handshake."""
+        self._opening[address] += 1
+        return self._opening[address] <= self._relay.limits.unsigned_per_address
+
+    def opened(self, address: str) -> None:
+        """It was admitted, or has ended."""
+        self._count_down(self._opening, address)
+
     @staticmethod
     def _count_down(counter: "Counter[str]", address: str) -> None:
         counter[address] -= 1
@@ -178,6 +192,50 @@ class Listener:
                 await session.below(limit)
             if session.congested:
                 await session.drained()
+
+
+class _Counted(ServerConnection):
+    """A connection that counts from its first byte: who never finishes a handshake, or is being
+    turned away, holds a socket too."""
+
+    listener: Listener
+    _address: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._address = source(transport.get_extra_info("peername"))
+        if not self.listener.may_open(self._address):
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.admitted()
+        super().connection_lost(exc)
+
+    def admitted(self) -> None:
+        """From now on the session counts."""
+        if self._address is not None:
+            self.listener.opened(self._address)
+            self._address = None
+
+
+def _counted(listener: Listener) -> type[_Counted]:
+    return type("Counted", (_Counted,), {"listener": listener})
+
+
+def source(peer: Any) -> str:
+    """Whose connections are counted together: an IPv4 address, or an IPv6 network of 64 bits, since
+    whoever has one address of it has them all."""
+    if not isinstance(peer, tuple) or not peer:
+        return ""
+    try:
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    except ValueError:
+        return str(peer[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
 
 
 async def step(relay: Relay, session: Session, data: bytes | str) -> None:

@@ -1,12 +1,14 @@
 """The relay as a process: log, event loop, signals, exit code."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -17,6 +19,7 @@ from .errors import EXIT_STORAGE
 from .listener import Listener
 from .relay import Relay
 from .settings import Settings
+from .storage.writer import describe
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ def run(folder: Path, settings: Settings, listen: str | None, as_json: bool) -> 
         click.echo(line if as_json else f"Relay '{settings.name}' listens on {url}")
         sys.stdout.flush()
 
+    _raise_file_limit()
     with folders.locked(folder), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(serve(folder, settings, ready))
 
@@ -45,6 +49,7 @@ async def serve(
     """Start, say where, serve until `stop` (or a signal) or the storage fails, and stop in order."""
     stop = stop or asyncio.Event()
     _on_signals(stop)
+    asyncio.get_running_loop().set_exception_handler(_name_nobody)
     relay = Relay(folder, settings)
     await relay.start()
     listener = Listener(relay)
@@ -66,6 +71,25 @@ async def serve(
         return EXIT_STORAGE
     log.info("stopped")
     return 0
+
+
+def _raise_file_limit() -> None:
+    """Each connection is an open file, and the usual limit is 1024: less than one address may open."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _name_nobody(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody caught. asyncio would print it with addresses and with whatever data it quotes."""
+    error = context.get("exception")
+    what = "no exception" if error is None else describe(error)
+    log.error("a fault outside of any request: %s", what)
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -89,7 +89,9 @@ async def test_a_torn_part_is_written_again(server: Server, home: TestEstablishm
 
 
 async def test_sizes_and_uploads_are_bounded(limited: Callable[..., Awaitable[Server]]) -> None:
-    server = await limited(blob_bytes=2000, blob_bytes_per_account=70_000, open_uploads_per_account=1)
+    server = await limited(
+        blob_bytes=2000, blob_bytes_per_account=70_000, open_uploads_per_account=1
+    )
     home = TestEstablishment()
     await server.establish(home, server.code)
     c = (await joins(server, home)).client

@@ -1,6 +1,7 @@
 """What a hostile client tries to make grow, or to make others wait for: each has its bound."""
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -22,8 +23,9 @@ from pli_protocol.identity import (
 )
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import device_id
-from pli_server import sweep
+from pli_server import process, sweep
 from pli_server.errors import Refusal, StorageFailed
+from pli_server.listener import source
 from pli_server.relay import now_ms
 from pli_server.storage.blobs import BlobFolder
 
@@ -425,3 +427,54 @@ async def test_the_newest_list_stays_however_old_its_blob(
     part = await issuer.ask(f.GetBlob(issuer.rid(), blob, 0))
     assert part.size == len(signed)
     assert await code_of(issuer.ask(f.GetBlob(issuer.rid(), forgotten, 0))) == "not-found"
+
+
+# --- connections ------------------------------------------------------------------------------
+
+
+async def test_connections_that_never_finish_their_handshake_are_few_per_address(
+    limited: Callable[..., Awaitable[Server]],
+) -> None:
+    server = await limited(unsigned_per_address=3)
+    port = int(server.url.rpartition(":")[2])
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    for _, other in (*opened, (reader, writer)):
+        other.close()
+        with contextlib.suppress(ConnectionError):
+            await other.wait_closed()
+    async with asyncio.timeout(5):
+        while server._listener._opening:  # noqa: ASYNC110  the relay notices in its own time
+            await asyncio.sleep(0)
+    await server.open()
+    assert not server._listener._opening
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+    ],
+)
+def test_an_ipv6_network_counts_as_one_address(one: str, other: str, same: bool) -> None:
+    assert (source((one, 1, 0, 0)) == source((other, 2, 0, 0))) is same
+
+
+async def test_what_nobody_caught_is_logged_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.get_running_loop()
+    error = ValueError("Anne Durand")
+    process._name_nobody(loop, {"exception": error, "peername": ("192.0.2.1", 1)})
+    process._name_nobody(loop, {"message": "Anne Durand"})
+    assert [record.getMessage() for record in caplog.records] == [
+        "a fault outside of any request: ValueError",
+        "a fault outside of any request: no exception",
+    ]

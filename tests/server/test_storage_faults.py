@@ -135,6 +135,25 @@ async def test_a_fault_of_the_program_undoes_the_transaction_and_says_try_later(
     assert accepted.position.seq == 2
 
 
+async def test_a_faulty_request_is_undone_alone(
+    server: Server, home: TestEstablishment, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = await joins(server, home)
+    group = await team(a)
+
+    def faulty(tx: Transaction) -> None:
+        tx.connection.exec_driver_sql("UPDATE groups SET epoch = 77")
+        tx.connection.exec_driver_sql("SELECT no_such_column FROM groups")
+
+    work = asyncio.ensure_future(server.relay.writer.do("sweep", faulty))
+    accepted = await group.says(a)
+    with pytest.raises(Refusal, match="try-later"):
+        await work
+    assert accepted.position.seq == 2
+    assert (await a.client.ask(f.GetGroups(a.client.rid()))).groups[0].epoch == 1
+    assert "no_such_column" not in caplog.text
+
+
 async def test_one_refused_request_does_not_undo_its_neighbours(
     server: Server, home: TestEstablishment
 ) -> None:

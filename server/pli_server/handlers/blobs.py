@@ -63,7 +63,7 @@ def _reserve(tx: Transaction, session: Session, frame: f.PutBlob, limits: Limits
         t.blobs.c.establishment == session.establishment,
         t.blobs.c.account_no == account if account is not None else t.blobs.c.account_no.is_(None),
     )
-    counted = sa.func.sum(sa.func.max(t.blobs.c.size, SMALLEST))
+    counted = sa.func.sum(sa.case((t.blobs.c.size < SMALLEST, SMALLEST), else_=t.blobs.c.size))
     used = tx.connection.scalar(sa.select(counted).where(*owner))
     if (used or 0) + max(frame.size, SMALLEST) > limits.blob_bytes_per_account:
         raise Refusal("limit", "this account has stored too many bytes")

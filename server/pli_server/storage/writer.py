@@ -31,8 +31,19 @@ RETRY_FULL_MS: Final = 10_000
 RETRY_BUSY_MS: Final = 1_000
 ACKNOWLEDGE_SECONDS: Final = 0.5
 
+# Primary result codes of SQLite.
 _FULL: Final = {sqlite3.SQLITE_FULL}
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_BROKEN: Final = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+}
+"""After these the file is not to be written any more."""
 
 WRITES: Final = (
     "acknowledge",
@@ -297,22 +308,20 @@ class Writer:
         try:
             outcome = job.apply(tx)
             tx.flush()
-        except (Refusal, sa.exc.IntegrityError, sqlite3.IntegrityError) as error:
+        except Exception as error:
+            if _code(error) in _FULL | _BUSY | _BROKEN:
+                raise
             self._connection.exec_driver_sql("ROLLBACK TO request")
             self._connection.exec_driver_sql("RELEASE request")
             tx.abandon()
-            if isinstance(error, Refusal):
-                return error
-            log.warning("a %s met a constraint of the database", job.what)
-            return Refusal("conflict")
+            return _refusal(job, error)
         self._connection.exec_driver_sql("RELEASE request")
         return outcome
 
     def _roll_back(self, error: Exception) -> Refusal | None:
         """Undo the transaction; None: the disk or the file cannot be trusted any more."""
         self._cache.clear()
-        original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        code = getattr(original, "sqlite_errorcode", None)
+        code = _code(error)
         try:
             if self._connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
                 self._connection.exec_driver_sql("ROLLBACK")
@@ -325,11 +334,29 @@ class Writer:
         if code in _BUSY:
             log.warning("the database was busy for too long")
             return Refusal("try-later", retry_after=RETRY_BUSY_MS)
-        if code is None:
-            log.error("a transaction was undone by a fault of the program: %s", describe(error))
-            return Refusal("try-later", retry_after=RETRY_BUSY_MS)
-        log.critical("the database failed: %s", describe(error))
-        return None
+        if code in _BROKEN:
+            log.critical("the database failed: %s", describe(error))
+            return None
+        log.error("a transaction was undone by a fault of the program: %s", describe(error))
+        return Refusal("try-later", retry_after=RETRY_BUSY_MS)
+
+
+def _code(error: Exception) -> int | None:
+    """SQLite's primary result code, where the error is one of SQLite's."""
+    original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    code: int | None = getattr(original, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _refusal(job: Job, error: Exception) -> Refusal:
+    """What one request is told whose work was undone alone."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, sa.exc.IntegrityError | sqlite3.IntegrityError):
+        log.warning("a %s met a constraint of the database", job.what)
+        return Refusal("conflict")
+    log.error("a %s was undone by a fault of the program: %s", job.what, describe(error))
+    return Refusal("try-later", retry_after=RETRY_BUSY_MS)
 
 
 def describe(error: BaseException) -> str:
