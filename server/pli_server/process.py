@@ -19,7 +19,7 @@ from .errors import EXIT_STORAGE
 from .listener import Listener
 from .relay import Relay
 from .settings import Settings
-from .storage.writer import describe
+from .storage.faults import describe
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pli_protocol.relay.codec import encode
 from pli_protocol.relay.frames import Refused, RelayFrame
 
 from .errors import CLOSING, Refusal
-from .storage.writer import describe
+from .storage.faults import describe
 
 if TYPE_CHECKING:
     from .delivery import Delivery

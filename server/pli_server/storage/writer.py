@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from pli_protocol.failpoint import declare, failpoint
 
 from ..errors import Refusal, StorageFailed
+from .faults import BROKEN, BUSY, FULL, describe, result_code
 from .groups import GroupCache
 from .transaction import Transaction
 
@@ -30,20 +31,6 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 RETRY_FULL_MS: Final = 10_000
 RETRY_BUSY_MS: Final = 1_000
 ACKNOWLEDGE_SECONDS: Final = 0.5
-
-# Primary result codes of SQLite.
-_FULL: Final = {sqlite3.SQLITE_FULL}
-_BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_BROKEN: Final = {
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_PROTOCOL,
-}
-"""After these the file is not to be written any more."""
 
 WRITES: Final = (
     "acknowledge",
@@ -309,7 +296,7 @@ class Writer:
             outcome = job.apply(tx)
             tx.flush()
         except Exception as error:
-            if _code(error) in _FULL | _BUSY | _BROKEN:
+            if result_code(error) in FULL | BUSY | BROKEN:
                 raise
             self._connection.exec_driver_sql("ROLLBACK TO request")
             self._connection.exec_driver_sql("RELEASE request")
@@ -321,31 +308,24 @@ class Writer:
     def _roll_back(self, error: Exception) -> Refusal | None:
         """Undo the transaction; None: the disk or the file cannot be trusted any more."""
         self._cache.clear()
-        code = _code(error)
+        code = result_code(error)
         try:
             if self._connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
                 self._connection.exec_driver_sql("ROLLBACK")
         except (sa.exc.DBAPIError, sqlite3.Error):
             log.critical("rolling back failed: %s", describe(error))
             return None
-        if code in _FULL:
+        if code in FULL:
             log.error("the disk is full: nothing is stored until there is space; reading goes on")
             return Refusal("try-later", "the relay's disk is full", retry_after=RETRY_FULL_MS)
-        if code in _BUSY:
+        if code in BUSY:
             log.warning("the database was busy for too long")
             return Refusal("try-later", retry_after=RETRY_BUSY_MS)
-        if code in _BROKEN:
+        if code in BROKEN:
             log.critical("the database failed: %s", describe(error))
             return None
         log.error("a transaction was undone by a fault of the program: %s", describe(error))
         return Refusal("try-later", retry_after=RETRY_BUSY_MS)
-
-
-def _code(error: Exception) -> int | None:
-    """SQLite's primary result code, where the error is one of SQLite's."""
-    original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    code: int | None = getattr(original, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
 
 
 def _refusal(job: Job, error: Exception) -> Refusal:
@@ -357,17 +337,6 @@ def _refusal(job: Job, error: Exception) -> Refusal:
         return Refusal("conflict")
     log.error("a %s was undone by a fault of the program: %s", job.what, describe(error))
     return Refusal("try-later", retry_after=RETRY_BUSY_MS)
-
-
-def describe(error: BaseException) -> str:
-    """An error for the log: its class and where it was raised, never its text, which may quote data."""
-    original = getattr(error, "orig", None)
-    name = getattr(original or error, "sqlite_errorname", None)
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = "" if trace is None else f" at {trace.tb_frame.f_globals['__name__']}:{trace.tb_lineno}"
-    return f"{type(error).__name__}{f' {name}' if name else ''}{place}"
 
 
 def _passage(kinds: list[str], when: str) -> None:
