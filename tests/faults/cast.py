@@ -5,9 +5,10 @@ from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
+from pli_client.engine.timing import Timing
 from pli_client.errors import RelayRefused
 
-from ..system.actor import QUICK, Actor, Timing
+from ..system.actor import QUICK, Actor
 from ..system.processes import KILLED
 from ..system.world import PATIENCE, PEOPLE, World
 

@@ -12,7 +12,7 @@ from pli_client.errors import Offline, RelayRefused
 from pli_client.files import upload
 from pli_client.store import groups
 from pli_client.vault import Vault
-from pli_protocol.relay.frames import GetBlob
+from pli_protocol.relay.frames import BlobPart, GetBlob
 
 from ..system.world import CHEAP, PASSPHRASE, TITLE
 from .cast import Cast
@@ -108,7 +108,8 @@ async def attaching(cast: Cast) -> None:
     held = b""
     while len(held) < len(data):
         part = GetBlob(0, blob, len(held))
-        held += (await _insist(partial(relay.request, part))).data
+        found: BlobPart = await _insist(partial(relay.request, part))  # type: ignore[arg-type]
+        held += found.data
     assert held == data
 
 

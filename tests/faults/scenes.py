@@ -1,14 +1,16 @@
 """Around the client that is killed: who it is, what was before, what the others do meanwhile."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
-from ..system.world import TITLE
+from pli_client.issuer import Issuer
+
+from ..system.world import PASSPHRASE, TITLE
 from . import victim
 from .cast import Cast
 
-Part = Callable[[Cast], Awaitable[None]]
+Part = Callable[[Cast], Coroutine[None, None, None]]
 
 
 async def nothing(_cast: Cast) -> None:
@@ -65,7 +67,7 @@ async def bruno_refounded(cast: Cast) -> None:
 
 async def chloe_was_revoked(cast: Cast) -> None:
     cast.revoked.add("chloe")
-    async with cast.world.issuer() as issuer:
+    async with await Issuer.open(cast.world.folder / "admin", PASSPHRASE) as issuer:
         await issuer.revoke((await issuer.find(cast.name("chloe"))).account, "left")
         await issuer.publish()
 

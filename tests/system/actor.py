@@ -119,7 +119,7 @@ class Actor:
     async def ready(self) -> None:
         """Until the device can be added by others: its key packages are published."""
         await self.until(
-            lambda db: db.execute("SELECT min(published) FROM key_packages").fetchone()[0]
+            lambda db: db.execute("SELECT min(published) FROM key_packages").fetchall()[0][0]
         )
 
     async def person(self, name: str) -> people.KnownPerson:

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from pli_client.vault import Database, Vault
+from pli_protocol.identity import SigningKey
 from pli_protocol.mls.ciphersuite import SignatureKeyPair
 from pli_protocol.mls.group import Group
 from pli_protocol.relay.log import device_id
@@ -95,11 +94,8 @@ def _read(who: str, db: Database) -> VaultState:
     def rows(sql: str) -> list[Any]:
         return db.execute(sql).fetchall()
 
-    ((device, seed, chain),) = rows("SELECT device_id, signature_key, chain FROM device")
+    ((device, seed),) = rows("SELECT device_id, signature_key FROM device")
     ((person,),) = rows("SELECT person_id FROM people JOIN device USING (account)")
-    assert msgspec.msgpack.decode(chain)
-    from pli_protocol.identity import SigningKey
-
     key = SigningKey.from_seed(Secret(seed))
     signer = SignatureKeyPair(key.public, key.seed)
     entries: dict[bytes, dict[str, bytes]] = {}
@@ -110,7 +106,7 @@ def _read(who: str, db: Database) -> VaultState:
         person,
         device,
         tuple(
-            HeldMessage(*row[:8], (row[8], row[9] or 0, row[10] or 0), *row[11:])
+            HeldMessage(*(*row[:8], (row[8], row[9] or 0, row[10] or 0), *row[11:]))
             for row in rows(
                 """SELECT message_id, conversation_id, sender, device_id, kind, content, text, state,
                        generation, timeline, seq, group_id, epoch, id
@@ -119,8 +115,10 @@ def _read(who: str, db: Database) -> VaultState:
         ),
         {
             row[0]: HeldGroup(
-                *row,
-                Group.from_entries(entries[row[0]], signer) if row[0] in entries else None,
+                *(
+                    *row,
+                    Group.from_entries(entries[row[0]], signer) if row[0] in entries else None,
+                )
             )
             for row in rows(
                 "SELECT group_id, conversation_id, state, next_seq, epoch, detail FROM groups"

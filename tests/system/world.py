@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pli_client.engine.timing import Timing
 from pli_client.enrolment import enrol
 from pli_client.issuer import Issuer, establish
 from pli_client.vault import Kdf, Vault
@@ -18,7 +19,7 @@ from pli_protocol.identity import Device
 from pli_protocol.secret import Secret
 
 from . import relay_process
-from .actor import QUICK, Actor, Timing
+from .actor import QUICK, Actor
 from .relay_process import RelayProcess
 
 PASSPHRASE: Final = Secret(b"la phrase des essais")
