@@ -25,6 +25,7 @@ from pli_protocol.identity import (
     verify_issuer,
     verify_statement,
 )
+from pli_protocol.identity.chain import CLOCK_TOLERANCE
 
 from .errors import Refusal
 from .storage import tables as t
@@ -151,12 +152,19 @@ class Checker:
         return verify_statement(data, ReturnRequest, authority, now=self._clock() // 1000)
 
     def refused(self, devices: Iterable[tuple[T, Device | Issuer]]) -> list[T]:
-        """Which of these are revoked by now."""
-        return [key for key, who in devices if self._revoked(who)]
+        """Which of these are revoked, or past their end, by now."""
+        return [key for key, who in devices if self._revoked(who) or self._ended(who)]
 
     def _revoked(self, who: Device | Issuer) -> bool:
         establishment = who.person.establishment if isinstance(who, Device) else who.establishment
         return self._trusts[establishment].refuses(who) is not None
+
+    def _ended(self, who: Device | Issuer) -> bool:
+        if not isinstance(who, Device):
+            return False
+        now = self._clock() // 1000 - CLOCK_TOLERANCE
+        ends = (who.not_after, who.person.not_after)
+        return any(end is not None and now > end for end in ends)
 
     def _trust_of(self, chain: tuple[bytes, ...]) -> Trust:
         establishment = self._issuers.get(certificate_hash(chain[-1]))

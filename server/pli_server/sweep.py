@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pli_protocol.relay.frames import BlobRef
 
 from .errors import Refusal, StorageFailed
+from .handlers.establishments import cut_revoked
 from .relay import Relay
 from .storage import tables as t
 from .storage.groups import MemberState
@@ -28,6 +29,8 @@ async def run(relay: Relay) -> None:
         await asyncio.sleep(relay.settings.retention.sweep_seconds)
         try:
             await sweep(relay)
+            # Who signed in before the account or the device's certificate ended may be online still.
+            await cut_revoked(relay)
         except Refusal:
             log.warning("a sweep could not be written; it is tried again later")
         except StorageFailed:

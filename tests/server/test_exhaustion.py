@@ -25,6 +25,7 @@ from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import device_id
 from pli_server import process, sweep
 from pli_server.errors import Refusal, StorageFailed
+from pli_server.handlers.establishments import cut_revoked
 from pli_server.listener import source
 from pli_server.relay import now_ms
 from pli_server.storage.blobs import BlobFolder
@@ -478,3 +479,17 @@ async def test_what_nobody_caught_is_logged_without_its_text(
         "a fault outside of any request: ValueError",
         "a fault outside of any request: no exception",
     ]
+
+
+async def test_who_is_past_the_end_of_its_certificate_is_cut_off_while_online(
+    server: Server, home: TestEstablishment
+) -> None:
+    a = await joins(server, home)
+    issuer = await server.issuer(home)
+    await cut_revoked(server.relay)
+    await a.client.settle()
+    server.clock = lambda: now_ms() + 500 * 86_400_000
+    await cut_revoked(server.relay)
+    assert (await a.client.push(f.Refused)).code == "sign-in-failed"
+    await a.client.wait_closed()
+    await issuer.ask(f.ListEnrolments(issuer.rid()))

@@ -35,9 +35,14 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def replace_durably(path: Path, data: bytes) -> None:
-    """Give a file new content: after a crash it has the old content or the new, on disk."""
+    """Give a file new content: after a crash it has the old content or the new, on disk.
+
+    The new file is always one of our own making: what a crash, or somebody else in a shared folder,
+    left under its name (a link, a file that others may read) is never written to.
+    """
     temporary = path.with_name(path.name + ".new")
-    descriptor = open_private(temporary, os.O_WRONLY | os.O_TRUNC)
+    temporary.unlink(missing_ok=True)
+    descriptor = open_private(temporary, os.O_WRONLY | os.O_EXCL)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
