@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pli_client.engine import history, sending
+from pli_client.engine import ageing, history, joining, key_package_stock, sending
 from pli_client.engine.receiving import Taken, take
 from pli_client.engine.work import Work
-from pli_client.store import conversations, groups, messages, outbox, records
+from pli_client.store import conversations, groups, messages, outbox, people, records
 from pli_client.vault import Database
 from pli_protocol.content import (
     Attach,
@@ -23,9 +23,11 @@ from pli_protocol.content import (
     encode,
     message_id,
 )
+from pli_protocol.identity import Refusal, RevocationEntry
 from pli_protocol.mls import WireFormat
 from pli_protocol.relay.frames import Position
 
+from ..system.actor import QUICK
 from ..system.world import World
 from .lone import EVERYBODY, TIME, Lone, alone, blob, roster, row_after, welcome_frame
 
@@ -228,8 +230,6 @@ async def test_who_attached_too_takes_off_only_what_is_their_own(world: World) -
 
 async def _invited(amelie: Lone, by: Lone) -> bytes:
     conversation = b"c" * 16
-    from pli_client.engine import joining
-
     group, welcome = await by.opens(conversation, await amelie.key_package())
     frame = welcome_frame(group.group_id, welcome, by.own.device_id)
     outcome = await amelie.write(lambda work: joining.welcome(work, frame, welcome))
@@ -269,3 +269,66 @@ async def test_a_message_that_came_before_comes_once(world: World) -> None:
         found = await amelie.read(lambda db: messages.read(db, identifier))
         assert found is not None
         assert found.seq == row.next_seq
+
+
+# --- who counts no more, what grows old --------------------------------------------------------
+
+
+async def test_a_message_of_a_revoked_device_is_shown_as_refused_and_has_no_effect(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads late must not lose what was written before; no time in it can be trusted."""
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+        lost = Refusal(RevocationEntry("device", bruno.own.device_id, "lost", 1))
+        monkeypatch.setattr(amelie.engine.around.trust, "refuses", lambda _device: lost)
+        body = Post((TextPart("je suis parti"),))
+        content = encode(Message(b"s" * 16, TIME, body, record=RECORD))
+        sealed = (await bruno.group(row.group_id)).seal(content).message
+        frame = row_after(row, bruno.own.device_id, "application", sealed)
+        assert await amelie.write(lambda work: take(work, frame, sealed)) is Taken.DONE
+        identifier = message_id(row.conversation_id, bruno.own.person_id, content)
+        found = await amelie.read(lambda db: messages.read(db, identifier))
+        assert found is not None
+        assert (found.state, found.content) == ("refused", content)
+        assert await amelie.read(lambda db: records.of_message(db, identifier)) == []
+
+
+async def test_keys_of_past_epochs_go_after_a_day_without_the_relay(world: World) -> None:
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+        theirs = await bruno.group(row.group_id)
+        made = theirs.commit(authenticated_data=roster(), identity=EVERYBODY, now=None)
+        frame = row_after(row, bruno.own.device_id, "commit", made.message)
+        assert await amelie.write(lambda work: take(work, frame, made.message)) is Taken.DONE
+
+        def old(entries: dict[str, bytes]) -> list[str]:
+            return [key for key in entries if key.startswith(("past/", f"keys/{row.epoch}/"))]
+
+        await amelie.write(ageing.forget_past)
+        assert old(await amelie.entries(row.group_id)) != []
+        later = replace(QUICK, clock=lambda: QUICK.clock() + 86_401)
+        amelie.engine.around = replace(amelie.engine.around, timing=later)
+        await amelie.write(ageing.forget_past)
+        assert old(await amelie.entries(row.group_id)) == []
+
+
+async def test_a_package_of_last_resort_is_replaced_once_it_was_used(world: World) -> None:
+    async with alone(world, "amelie", "chloe") as (amelie, chloe):
+        package = await amelie.key_package(last_resort=True)
+        assert await amelie.write(lambda work: key_package_stock.restock(work, 24)) == []
+        group, welcome = await chloe.opens(b"c" * 16, package)
+        frame = welcome_frame(group.group_id, welcome, chloe.own.device_id)
+        assert (await amelie.write(lambda w: joining.welcome(w, frame, welcome))).refused is None
+        (fresh,) = await amelie.write(lambda work: key_package_stock.restock(work, 24))
+        assert fresh.last_resort
+
+
+async def test_records_go_to_the_bots_of_ones_own_establishment_only(world: World) -> None:
+    async with alone(world, "amelie", "dui") as (amelie, dui):
+        own = await amelie.read(people.bots)
+        assert [bot.person_id for bot in own] == [dui.own.person_id]
+        await amelie.write(
+            lambda work: work.db.execute("UPDATE people SET establishment = ?", (b"p" * 16,))
+        )
+        assert await amelie.read(people.bots) == []

@@ -23,7 +23,7 @@ from ..payloads import if_there
 from ..store import conversations, groups, outbox
 from ..store.device import DeviceRow, read_device, read_trust, write_relay_name
 from ..vault import Database, Vault, transaction
-from . import receiving, returning
+from . import ageing, receiving, returning
 from .conversation_worker import ConversationWorker
 from .housekeeping import Housekeeping
 from .inflow import Inflow
@@ -187,6 +187,7 @@ class Engine:
         """Begin to connect and to work; returns at once."""
         self._running = True
         self.spawn(self.inflow.run(), "pli inflow")
+        self.spawn(ageing.keep_young(self), "pli ageing")
         self.connection.start()
 
     async def stop(self) -> None:

@@ -22,7 +22,7 @@ from ..store import conversations, groups, outbox, people
 from ..store.device import add_revocations
 from ..store.key_packages import KeyPackageRow
 from ..vault import transaction
-from . import founding, key_package_stock, returning
+from . import founding, joining, key_package_stock, returning
 from .work import Work
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Housekeeping:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._asked: dict[bytes, float] = {}
+        self._held: int | None = None
         self._bots_away: dict[bytes, float] = {}
         self.directory_known = False
 
@@ -59,8 +60,20 @@ class Housekeeping:
             await self.refresh_directory()
             await self.look_for_groups()
 
+    def package_used(self) -> None:
+        """A Welcome came: what lies at the relay runs low without another sign-in, too."""
+        if self._held is None:
+            return
+        self._held = max(self._held - 1, 0)
+        self._engine.spawn(self._restock_again(self._held), "pli key packages")
+
+    async def _restock_again(self, held: int) -> None:
+        with suppress(RelayError):
+            await self.restock(held)
+
     async def restock(self, held: int) -> None:
         engine = self._engine
+        self._held = held
 
         def step(work: Work) -> list[KeyPackageRow]:
             groups.forget_rows(work.db, work.now - REPAIR_WINDOW)
@@ -79,6 +92,7 @@ class Housekeeping:
                 if refused.refusal != "limit":
                     raise
             await engine.write(lambda work, part=part: key_package_stock.published(work, part))  # type: ignore[misc]
+            self._held += len(plain)
 
     # --- bots ---------------------------------------------------------------------------------
 
@@ -152,8 +166,10 @@ class Housekeeping:
                     await self.ask_return(state.group, "unknown-group")
 
     async def _unknown(self, state: GroupState) -> bool:
-        row = await self._engine.read(lambda db: groups.read(db, state.group))
-        return row is None
+        if await self._engine.read(lambda db: groups.read(db, state.group)) is not None:
+            return False
+        why = await self._engine.read(lambda db: groups.refused_welcome(db, state.group))
+        return why is None or joining.can_be_mended(why)
 
     def ask_return_soon(self, group_id: bytes, reason: str) -> None:
         async def ask() -> None:

@@ -137,6 +137,7 @@ class Inflow:
             await self._read_old_log(frame)
         outcome = await engine.write(lambda work: joining.welcome(work, frame, data), name=JOIN)
         if outcome.refused is None:
+            engine.housekeeping.package_used()
             self._missed.add(frame.group)  # a row that came before its Welcome was dropped
             await self.catch_up_missed()
         if outcome.ask_return:

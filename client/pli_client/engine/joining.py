@@ -19,8 +19,13 @@ from .decisions import refound_allowed
 from .profile import ProfileError, check_group, check_leaf_lifetime
 from .work import Work
 
-UNOPENABLE = ("no-key-package", "welcome")
+UNOPENABLE = ("no-key-package", "welcome:")
 """Reasons after which this device asks to be added again."""
+
+
+def can_be_mended(reason: str) -> bool:
+    """Whether a refused Welcome may be followed by one that opens; others break our rules."""
+    return reason.startswith(UNOPENABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Outcome:
 
     @property
     def ask_return(self) -> bool:
-        return self.refused is not None and self.refused.startswith(UNOPENABLE)
+        return self.refused is not None and can_be_mended(self.refused)
 
 
 def welcome(work: Work, frame: WelcomeWaiting, data: bytes | None) -> Outcome:
@@ -87,7 +92,9 @@ def _enter(work: Work, frame: WelcomeWaiting, data: bytes) -> bytes:
     for _, leaf in group.tree.leaves():
         check_leaf_lifetime(leaf)
     before = _judge(work, conversation_id, group, committer, frame.predecessor)
-    if not last_resort:
+    if last_resort:
+        key_packages.mark_used(work.db, reference)
+    else:
         key_packages.delete(work.db, reference)
         work.scrub = True
     work.db.execute(

@@ -269,8 +269,6 @@ def _message(
 ) -> None:
     device = work.device(received.sender)
     people.remember_device(work.db, device, work.now)
-    if work.trust.refuses(device) is not None:
-        raise ProfileError("revoked-device")
     message = decode(received.data)
     identifier = message_id(group_row.conversation_id, device.person.person_id, received.data)
     if messages.exists(work.db, identifier):
@@ -279,6 +277,19 @@ def _message(
         group_row.conversation_id, identifier, message, received.data, device, False
     )
     where = history.Place(group_row, row.position, received.epoch, row.time, received.signed)
+    if work.trust.refuses(device) is not None:
+        # Shown as refused, and without effect. It may have been written before the revocation:
+        # nothing that the relay could not have made up says when.
+        history.note(work, said, "refused")
+        history.place(work, said, where, "refused")
+        work.event(
+            group_row.conversation_id,
+            "refused",
+            by=said.person_id,
+            reason="revoked-device",
+            message_id=identifier,
+        )
+        return
     history.note(work, said, "received")
     history.place(work, said, where, "received")
     work.event(group_row.conversation_id, "message", message_id=identifier)

@@ -229,6 +229,8 @@ def _answered(work: Work, said: Said, receipt: Receipt) -> None:
     asked_here = forward is not None and forward.device_id == work.own.device_id
     if service and not asked_here:
         return
+    if not service and _elsewhere(work, said, receipt.message_id):
+        return
     if receipt.filed:
         proof = proof_of(work, said.message_id)
         target = messages.read(work.db, receipt.message_id)

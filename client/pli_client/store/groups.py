@@ -272,6 +272,14 @@ def epoch_since(db: Database, group_id: bytes, epoch: int) -> int | None:
     return None if row is None else row[0]
 
 
+def with_past(db: Database) -> list[bytes]:
+    """Groups that hold keys of past epochs."""
+    rows = db.execute(
+        "SELECT DISTINCT group_id FROM mls_state WHERE key >= 'past/' AND key < 'past0'"
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
 def delete_entries(db: Database, group_id: bytes) -> None:
     db.execute("DELETE FROM mls_state WHERE group_id = ?", (group_id,))
 

@@ -61,8 +61,13 @@ def mark_published(db: Database, references: list[bytes]) -> None:
     )
 
 
+def mark_used(db: Database, reference: bytes) -> None:
+    """One of last resort was used: it may be again, by who had fetched it, but another takes its place."""
+    db.execute("UPDATE key_packages SET published = 2 WHERE reference = ?", (reference,))
+
+
 def newest_last_resort(db: Database) -> int | None:
-    """When the newest published last-resort package ends (Unix seconds)."""
+    """When the newest published and unused last-resort package ends (Unix seconds)."""
     row = db.execute(
         "SELECT max(not_after) FROM key_packages WHERE last_resort = 1 AND published = 1"
     ).fetchone()

@@ -109,9 +109,11 @@ def all_people(db: Database) -> list[KnownPerson]:
 
 
 def bots(db: Database) -> list[KnownPerson]:
-    """Bots in the directory that count, the one known longest first."""
+    """Bots of one's own establishment that count, the one known longest first."""
     rows = db.execute(
         f"""SELECT {_COLUMNS} FROM people WHERE kind = 'bot' AND revoked_at IS NULL
+              AND establishment =
+                  (SELECT substr(fingerprint, 1, 16) FROM establishments WHERE own = 1)
             ORDER BY first_seen_at, person_id"""
     ).fetchall()
     return [_known(row) for row in rows]
