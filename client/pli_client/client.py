@@ -24,7 +24,7 @@ from pli_protocol.secret import Secret
 from . import events as e
 from .connection import Connection, ConnectionState
 from .conversation import QUEUE, Conversation, SentMessage
-from .engine import founding, records, sending
+from .engine import founding, joining, records, sending
 from .engine.engine import Engine
 from .engine.errors import (
     AmbiguousPerson,
@@ -463,6 +463,11 @@ class Client:
 
         return await self.engine.read(look) or None
 
+    async def _refused(self, group_id: bytes) -> bool:
+        """Somebody's attempt to draw us into a group was refused: nothing is to come of it."""
+        why = await self.engine.read(lambda db: groups.refused_welcome(db, group_id))
+        return why is not None and not joining.can_be_mended(why)
+
     async def _is_settled(self) -> bool | None:
         engine = self.engine
         if not engine.online:
@@ -478,7 +483,11 @@ class Client:
         for state in listed:
             row = rows.get(state.group)
             if row is None:
-                if state.member and state.successor is None:
+                if (
+                    state.member
+                    and state.successor is None
+                    and not await self._refused(state.group)
+                ):
                     return None
             elif state.member and row.state == "active" and row.next_seq <= state.last:
                 return None

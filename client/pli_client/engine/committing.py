@@ -40,6 +40,8 @@ class CommitIntent(msgspec.Struct, frozen=True):
     intents: tuple[int, ...] = ()
     inform: bool = False
     renews: bool = False
+    beside: bool = False
+    """A group re-founded where the relay's one place of successor was taken wrongly."""
 
 
 @dataclass(frozen=True, slots=True)

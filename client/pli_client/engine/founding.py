@@ -95,7 +95,9 @@ def refound(
     asked = [account for account, _device, _package in usable]
     wanted = {"accounts": asked, "persons": list(persons), "claimed": usable}
     adds, _ = committing.adds_of(work, wanted, set(), set())
-    _found(work, old.conversation_id, adds, old.generation + 1, old.group_id, ())
+    beside = old.successor is not None
+    generation = old.generation + 1
+    _found(work, old.conversation_id, adds, generation, old.group_id, (), beside=beside)
     return True
 
 
@@ -106,6 +108,8 @@ def _found(
     generation: int,
     predecessor: bytes | None,
     intents: tuple[int, ...],
+    *,
+    beside: bool = False,
 ) -> None:
     group_id = work.random(GROUP_ID_SIZE)
     created = Group.create(
@@ -148,7 +152,7 @@ def _found(
             committed.welcome,
             groups.encode_entries(committed.group.entries()),
             plan_data(committed.plan),
-            msgspec.msgpack.encode(committing.CommitIntent(intents, bool(adds))),
+            msgspec.msgpack.encode(committing.CommitIntent(intents, bool(adds), beside=beside)),
             None,
             True,
         ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from pli_protocol.relay.frames import CreateGroup, Send
 
 from ..errors import RelayRefused
@@ -39,7 +41,8 @@ class PendingCommits:
                 await engine.write(lambda work: founding.abandon(work, row, "internal"))
             return AGAIN
         connection, random = engine.connection, engine.around.random
-        predecessor = await self._predecessor(row)
+        intent = msgspec.msgpack.decode(pending.intent, type=committing.CommitIntent)
+        predecessor = None if intent.beside else row.predecessor
         message = await as_payload(connection, pending.message, random)
         welcome = None
         if pending.welcome is not None:
@@ -63,14 +66,6 @@ class PendingCommits:
         if still is not None and still.send_id == pending.send_id:
             return timing.trouble  # accepted, yet not in the log: a relay that errs
         return AGAIN
-
-    async def _predecessor(self, row: groups.GroupRow) -> bytes | None:
-        """The group whose one successor this is; None where that place was taken wrongly."""
-        predecessor = row.predecessor
-        if predecessor is None:
-            return None
-        old = await self._engine.read(lambda db: groups.read(db, predecessor))
-        return None if old is not None and old.successor is not None else predecessor
 
     async def _refused(
         self, row: groups.GroupRow, pending: groups.PendingCommit, refused: RelayRefused
