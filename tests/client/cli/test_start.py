@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from pli_client.cli.demo import RELAY_NEEDS
 from pli_protocol.identity import Invitation
 from pli_protocol.secret import Secret
 
@@ -16,6 +19,7 @@ from .processes import pli, sentence
 
 pytestmark = pytest.mark.processes
 
+PROJECT = Path(__file__).parents[3] / "pyproject.toml"
 HEAVY = {
     "argon2",
     "asyncio",
@@ -212,7 +216,10 @@ def test_a_bad_passphrase_file_is_named(tmp_path: Path, content: bytes | None, w
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     """As with plain `pip install pli`: what the relay needs is not there."""
-    for module in ("sqlalchemy", "alembic", "pydantic_settings"):
+    extra = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    needed = {re.split(r"[^a-z]", line)[0] for line in extra["server"] if ";" not in line}
+    assert needed == set(RELAY_NEEDS)
+    for module in RELAY_NEEDS:
         hidden = tmp_path / module
         hidden.mkdir()
         (hidden / "sitecustomize.py").write_text(
