@@ -22,7 +22,7 @@ from pli_protocol.identity import (
     sign,
 )
 from pli_protocol.relay import frames as f
-from pli_protocol.relay.log import device_id
+from pli_protocol.relay.log import RosterChange, device_id
 from pli_server import process, sweep
 from pli_server.errors import Refusal, StorageFailed
 from pli_server.handlers.establishments import cut_revoked
@@ -493,3 +493,23 @@ async def test_who_is_past_the_end_of_its_certificate_is_cut_off_while_online(
     assert (await a.client.push(f.Refused)).code == "sign-in-failed"
     await a.client.wait_closed()
     await issuer.ask(f.ListEnrolments(issuer.rid()))
+
+
+async def test_a_list_of_more_devices_than_a_group_may_have_is_not_decoded(
+    limited: Callable[..., Awaitable[Server]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any device could keep the relay busy for a second with a frame of 200 bytes."""
+    server = await limited(members_per_group=3)
+    home = TestEstablishment()
+    await server.establish(home, server.code)
+    a = await joins(server, home)
+    made = await team(a)
+    ids = tuple(os.urandom(16) for _ in range(8))
+    for added, code in ((ids[:6], "roster"), (ids, "limit")):
+        message = commit(made.group, 1, added)
+        blob = await put(a.client, message)
+        reference = f.BlobRef(blob, len(message), hashlib.sha256(message).digest())
+        asked = f.Send(a.client.rid(), os.urandom(16), None, reference, b"welcome")
+        assert await code_of(a.client.ask(asked)) == code
+    monkeypatch.setattr(RosterChange, "decode", None)
+    assert await code_of(a.client.sends(message, welcome=b"welcome")) == "limit"

@@ -10,6 +10,11 @@ from pli_protocol.relay.log import RosterChange
 from ..errors import Refusal
 from ..storage.transaction import COMMIT
 
+_ID_BYTES = 18
+"""Bytes of an encoded device id."""
+
+_LIST_BYTES = 16
+
 
 class Header(NamedTuple):
     """Of a PrivateMessage."""
@@ -38,9 +43,19 @@ def read_header(message: bytes) -> Header:
     )
 
 
-def roster_change(header: Header) -> RosterChange:
-    """The roster change that a commit names; raises Refusal "roster"."""
+def roster_change(header: Header, devices: int = 1_000) -> RosterChange:
+    """The roster change that a commit names.
+
+    Args:
+        devices: The most that a group may have. A longer list is not even decoded: a list of 16 MiB
+            takes a second, in which nobody else would be served.
+
+    Raises:
+        Refusal: "roster" or "limit".
+    """
     assert header.kind == COMMIT
+    if len(header.authenticated_data) > 2 * devices * _ID_BYTES + _LIST_BYTES:
+        raise Refusal("limit", f"a group has at most {devices} devices")
     try:
         change = RosterChange.decode(header.authenticated_data)
     except ValueError:

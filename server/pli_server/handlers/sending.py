@@ -6,7 +6,7 @@ from pli_protocol.relay import frames as f
 from ..errors import Refusal, StorageFailed
 from ..group_log.appending import AppendJob, ReturnJob, SendJob
 from ..group_log.creation import CreateJob
-from ..group_log.header import read_header, roster_change
+from ..group_log.header import Header, read_header, roster_change
 from ..relay import Relay
 from ..session import Session
 from ..storage.transaction import COMMIT
@@ -17,6 +17,13 @@ async def _whole(relay: Relay, payload: f.Payload) -> bytes:
     if not isinstance(payload, f.BlobRef):
         return payload
     return await relay.blobs.run(relay.blobs.read_checked, payload, relay.limits.handshake_bytes)
+
+
+async def _header(relay: Relay, payload: f.Payload, message: bytes) -> Header:
+    """A large message is read beside the loop."""
+    if isinstance(payload, f.BlobRef):
+        return await relay.blobs.run(read_header, message)
+    return read_header(message)
 
 
 def _submit(relay: Relay, session: Session, job: AppendJob) -> None:
@@ -34,10 +41,10 @@ def _submit(relay: Relay, session: Session, job: AppendJob) -> None:
 async def send(relay: Relay, session: Session, frame: f.Send) -> None:
     """Check what can be checked without the database, then queue it; the answer comes after COMMIT."""
     message = await _whole(relay, frame.message)
-    header = read_header(message)
+    header = await _header(relay, frame.message, message)
     change = None
     if header.kind == COMMIT:
-        change = roster_change(header)
+        change = roster_change(header, relay.limits.members_per_group)
         if frame.welcome is not None:
             await _whole(relay, frame.welcome)
     elif frame.welcome is not None:
@@ -60,10 +67,10 @@ async def send(relay: Relay, session: Session, frame: f.Send) -> None:
 
 async def create_group(relay: Relay, session: Session, frame: f.CreateGroup) -> None:
     """Check the first commit's header, then queue it."""
-    header = read_header(await _whole(relay, frame.commit))
+    header = await _header(relay, frame.commit, await _whole(relay, frame.commit))
     if header.kind != COMMIT or header.group_id != frame.group or header.epoch != 0:
         raise Refusal("invalid", "the first row is this group's commit of epoch 0")
-    change = roster_change(header)
+    change = roster_change(header, relay.limits.members_per_group)
     if change.removed:
         raise Refusal("roster", "the first commit removes nobody")
     if frame.predecessor == frame.group:
