@@ -1,10 +1,11 @@
 """Rows, receipts, acts and titles that a relay or a member sends to mislead one device."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from pli_client.engine import ageing, history, joining, key_package_stock, sending
+from pli_client.engine import ageing, history, joining, key_package_stock, returning, sending
 from pli_client.engine.receiving import Taken, take
 from pli_client.engine.work import Work
 from pli_client.store import conversations, groups, messages, outbox, people, records
@@ -18,6 +19,7 @@ from pli_protocol.content import (
     Message,
     Post,
     RecordRef,
+    RevocationHead,
     TextPart,
     decode,
     encode,
@@ -172,6 +174,23 @@ async def test_what_was_sent_before_a_refused_message_keeps_its_bytes(world: Wor
         assert left == [first]
         waiting = await amelie.read(lambda db: outbox.in_state(db, row.conversation_id, "waiting"))
         assert [item.id for item in waiting] == [third.id]
+
+
+async def test_a_request_to_return_that_the_relay_repeats_locks_nobody_out(world: World) -> None:
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        first = await amelie.row()
+        data = await bruno.write(lambda work: returning.request(work, first.group_id, "damaged"))
+        for reasons in ([], ["return-repeated"]):
+            place = await amelie.row()
+            frame = row_after(place, bruno.own.device_id, "return", data)
+            assert await amelie.write(lambda work, f=frame: take(work, f, data)) is Taken.DONE  # type: ignore[misc]
+            kept = await amelie.read(lambda db: groups.set_aside(db, first.conversation_id))
+            assert [k.reason for k in kept] == reasons
+            asked = await amelie.read(lambda db: groups.returns(db, first.group_id))
+            assert len(asked) == 1 - len(reasons)
+            await amelie.write(
+                lambda work: groups.drop_return(work.db, first.group_id, bruno.own.device_id)
+            )
 
 
 # --- times -------------------------------------------------------------------------------------
@@ -332,3 +351,27 @@ async def test_records_go_to_the_bots_of_ones_own_establishment_only(world: Worl
             lambda work: work.db.execute("UPDATE people SET establishment = ?", (b"p" * 16,))
         )
         assert await amelie.read(people.bots) == []
+
+
+async def test_a_newer_list_of_which_a_member_knows_is_asked_for_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay may serve an older one; what members say of it travels inside their messages."""
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        asked: list[int] = []
+
+        async def fetch(number: int) -> None:
+            asked.append(number)
+
+        monkeypatch.setattr(amelie.engine.housekeeping, "fetch_revocations", fetch)
+        first = await amelie.row()
+        theirs = await bruno.group(first.group_id)
+        for salt in (b"1", b"2"):
+            head = RevocationHead(7, b"h" * 32)
+            content = encode(Message(salt * 16, TIME, _write("!"), revocations=head))
+            sealed = theirs.seal(content)
+            theirs, data = sealed.group, sealed.message
+            frame = row_after(await amelie.row(), bruno.own.device_id, "application", data)
+            assert await amelie.write(lambda work, f=frame, d=data: take(work, f, d)) is Taken.DONE  # type: ignore[misc]
+        await asyncio.sleep(0)
+        assert asked == [7]

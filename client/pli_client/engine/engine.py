@@ -141,6 +141,8 @@ class Engine:
                 await self.connection.send(frame)
         for conversation_id in work.awake:
             self.wake(conversation_id)
+        if work.newer_list:
+            self.housekeeping.heard_of(work.newer_list)
         self.announce()
 
     # --- telling each other -------------------------------------------------------------------

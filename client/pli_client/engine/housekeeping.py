@@ -45,6 +45,7 @@ class Housekeeping:
         self._engine = engine
         self._asked: dict[bytes, float] = {}
         self._held: int | None = None
+        self._heard = 0
         self._bots_away: dict[bytes, float] = {}
         self.directory_known = False
 
@@ -140,6 +141,12 @@ class Housekeeping:
         self.directory_known = True
         for intent in await engine.read(lambda db: conversations.intents(db, None, "forward")):
             engine.wake(intent.conversation_id)
+
+    def heard_of(self, number: int) -> None:
+        """A member knows a newer list: ask for it, once for each that is heard of."""
+        if number > self._heard:
+            self._heard = number
+            self._engine.spawn(self.fetch_revocations(number), "pli revocations")
 
     async def fetch_revocations(self, number: int) -> None:
         """Take the newest list; the relay may lack it, but cannot forge or hide what we know."""

@@ -311,6 +311,7 @@ def _compare_heads(work: Work, group_row: groups.GroupRow, said: history.Said) -
     list_head = said.message.revocations
     own = said.device.person.establishment == work.trust.own.establishment
     if own and list_head is not None and list_head.number > work.trust.head().number:
+        work.newer_list = max(work.newer_list, list_head.number)
         work.event(None, "revocations-behind", number=list_head.number)
 
 

@@ -87,6 +87,9 @@ def request(work: Work, group_id: bytes, reason: str) -> bytes:
 def asked(work: Work, group_row: groups.GroupRow, row: Row, data: bytes) -> None:
     """A device asks to come back. Raises ProfileError, IdentityError, MLSError: put the row aside."""
     statement, device = _checked(work, group_row, data)
+    if groups.kept_before(work.db, row, data):
+        # The relay repeats an old request: its key package is used, the device would be locked out.
+        raise ProfileError("return-repeated")
     members = groups.members(work.db, group_row.group_id)
     group = work.load(group_row.group_id)
     if group is None:

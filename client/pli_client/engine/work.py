@@ -85,6 +85,8 @@ class Work:
         self.frames: list[Unanswered] = []
         self.awake: set[bytes] = set()
         self.scrub = False
+        self.newer_list = 0
+        """Number of a revocation list that a member knows and this vault does not."""
 
     @property
     def now_s(self) -> int:

@@ -422,6 +422,16 @@ def kept_row(db: Database, group_id: bytes, timeline: int, seq: int) -> bytes | 
     return None if row is None else row[0]
 
 
+def kept_before(db: Database, row: Row, message: bytes) -> bool:
+    """Whether an earlier row of the group, within the repair window, has the same payload."""
+    found = db.execute(
+        """SELECT 1 FROM rows WHERE group_id = ? AND kind = ? AND message = ?
+             AND (timeline, seq) < (?, ?) LIMIT 1""",
+        (row.group, row.kind, message, row.position.timeline, row.position.seq),
+    ).fetchone()
+    return found is not None
+
+
 def chain_known(db: Database, conversation_id: bytes, chain: bytes) -> bool:
     """Whether a row of any of the conversation's groups has this chain hash."""
     row = db.execute(
