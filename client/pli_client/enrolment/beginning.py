@@ -63,6 +63,7 @@ async def begin(
         ).fetchone()
         if row is not None and row[2] is not None:
             raise AlreadyEnrolled()
+        _settle(db, relay_name, ca, proxy)
         begun = None if row is None or row[3] is None else _read(row[3])
         if (
             row is not None
@@ -99,6 +100,15 @@ async def begin(
         return _asker(row, under_way, relay_name, ca, proxy)
 
     return await vault.write(work, name=BEGIN)
+
+
+def _settle(db: Database, relay_name: str | None, ca: str | None, proxy: str | None) -> None:
+    """What a later attempt gives stays too: the first may have failed for want of it."""
+    db.execute(
+        """UPDATE device SET relay_name = coalesce(?, relay_name), ca_file = coalesce(?, ca_file),
+            proxy = coalesce(?, proxy)""",
+        (relay_name, ca, proxy),
+    )
 
 
 def _asker(

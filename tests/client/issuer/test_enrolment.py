@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pli_client.enrolment import (
     enrol,
     parse_invitation,
 )
+from pli_client.enrolment.beginning import begin
 from pli_client.errors import InvalidInput, Offline, WrongRelay
 from pli_client.issuer import (
     EnrolmentAnswered,
@@ -193,6 +195,17 @@ async def test_enrolled_vault_does_not_enrol_again(
         await join(tmp_path / "a", await invited(issuer))
         with pytest.raises(AlreadyEnrolled):
             await join(tmp_path / "a", await invited(issuer))
+
+
+async def test_certificates_and_proxy_that_a_second_attempt_gives_stay_in_the_vault(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    """The first attempt made the vault and failed for want of them."""
+    invitation = await invited(issuer)
+    async with vault(tmp_path / "a") as kept:
+        for ca, proxy in ((None, None), ("PEM", "http://proxy:3128"), (None, None)):
+            asker = await begin(kept, invitation, None, ca, proxy, time.time, os.urandom)
+        assert (asker.ca, asker.proxy) == ("PEM", "http://proxy:3128")
 
 
 # --- crashes and lost answers -----------------------------------------------------------------
