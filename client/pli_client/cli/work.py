@@ -2,12 +2,10 @@
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from pli_protocol.content import Attach, Detach, Filed, Objection
 from pli_protocol.display_text import displayable
 
 from ..client import Client
@@ -21,9 +19,9 @@ from ..engine.errors import (
 from ..errors import EXIT_RELAY, FileUnwritable, InvalidInput, Offline, PliError, RelayError
 from ..handover import Request
 from ..i18n import _
-from ..message import Attachment, StoredMessage
+from ..message import StoredMessage
 from ..store import device, records
-from ..store.people import KnownPerson
+from .replies import Names, conversation_reply, history_reply, message_reply, person_reply
 
 Reply = dict[str, Any]
 Arguments = dict[str, Any]
@@ -54,21 +52,21 @@ async def _conversations(client: Client, args: Arguments) -> Replies:
     async for notice in _up_to_date(client, args):
         yield notice
     for conversation in await client.conversations():
-        yield await _conversation_reply(conversation)
+        yield await conversation_reply(conversation)
 
 
 async def _read(client: Client, args: Arguments) -> Replies:
     async for notice in _up_to_date(client, args):
         yield notice
     conversation = await _conversation(client, args)
-    names = await _Names.of(client)
+    names = await Names.of(client)
     limit = int(args["limit"])
     if limit:
         shown = await conversation.page(limit=limit)
     else:
         shown = [message async for message in conversation.messages()][::-1]
     for message in shown:
-        yield _history_reply(message, names)
+        yield history_reply(message, names)
     await conversation.mark_read()
 
 
@@ -76,16 +74,16 @@ async def _inbox(client: Client, args: Arguments) -> Replies:
     async for notice in _up_to_date(client, args):
         yield notice
     titles = {c.id: c.title for c in await client.conversations()}
-    names = await _Names.of(client)
+    names = await Names.of(client)
     for message in await client.unread():
-        yield _message_reply(message, names, titles.get(message.conversation_id, ""))
+        yield message_reply(message, names, titles.get(message.conversation_id, ""))
 
 
 async def _search(client: Client, args: Arguments) -> Replies:
     titles = {c.id: c.title for c in await client.conversations()}
-    names = await _Names.of(client)
+    names = await Names.of(client)
     for message in await client.search(args["words"], limit=int(args["limit"])):
-        yield _message_reply(message, names, titles.get(message.conversation_id, ""))
+        yield message_reply(message, names, titles.get(message.conversation_id, ""))
 
 
 async def _people(client: Client, args: Arguments) -> Replies:
@@ -109,12 +107,12 @@ async def _record(client: Client, args: Arguments) -> Replies:
     async for notice in _up_to_date(client, args):
         yield notice
     titles = {c.id: c.title for c in await client.conversations()}
-    names = await _Names.of(client)
+    names = await Names.of(client)
     shown: set[bytes] = set()
     for message, _attachment in await client.record(await _reference(client, args["record"])):
         if message.message_id not in shown:
             shown.add(message.message_id)
-            yield _message_reply(message, names, titles.get(message.conversation_id, ""))
+            yield message_reply(message, names, titles.get(message.conversation_id, ""))
 
 
 async def _save(client: Client, args: Arguments) -> Replies:
@@ -179,10 +177,10 @@ async def _new(client: Client, args: Arguments) -> Replies:
     conversation = await client.start(args["title"], args["people"])
     notices = [notice async for notice in _up_to_date(client, args)]
     await conversation.refresh()
-    reply = await _conversation_reply(conversation)
+    reply = await conversation_reply(conversation)
     if not reply["members"]:
         found = [await client.find_person(person) for person in args["people"]]
-        reply["members"] = [_person(person) for person in found]
+        reply["members"] = [person_reply(person) for person in found]
     yield reply
     for notice in notices:
         yield notice
@@ -206,7 +204,7 @@ async def _changed(client: Client, args: Arguments, kind: str) -> Replies:
         await change(args["person"], timeout=args["wait"])
     except NotSettled as error:
         yield _kept(client, error)
-    yield await _conversation_reply(await conversation.refresh())
+    yield await conversation_reply(await conversation.refresh())
 
 
 async def _leave(client: Client, args: Arguments) -> Replies:
@@ -216,14 +214,14 @@ async def _leave(client: Client, args: Arguments) -> Replies:
         await conversation.leave(timeout=args["wait"])
     except NotSettled as error:
         yield _kept(client, error)
-    yield await _conversation_reply(await conversation.refresh())
+    yield await conversation_reply(await conversation.refresh())
 
 
 async def _rename(client: Client, args: Arguments) -> Replies:
     conversation = await _conversation(client, args)
     sent = await conversation.rename(args["title"])
     notice = await _wait_for(client, sent, args)
-    yield await _conversation_reply(await conversation.refresh())
+    yield await conversation_reply(await conversation.refresh())
     if notice is not None:
         yield notice
 
@@ -291,7 +289,7 @@ async def _sent(client: Client, sent: SentMessage, args: Arguments) -> Replies:
     message = await client.message(sent.message_id)
     if message is None:
         raise UnknownMessage()
-    yield _message_reply(message, await _Names.of(client))
+    yield message_reply(message, await Names.of(client))
     if notice is not None:
         yield notice
 
@@ -302,7 +300,7 @@ async def _acted(
     """After an attach or detach: the message that it is about, as it stands now."""
     notice = await _wait_for(client, sent, args)
     now = await client.message(message.message_id)
-    yield _message_reply(now or message, await _Names.of(client))
+    yield message_reply(now or message, await Names.of(client))
     if notice is not None:
         yield notice
 
@@ -394,106 +392,3 @@ async def _reference(client: Client, record: str) -> str:
 def _plain(text: str) -> str:
     letters = unicodedata.normalize("NFD", text.strip().casefold())
     return "".join(letter for letter in letters if unicodedata.category(letter) != "Mn")
-
-
-# --- values as JSON ---------------------------------------------------------------------------
-
-
-class _Names:
-    """Who is who, for replies."""
-
-    def __init__(self, people: Sequence[KnownPerson]) -> None:
-        self._people = {person.person_id: person for person in people}
-
-    @classmethod
-    async def of(cls, client: Client) -> "_Names":
-        return cls(await client.people())
-
-    def __getitem__(self, person_id: bytes) -> str:
-        person = self._people.get(person_id)
-        return _("somebody unknown") if person is None else person.name
-
-
-def _person(person: KnownPerson) -> Reply:
-    return {
-        "name": person.name,
-        "profession": person.profession,
-        "account": person.account.hex(),
-    }
-
-
-async def _conversation_reply(conversation: Conversation) -> Reply:
-    members = await conversation.members()
-    return {
-        "kind": "conversation",
-        "id": conversation.id.hex(),
-        "title": conversation.title,
-        "state": conversation.state,
-        "unread": conversation.unread,
-        "last_activity": _moment(conversation.last_activity),
-        "members": [{**_person(m.person), "leaving": m.leaving} for m in members],
-    }
-
-
-def _history_reply(message: StoredMessage, names: _Names) -> Reply:
-    if message.kind == "post":
-        return _message_reply(message, names)
-    reply: Reply = {
-        "kind": "event",
-        "event": message.kind,
-        "conversation": message.conversation_id.hex(),
-        "time": _moment(message.time or message.sent_at),
-        "by": names[message.sender_id],
-    }
-    change, body = message.change, message.content.body if message.content else None
-    if change is not None:
-        for what in ("added", "removed", "returned"):
-            reply[what] = [names[person] for person in getattr(change, what)]
-    if isinstance(body, Attach | Detach | Objection | Filed):
-        reply |= {"message": body.message_id.hex(), "record": str(body.record)}
-    if isinstance(body, Detach | Objection):
-        reply["reason"] = body.reason
-    if message.kind == "rename":
-        reply["title"] = message.text
-    return reply
-
-
-def _message_reply(message: StoredMessage, names: _Names, title: str = "") -> Reply:
-    sender = message.sender
-    reply: Reply = {
-        "kind": "message",
-        "id": message.message_id.hex(),
-        "conversation": message.conversation_id.hex(),
-        "sender": _person(sender) if sender else {"name": names[message.sender_id]},
-        "own": message.own,
-        "time": _moment(message.time or message.sent_at),
-        "state": message.state,
-        "unread": message.unread,
-        "urgent": message.urgent,
-        "reply_to": message.in_reply_to.hex() if message.in_reply_to else None,
-        "text": message.text,
-        "files": [
-            {"name": part.name, "mime": part.mime, "size": part.size} for part in message.files
-        ],
-        "records": [_attachment_reply(attachment, names) for attachment in message.records],
-    }
-    return {**reply, "title": title} if title else reply
-
-
-def _attachment_reply(attachment: Attachment, names: _Names) -> Reply:
-    if attachment.detached:
-        state, by = "detached", attachment.detached_by or attachment.attached_by
-    else:
-        state, by = attachment.filing or "attached", attachment.attached_by
-    return {
-        "record": str(attachment.record),
-        "note_type": attachment.note_type,
-        "state": state,
-        "by": names[by],
-        "number": attachment.number,
-        "reason": attachment.refusal,
-    }
-
-
-def _moment(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
