@@ -171,13 +171,14 @@ def row_after(
     message: Payload,
     *,
     send_id: bytes = b"s" * 16,
+    time: int = TIME,
 ) -> Row:
     """The next row of a log, with its right place in the chain."""
     position = Position(place.timeline, place.next_seq)
     chain = chain_hash(
         place.chain, place.group_id, position, place.epoch, kind, sender, send_id, message
     )
-    return Row(place.group_id, position, place.epoch, kind, sender, send_id, TIME, message, chain)
+    return Row(place.group_id, position, place.epoch, kind, sender, send_id, time, message, chain)
 
 
 def blob(size: int) -> BlobRef:

@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from pli_client.engine import ageing, history, joining, key_package_stock, returning, sending
+from pli_client.engine import (
+    ageing,
+    committing,
+    history,
+    joining,
+    key_package_stock,
+    returning,
+    sending,
+)
 from pli_client.engine.receiving import Taken, take
 from pli_client.engine.work import Work
 from pli_client.store import conversations, groups, messages, outbox, people, records
@@ -26,8 +34,9 @@ from pli_protocol.content import (
     message_id,
 )
 from pli_protocol.identity import Refusal, RevocationEntry
-from pli_protocol.mls import WireFormat
+from pli_protocol.mls import Add, KeyPackage, WireFormat
 from pli_protocol.relay.frames import Position
+from pli_protocol.relay.log import RosterChange
 
 from ..system.actor import QUICK
 from ..system.world import World
@@ -375,3 +384,65 @@ async def test_a_newer_list_of_which_a_member_knows_is_asked_for_once(
             assert await amelie.write(lambda work, f=frame, d=data: take(work, f, d)) is Taken.DONE  # type: ignore[misc]
         await asyncio.sleep(0)
         assert asked == [7]
+
+
+async def _adds(bruno: Lone, group_id: bytes, package: KeyPackage) -> bytes:
+    """Bruno's commit that adds a key package."""
+    made = (await bruno.group(group_id)).commit(
+        [Add(package)], authenticated_data=roster(package), identity=EVERYBODY, now=None
+    )
+    return made.message
+
+
+async def test_who_was_revoked_since_is_removed_and_costs_the_late_reader_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with alone(world, "amelie", "bruno", "chloe") as (amelie, bruno, chloe):
+        row = await amelie.row()
+        left = Refusal(RevocationEntry("device", chloe.own.device_id, "left", 1))
+        monkeypatch.setattr(
+            amelie.engine.around.trust,
+            "refuses",
+            lambda value: left if value == chloe.own.device else None,
+        )
+        commit = await _adds(bruno, row.group_id, await chloe.key_package())
+        now = int(QUICK.clock() * 1000)
+        frame = row_after(row, bruno.own.device_id, "commit", commit, time=now)
+        assert await amelie.write(lambda work: take(work, frame, commit)) is Taken.DONE
+        after = await amelie.row()
+        assert after.state == "active"
+
+        def step(work: Work) -> RosterChange:
+            sending.queue(work, after.conversation_id, _write("sans elle"))
+            found = committing.needs(work, after, work.now / 1000 + 60)
+            assert found.commit
+            assert committing.make(work, after, found.revoked)
+            pending = groups.pending(work.db, after.group_id)
+            assert pending is not None
+            return RosterChange.decode(pending.roster)
+
+        assert await amelie.write(step) == RosterChange((), (chloe.own.device_id,))
+
+
+async def test_a_commit_is_read_after_its_key_packages_have_ended(world: World) -> None:
+    async with alone(world, "amelie", "bruno", "chloe") as (amelie, bruno, chloe):
+        row = await amelie.row()
+        commit = await _adds(bruno, row.group_id, await chloe.key_package())
+        now = int(QUICK.clock() * 1000)
+        frame = row_after(row, bruno.own.device_id, "commit", commit, time=now)
+        later = replace(QUICK, clock=lambda: QUICK.clock() + 95 * 86_400)
+        amelie.engine.around = replace(amelie.engine.around, timing=later)
+        assert await amelie.write(lambda work: take(work, frame, commit)) is Taken.DONE
+        assert (await amelie.row()).state == "active"
+
+
+async def test_a_key_package_that_had_ended_is_not_added(world: World) -> None:
+    async with alone(world, "amelie", "bruno", "chloe") as (amelie, bruno, chloe):
+        row = await amelie.row()
+        commit = await _adds(bruno, row.group_id, await chloe.key_package())
+        now = int((QUICK.clock() + 95 * 86_400) * 1000)
+        frame = row_after(row, bruno.own.device_id, "commit", commit, time=now)
+        later = replace(QUICK, clock=lambda: QUICK.clock() + 95 * 86_400)
+        amelie.engine.around = replace(amelie.engine.around, timing=later)
+        assert await amelie.write(lambda work: take(work, frame, commit)) is Taken.DONE
+        assert (await amelie.row()).state == "refused"

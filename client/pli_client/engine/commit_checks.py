@@ -50,8 +50,11 @@ def check_proposal_kind(proposal: Proposal) -> None:
         raise ProfileError("proposal-kind")
 
 
-def check_commit(work: Work, received: CommitReceived) -> RosterChange:
-    """Check a commit that MLS found valid. Raises ProfileError, ValidationError."""
+def check_commit(work: Work, received: CommitReceived, at: int) -> RosterChange:
+    """Check a commit, taken by the relay at `at` (Unix seconds), that MLS found valid.
+
+    Raises ProfileError, ValidationError.
+    """
     if received.external:
         raise ProfileError("external-commit")
     for proposal in _by_value(received.signed):
@@ -59,19 +62,21 @@ def check_commit(work: Work, received: CommitReceived) -> RosterChange:
     change = check_roster(received.authenticated_data, received.added, received.removed)
     check_group(received.group)
     for member in received.added:
-        check_added(work, received.group, member)
+        check_added(work, received.group, member, at)
     return change
 
 
-def check_added(work: Work, group: Group, member: Member) -> None:
-    """Whoever is added counts today: dates, revocation, lifetime. Raises ProfileError."""
+def check_added(work: Work, group: Group, member: Member, at: int) -> None:
+    """Whoever is added has a chain and a leaf of our profile. Raises ProfileError.
+
+    A device that was revoked is not refused here, lest all who read the commit after the revocation
+    lose their state (decision 8): its leaf is removed before the next message of ours.
+    """
     device = work.device(member)
     try:
-        work.trust.device(device.chain, work.now_s)
+        work.trust.device(device.chain, at)
     except IdentityError as error:
         raise ProfileError(f"added-{error.rule}") from error
-    if work.trust.refuses(device) is not None:
-        raise ProfileError("added-revoked")
     leaf = group.tree.leaf(member.leaf)
     if leaf is None:
         raise ProfileError("added-blank")

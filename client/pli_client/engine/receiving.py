@@ -251,7 +251,7 @@ def _others_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes
         return
     if row.kind != "return" and peek(message).wire_format is not WireFormat.PRIVATE_MESSAGE:
         raise ProfileError("wire-format")
-    processed = group.process(message, identity=work.identity, now=work.now_s)
+    processed = group.process(message, identity=work.identity, now=_when(work, row))
     match processed:
         case ApplicationReceived():
             work.keep(processed.group, processed.changes)
@@ -262,6 +262,11 @@ def _others_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes
             _commit(work, group_row, row, group, processed)
         case Removed():
             _removed(work, group_row, row, processed)
+
+
+def _when(work: Work, row: Row) -> int:
+    """Unix seconds for dates in a row: what was good when it was written may have ended since."""
+    return min(work.now_s, row.time // 1000)
 
 
 def _message(
@@ -335,7 +340,7 @@ def _proposal(work: Work, group_row: groups.GroupRow, received: ProposalReceived
 def _commit(
     work: Work, group_row: groups.GroupRow, row: Row, old: Group, received: CommitReceived
 ) -> None:
-    change = check_commit(work, received)
+    change = check_commit(work, received, _when(work, row))
     before = {m.device_id: m.person_id for m in groups.members(work.db, row.group)}
     work.keep(received.group, received.changes)
     committing.lost(work, group_row)
