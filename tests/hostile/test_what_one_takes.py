@@ -23,6 +23,7 @@ from pli_protocol.content import (
     Body,
     ContentError,
     Detach,
+    FilePart,
     Info,
     Message,
     Post,
@@ -446,3 +447,9 @@ async def test_a_key_package_that_had_ended_is_not_added(world: World) -> None:
         amelie.engine.around = replace(amelie.engine.around, timing=later)
         assert await amelie.write(lambda work: take(work, frame, commit)) is Taken.DONE
         assert (await amelie.row()).state == "refused"
+
+
+def test_a_file_of_a_million_chunks_is_not_a_message() -> None:
+    part = FilePart("a", "a/b", 2**20, b"h" * 32, b"b" * 32, b"k" * 32, 1)
+    with pytest.raises(ContentError):
+        encode(Message(b"s" * 16, TIME, Post((part,))))

@@ -17,7 +17,7 @@ from pli_protocol.content import FilePart, Forward, Receipt
 from pli_protocol.content.proof import ProofError, VerifiedForward, verify_forward
 
 from ..client import Client
-from ..errors import FileDamaged, Offline, RelayRefused
+from ..errors import FileDamaged, Offline, RelayMisbehaved, RelayRefused
 from ..events import RecordAttached, RecordDetached, RecordForwarded
 from ..message import StoredMessage
 from ..store import device
@@ -141,7 +141,7 @@ class DuiBot:
                 except Offline:
                     await self._client.online()
                     continue
-                except (RelayRefused, FileDamaged):
+                except (RelayRefused, RelayMisbehaved, FileDamaged):
                     pass
                 break
         return found

@@ -79,7 +79,8 @@ class FilePart(_Tagged, frozen=True, tag="file"):
     blob: Id32
     key: Id32
     """Of the encryption (secretstream)."""
-    chunk_size: Annotated[int, Meta(ge=1, le=2**20)]
+    chunk_size: Annotated[int, Meta(ge=2**10, le=2**20)]
+    """Bytes; each chunk costs its receiver a step and 17 bytes, hence not too small."""
     description: Reason = ""
     blob_size: Number = 0
     """Bytes of the ciphertext, padding included."""

@@ -59,7 +59,7 @@ proofs = st.builds(
     st.none() | time,
 )
 parts = st.builds(TextPart, text) | st.builds(
-    FilePart, label, label, number, id32, id32, id32, st.integers(1, 2**20), text, number
+    FilePart, label, label, number, id32, id32, id32, st.integers(2**10, 2**20), text, number
 )
 bodies = (
     st.builds(Post, st.lists(parts, min_size=1, max_size=5).map(tuple))
@@ -313,7 +313,7 @@ def test_message_with_a_proof_may_be_larger_up_to_a_bound() -> None:
         Message(bytes(16), 0, Attach(bytes(32), RecordRef("", "i"))),
         Message(bytes(16), 0, SIMPLE.body, note_type="NOTE"),  # type: ignore[arg-type]
         Message(bytes(16), 0, Post((TextPart("\ud800"),))),
-        Message(bytes(16), 0, Post((FilePart("", "m", 0, *[bytes(32)] * 3, 1),))),
+        Message(bytes(16), 0, Post((FilePart("", "m", 0, *[bytes(32)] * 3, 1024),))),
     ],
 )
 def test_message_out_of_bounds_is_never_sent(message: Message) -> None:
@@ -334,8 +334,8 @@ KEYS = (bytes(32), bytes(32), bytes(32))
     [
         (Post((TextPart(EVIL),)), Post((TextPart(LINES),))),
         (
-            Post((FilePart(EVIL, EVIL, 1, *KEYS, 1, EVIL),)),
-            Post((FilePart(LINE, LINE, 1, *KEYS, 1, LINES),)),
+            Post((FilePart(EVIL, EVIL, 1, *KEYS, 1024, EVIL),)),
+            Post((FilePart(LINE, LINE, 1, *KEYS, 1024, LINES),)),
         ),
         (Rename(EVIL), Rename(LINE)),
         (Info(EVIL), Info(LINE)),
@@ -367,7 +367,7 @@ def test_no_text_field_is_forgotten_by_the_sanitiser() -> None:
         return []
 
     bodies = [
-        Post((TextPart(EVIL), FilePart(EVIL, EVIL, 1, *KEYS, 1, EVIL))),
+        Post((TextPart(EVIL), FilePart(EVIL, EVIL, 1, *KEYS, 1024, EVIL))),
         Rename(EVIL),
         Info(EVIL),
         Attach(bytes(32), RECORD, "GEN"),
