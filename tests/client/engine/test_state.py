@@ -1,0 +1,131 @@
+"""State in memory and in the vault; what a device without state believes."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pli_client.engine import committing, founding, receiving
+from pli_client.engine.engine import Engine
+from pli_client.engine.work import Work
+from pli_client.errors import DiskFull
+from pli_client.store import conversations, groups
+from pli_client.store.device import DeviceRow
+
+from .paper_relay import PaperLog, Somebody, Town, commit, deliver, found
+
+
+@dataclass
+class Three:
+    """Amélie, Bruno and Chloé in a conversation."""
+
+    log: PaperLog
+    id: bytes
+    amelie: Somebody
+    bruno: Somebody
+    chloe: Somebody
+
+    async def remove(self, who: Somebody) -> None:
+        """Amélie removes somebody; Bruno takes the row."""
+        person = who.around.own.person_id
+
+        def step(work: Work) -> None:
+            conversations.add_intent(work.db, self.id, "remove", {"person": person}, work.now)
+            row = groups.current(work.db, self.id)
+            assert row is not None
+            assert committing.make(work, row, ())
+
+        await self.amelie.write(step)
+        await self.bruno.take(await commit(self.log, self.amelie, self.id))
+
+    async def lose_state(self, who: Somebody) -> None:
+        row = await who.group(self.id)
+        await who.write(lambda work: work.forget(row.group_id))
+
+
+@pytest.fixture
+async def three(tmp_path: Path) -> AsyncIterator[Three]:
+    town = Town(tmp_path)
+    async with (
+        town.somebody("Amélie") as amelie,
+        town.somebody("Bruno") as bruno,
+        town.somebody("Chloé") as chloe,
+    ):
+        log = PaperLog()
+        conversation = await found(log, amelie, bruno, chloe)
+        for row in await deliver(log, amelie, conversation):
+            for who in (amelie, bruno, chloe):
+                assert await who.take(row) == [receiving.Taken.DONE]
+        yield Three(log, conversation, amelie, bruno, chloe)
+
+
+async def test_whom_an_unreadable_commit_removes_is_not_brought_back_by_refounding(
+    three: Three,
+) -> None:
+    await three.lose_state(three.bruno)
+    await three.remove(three.chloe)
+    row = await three.bruno.group(three.id)
+    assert row.state == "lost"
+    claimed = [
+        (who.around.own.account, who.device_id, await who.key_package())
+        for who in (three.amelie, three.chloe)
+    ]
+    assert await three.bruno.write(lambda work: founding.refound(work, row, claimed, None))
+    successor = await three.bruno.group(three.id)
+    row_members = await three.bruno.vault.read(lambda db: groups.members(db, row.group_id))
+    assert three.chloe.device_id not in {m.device_id for m in row_members}
+    await commit(PaperLog(), three.bruno, three.id)
+    members = await three.bruno.vault.read(lambda db: groups.members(db, successor.group_id))
+    assert {m.device_id for m in members} == {three.amelie.device_id, three.bruno.device_id}
+
+
+async def test_who_was_removed_without_being_able_to_read_it_does_not_refound(
+    three: Three,
+) -> None:
+    await three.lose_state(three.bruno)
+    await three.remove(three.bruno)
+    row = await three.bruno.group(three.id)
+    assert row.state == "removed"
+    conversation = await three.bruno.vault.read(lambda db: conversations.read(db, three.id))
+    assert conversation is not None
+    assert conversation.state == "removed"
+
+
+async def test_a_transaction_that_fails_leaves_nothing_in_memory_that_is_not_in_the_vault(
+    three: Three,
+) -> None:
+    own = three.bruno.around.own
+    row = DeviceRow(
+        "ws://127.0.0.1:9",
+        "127.0.0.1",
+        None,
+        None,
+        three.bruno.around.trust.own.certificate,
+        own.account,
+        own.device_id,
+        own.key,
+        own.key,
+        own.chain,
+    )
+    engine = Engine(three.bruno.vault, row, three.bruno.around)
+    group_row = await three.bruno.group(three.id)
+    before = await engine.write(lambda work: work.load(group_row.group_id))
+    assert before is not None
+
+    def seal_and_fail(work: Work) -> None:
+        group = work.load(group_row.group_id)
+        assert group is not None
+        sealed = group.seal(b"perdu")
+        work.keep(sealed.group, sealed.changes)
+        raise DiskFull()
+
+    stored = await engine.read(lambda db: groups.read_entries(db, group_row.group_id))
+    with pytest.raises(DiskFull):
+        await engine.write(seal_and_fail)
+    assert group_row.group_id not in engine._memory
+    assert await engine.read(lambda db: groups.read_entries(db, group_row.group_id)) == stored
+    after = await engine.write(lambda work: work.load(group_row.group_id))
+    assert after is not None
+    assert after is not before
+    assert after.entries() == before.entries() == stored
