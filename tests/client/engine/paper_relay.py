@@ -188,7 +188,12 @@ class Town:
             yield Somebody(vault, around)
 
 
-async def found(log: PaperLog, creator: Somebody, *others: Somebody) -> bytes:
+async def found(
+    log: PaperLog,
+    creator: Somebody,
+    *others: Somebody,
+    frames: list[WelcomeWaiting] | None = None,
+) -> bytes:
     """A conversation of these; everybody is in, and the log has one row."""
     claimed = [
         (other.around.own.account, other.device_id, await other.key_package()) for other in others
@@ -204,12 +209,16 @@ async def found(log: PaperLog, creator: Somebody, *others: Somebody) -> bytes:
         return conversation
 
     conversation = await creator.write(create)
-    await commit(log, creator, conversation, *others)
+    await commit(log, creator, conversation, *others, frames=frames)
     return conversation
 
 
 async def commit(
-    log: PaperLog, committer: Somebody, conversation: bytes, *newcomers: Somebody
+    log: PaperLog,
+    committer: Somebody,
+    conversation: bytes,
+    *newcomers: Somebody,
+    frames: list[WelcomeWaiting] | None = None,
 ) -> Row:
     """The committer's pending commit enters the log and is merged; newcomers get the Welcome."""
     row = await committer.group(conversation)
@@ -229,6 +238,8 @@ async def commit(
             taken.time,
         )
         welcome = pending.welcome
+        if frames is not None:
+            frames.append(frame)
         outcome = await newcomer.write(lambda work: joining.welcome(work, frame, welcome))  # noqa: B023
         assert outcome.refused is None, outcome.refused
     return taken

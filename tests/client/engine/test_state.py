@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from pli_client.engine import committing, founding, receiving
+from pli_client.engine import committing, founding, joining, receiving
 from pli_client.engine.engine import Engine
 from pli_client.engine.work import Work
 from pli_client.errors import DiskFull
-from pli_client.store import conversations, groups
+from pli_client.store import conversations, events, groups
 from pli_client.store.device import DeviceRow
+from pli_protocol.relay.frames import WelcomeWaiting
 
 from .paper_relay import PaperLog, Somebody, Town, commit, deliver, found
 
@@ -129,3 +131,17 @@ async def test_a_transaction_that_fails_leaves_nothing_in_memory_that_is_not_in_
     assert after is not None
     assert after is not before
     assert after.entries() == before.entries() == stored
+
+
+async def test_a_welcome_that_is_pushed_again_is_no_news(three: Three) -> None:
+    frames: list[WelcomeWaiting] = []
+    log, amelie, bruno = PaperLog(), three.amelie, three.bruno
+    conversation = await found(log, amelie, bruno, frames=frames)
+    (frame,) = frames
+    again = structs.replace(frame, item=bytes(16))
+    assert isinstance(frame.welcome, bytes)
+    welcome = frame.welcome
+    before = await bruno.vault.read(events.newest)
+    outcome = await bruno.write(lambda work: joining.welcome(work, again, welcome))
+    assert (outcome.conversation_id, outcome.refused) == (conversation, None)
+    assert await bruno.vault.read(events.newest) == before
