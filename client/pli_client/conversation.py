@@ -228,7 +228,9 @@ class Conversation:
             return await self._client.engine.write(step, name=QUEUE)
         except ContentError:
             raise InvalidInput(
-                _("the message is too long, or has a character that cannot be sent")
+                _(
+                    "the message is too long (some 30,000 letters), or has a character that cannot be sent"
+                )
             ) from None
 
     async def _seal(self, path: Path) -> tuple[FilePart, str, int]:

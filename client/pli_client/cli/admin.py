@@ -30,8 +30,10 @@ def admin() -> None:
 
 @admin.command("init", help=_("Found the establishment at a relay with its one-time code."))
 @click.option("--relay", required=True, metavar="URL", help=_("The relay's address (wss://…)."))
-@click.option("--code", required=True, help=_("The one-time code of the relay's operator."))
-@click.option("--name", required=True, help=_("The establishment's name."))
+@click.option(
+    "--code", required=True, metavar=_("CODE"), help=_("The one-time code of the relay's operator.")
+)
+@click.option("--name", required=True, metavar=_("NAME"), help=_("The establishment's name."))
 @click.option(
     "--authority-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -65,7 +67,10 @@ def init(
         authority_passphrase = passphrases.from_file(authority_passphrase_file)
     else:
         prompt = _("A second passphrase, for the authority's file (kept in a safe): ")
-        authority_passphrase = passphrases.chosen(Settings(), prompt)
+        try:
+            authority_passphrase = passphrases.chosen(Settings(), prompt)
+        except passphrases.NoPassphrase:
+            raise passphrases.NoAuthorityPassphrase() from None
 
     async def work() -> Reply:
         from pli_protocol.identity import fingerprint_text
@@ -110,7 +115,13 @@ def init(
 @click.option("--profession", default=None, help=_("As it stands on their badge."))
 @click.option("--rpps", metavar="N", help=_("Their RPPS number (11 digits), if they have one."))
 @click.option("--bot", is_flag=True, help=_("For a program, such as the DUI."))
-@click.option("--days", type=click.FloatRange(min=0, min_open=True, max=365), default=7.0)
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True, max=365),
+    default=7.0,
+    metavar="N",
+    help=_("How many days the invitation is good; 7 unless told otherwise."),
+)
 @common
 def invite(name: str, profession: str | None, rpps: str | None, bot: bool, days: float) -> int:
     return _carry_out(
@@ -254,19 +265,50 @@ async def _publish(issuer: "Issuer") -> AsyncIterator[Reply]:
 def _show(reply: Reply) -> None:
     match reply["kind"]:
         case "invitation":
-            say(_("Invitation for %(name)s, good until %(expires_at)s:") % reply)
+            say(_("Invitation for %(name)s, good until %(expires_at)s:") % _dated(reply))
             say()
             say("    ", Styled(reply["code"], bold=True))
             say()
             _picture(reply["code"])
             say(_("Hand it over in person: whoever has it first joins under this name."))
         case "revoked":
-            say(_("%(name)s is revoked (%(reason)s), list number %(list)s.") % reply)
+            worded = {**reply, "reason": _reason(reply["reason"])}
+            say(_("%(name)s is revoked (%(reason)s), list number %(list)s.") % worded)
         case "account":
-            state = _("revoked: %(revoked)s") % reply if reply["revoked"] else _("signed")
+            reason = reply["revoked"]
+            state = (
+                _("revoked: %(revoked)s") % {"revoked": _reason(reason)} if reason else _("signed")
+            )
             say(Styled(reply["name"], bold=True), f", {reply['profession']}, {state}")
         case "open-invitation":
-            say(_("%(name)s, %(profession)s: invited, until %(expires_at)s") % reply)
+            say(_("%(name)s, %(profession)s: invited, until %(expires_at)s") % _dated(reply))
+
+
+def _reason(code: str) -> str:
+    """Why somebody was revoked, as people say it."""
+    words = {
+        "left": _("has left"),
+        "lost": _("device lost"),
+        "stolen": _("device stolen"),
+        "retired": _("taken out of service"),
+    }
+    return words.get(code, code)
+
+
+def _refusal(code: str) -> str:
+    """Why a request was turned away, as people say it."""
+    words = {
+        "used": _("invitation already used"),
+        "expired": _("invitation expired"),
+        "unknown": _("invitation unknown or withdrawn"),
+    }
+    return words.get(code, code)
+
+
+def _dated(reply: Reply) -> Reply:
+    """With the end of an invitation as people write it."""
+    then = datetime.fromisoformat(reply["expires_at"]).astimezone()
+    return {**reply, "expires_at": then.strftime("%d/%m/%Y %H:%M")}
 
 
 def _picture(code: str) -> None:
@@ -301,7 +343,8 @@ def _report(report: "Report", asked: Settings) -> None:
             if asked.json:
                 say_json(signed)
             elif report.refused is not None:
-                say(_("A request was turned away (%(refused)s).") % signed)
+                turned_away = {"refused": _refusal(report.refused)}
+                say(_("A request was turned away (%(refused)s).") % turned_away)
             else:
                 say(_("%(name)s, %(profession)s, is signed.") % signed)
 

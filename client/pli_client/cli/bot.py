@@ -23,7 +23,7 @@ def bot() -> None:
     "--outbox",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
+    metavar=_("DIR"),
     help=_("Where the cahier de liaison Bundles are put."),
 )
 @click.option(

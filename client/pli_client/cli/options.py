@@ -64,13 +64,13 @@ _COMMON: Final = (
     _option(
         "--vault",
         type=click.Path(path_type=Path, file_okay=False),
-        metavar="DIR",
+        metavar=_("DIR"),
         help=_("The vault's folder (else PLI_VAULT, else the usual data folder)."),
     ),
     _option(
         "--passphrase-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        metavar="FILE",
+        metavar=_("FILE"),
         help=_("Read the passphrase from the first line of this file."),
     ),
     _option(

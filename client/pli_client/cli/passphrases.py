@@ -26,6 +26,11 @@ class NoPassphrase(PliError):
     REMEDY = N_("Give it with --passphrase-file or --passphrase-fd.")
 
 
+class NoAuthorityPassphrase(NoPassphrase):
+    CAUSE = N_("There is no terminal to ask for the authority's own passphrase.")
+    REMEDY = N_("Give it with --authority-passphrase-file.")
+
+
 class PassphraseUnreadable(PliError):
     code = "passphrase-unreadable"
     exit_code = EXIT_PASSPHRASE

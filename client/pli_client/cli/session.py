@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pli_protocol.secret import Secret
 
 from ..errors import VaultBusy, VaultMissing
+from ..i18n import _
 from . import passphrases
 from .options import Settings, settings
 from .output import say_json, tell
@@ -29,6 +30,8 @@ Show = Callable[[Reply], None]
 VAULT_FILE = "vault.json"
 _TRIES = 20
 _PAUSE = 0.25
+_SILENCE = 3.0
+"""Seconds without a word, after which one says what is waited for."""
 
 
 def carry_out(command: str, show: Show, **arguments: Any) -> int:
@@ -106,11 +109,29 @@ async def _work_here(folder: Path, passphrase: Secret, request: "Request", answe
     from .work import perform
 
     async def here() -> None:
-        async with opened(folder, passphrase) as client:
+        async with opened(folder, passphrase) as client, saying_that_it_waits(client):
             async for reply in perform(client, request):
                 answer.take(reply)
 
     await when_free(folder, request, answer, here)
+
+
+@contextlib.asynccontextmanager
+async def saying_that_it_waits(client: "Client") -> AsyncIterator[None]:
+    """A word on stderr where the relay takes its time: silence looks like a fault."""
+    import asyncio
+
+    def say() -> None:
+        from ..connection.state import Online
+
+        if not isinstance(client.state, Online):
+            tell(_("Waiting for the relay…"))
+
+    timer = asyncio.get_running_loop().call_later(_SILENCE, say)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 async def when_free(

@@ -28,6 +28,8 @@ Arguments = dict[str, Any]
 Replies = AsyncIterator[Reply]
 
 _SHORTEST_ID: Final = 4
+_LEAST_WAIT: Final = 0.5
+"""Seconds for what is here already, when the wait is used up."""
 
 
 async def perform(client: Client, request: Request) -> Replies:
@@ -41,7 +43,9 @@ async def perform(client: Client, request: Request) -> Replies:
         raise InvalidInput(
             _("this Pli does not know the command %(name)s") % {"name": request.command}
         )
-    async for reply in work(client, request.args):
+    args = dict(request.args)
+    args["until"] = asyncio.get_running_loop().time() + float(args.get("wait") or 0)
+    async for reply in work(client, args):
         yield reply
 
 
@@ -109,7 +113,7 @@ async def _record(client: Client, args: Arguments) -> Replies:
     titles = {c.id: c.title for c in await client.conversations()}
     names = await Names.of(client)
     shown: set[bytes] = set()
-    for message, _attachment in await client.record(await _reference(client, args["record"])):
+    for message, _attachment in await client.record(await _reference(client, args)):
         if message.message_id not in shown:
             shown.add(message.message_id)
             yield message_reply(message, names, titles.get(message.conversation_id, ""))
@@ -136,7 +140,7 @@ async def _save(client: Client, args: Arguments) -> Replies:
 async def _send(client: Client, args: Arguments) -> Replies:
     conversation = await _conversation(client, args)
     reply_to = await _message(client, args["reply_to"], args) if args["reply_to"] else None
-    record = await _reference(client, args["record"]) if args["record"] else None
+    record = await _reference(client, args) if args["record"] else None
     sent = await conversation.send(
         args["text"],
         record=record,
@@ -151,7 +155,7 @@ async def _send(client: Client, args: Arguments) -> Replies:
 
 async def _attach(client: Client, args: Arguments) -> Replies:
     message = await _message(client, args["message"], args)
-    record = await _reference(client, args["record"])
+    record = await _reference(client, args)
     sent = await client.attach(message, record, args["note_type"])
     async for reply in _acted(client, sent, message, args):
         yield reply
@@ -159,7 +163,7 @@ async def _attach(client: Client, args: Arguments) -> Replies:
 
 async def _detach(client: Client, args: Arguments) -> Replies:
     message = await _message(client, args["message"], args)
-    record = await _reference(client, args["record"])
+    record = await _reference(client, args, message)
     sent = await client.detach(message, record, args["reason"])
     act = await client.message(sent.message_id)
     if act is not None and act.kind == "objection":
@@ -201,7 +205,7 @@ async def _changed(client: Client, args: Arguments, kind: str) -> Replies:
     conversation = await _conversation(client, args)
     change = conversation.add if kind == "add" else conversation.remove
     try:
-        await change(args["person"], timeout=args["wait"])
+        await change(args["person"], timeout=_left(args))
     except NotSettled as error:
         yield _kept(client, error)
     yield await conversation_reply(await conversation.refresh())
@@ -211,7 +215,7 @@ async def _leave(client: Client, args: Arguments) -> Replies:
     await _try_online(client, args)
     conversation = await _conversation(client, args)
     try:
-        await conversation.leave(timeout=args["wait"])
+        await conversation.leave(timeout=_left(args))
     except NotSettled as error:
         yield _kept(client, error)
     yield await conversation_reply(await conversation.refresh())
@@ -248,12 +252,19 @@ _WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
 # --- the relay --------------------------------------------------------------------------------
 
 
+def _left(args: Arguments) -> float:
+    """Seconds that a command may still wait: all its waits together are the one it was given."""
+    if not args["wait"]:
+        return 0.0
+    return max(_LEAST_WAIT, float(args["until"]) - asyncio.get_running_loop().time())
+
+
 async def _up_to_date(client: Client, args: Arguments) -> Replies:
     """Receive and send everything first; a notice where that is not possible."""
     if not args["wait"]:
         return
     try:
-        await client.settled(args["wait"])
+        await client.settled(_left(args))
     except (RelayError, NotSettled) as error:
         yield _notice(
             _cause(client, error) + " " + _("What is shown is what this computer has already."),
@@ -264,7 +275,7 @@ async def _up_to_date(client: Client, args: Arguments) -> Replies:
 async def _try_online(client: Client, args: Arguments) -> None:
     if args["wait"]:
         try:
-            await client.online(args["wait"])
+            await client.online(_left(args))
         except Offline:
             return  # what needs the relay says so itself; the rest is kept
 
@@ -274,9 +285,9 @@ async def _wait_for(client: Client, sent: SentMessage, args: Arguments) -> Reply
     if not args["wait"]:
         return None
     try:
-        await client.online(args["wait"])
-        await sent.stored(args["wait"])
-        await client.settled(args["wait"])
+        await client.online(_left(args))
+        await sent.stored(_left(args))
+        await client.settled(_left(args))
     except SendFailed:
         raise
     except (RelayError, NotSettled) as error:
@@ -307,9 +318,11 @@ async def _acted(
 
 def _kept(client: Client, error: PliError) -> Reply:
     code = error.exit_code if isinstance(error, RelayError) else EXIT_RELAY
-    return _notice(
-        _cause(client, error) + " " + _("It is kept here and is sent when the relay is back."), code
-    )
+    if code == EXIT_RELAY:
+        fate = _("It is kept here and is sent when the relay is back.")
+    else:  # the relay was reached and refuses this device: nothing will go by itself
+        fate = _("It is kept here and was not sent.")
+    return _notice(_cause(client, error) + " " + fate, code)
 
 
 def _cause(client: Client, error: PliError) -> str:
@@ -372,13 +385,22 @@ async def _receive(client: Client, args: Arguments) -> bool:
     return not [notice async for notice in _up_to_date(client, args)] and bool(args.get("wait"))
 
 
-async def _reference(client: Client, record: str) -> str:
-    """A record; a number alone is of the system where it is known, else of the one used last."""
+async def _reference(client: Client, args: Arguments, on: StoredMessage | None = None) -> str:
+    """A record; a number alone is of the system where it is known, else of the one used last.
+
+    With a message `on`, first of the system under which that message bears it.
+    """
     # As it will come back: what the vault holds of a record was made safe to show.
-    record = displayable(record, one_line=True)
+    record = displayable(str(args["record"]), one_line=True)
     system, bar, _identifier = record.partition("|")
     if not bar:
-        known = await client.vault.read(lambda db: records.system_of(db, record.strip()))
+        number = record.strip()
+        borne = [a.record for a in (on.records if on else ()) if a.record.id == number]
+        if borne:
+            return str(borne[-1])
+        known = await client.vault.read(lambda db: records.system_of(db, number))
+        if known is None and await _receive(client, args):
+            known = await client.vault.read(lambda db: records.system_of(db, number))
         return str(client.record_ref(f"{known}|{record}" if known else record))
     reference = client.record_ref(record)
     if system.strip() != client.record_system:
