@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .client import Client, connect, join
+    from .client import Client
+    from .connecting import connect, join
     from .conversation import Conversation, ConversationMember, SentMessage
     from .engine.timing import Timing
     from .errors import PliError
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Client": "client",
-    "connect": "client",
-    "join": "client",
+    "connect": "connecting",
+    "join": "connecting",
     "Conversation": "conversation",
     "ConversationMember": "conversation",
     "SentMessage": "conversation",

@@ -1,9 +1,8 @@
 """The SDK: an open vault with its engine. `async with connect(folder, passphrase) as me: …`."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,35 +18,31 @@ from pli_protocol.content import (
 )
 from pli_protocol.identity import Device, Person, Trust, safety_number
 from pli_protocol.relay.frames import GetGroups
-from pli_protocol.secret import Secret
 
 from . import events as e
-from .connection import Connection, ConnectionState
+from .connection import ConnectionState
 from .conversation import QUEUE, Conversation, SentMessage
 from .engine import founding, joining, records, sending
 from .engine.engine import Engine
 from .engine.errors import (
     AmbiguousPerson,
     ConversationOver,
-    NotEnrolled,
     NotSettled,
     UnknownConversation,
     UnknownMessage,
     UnknownPerson,
 )
-from .engine.timing import Timing
-from .engine.work import Random, Work
-from .enrolment import enrol, parse_invitation
-from .errors import InvalidInput, PliError, RelayRefused
+from .engine.work import Work
+from .errors import InvalidInput, RelayRefused
 from .event_stream import event_of
 from .files import Progress, SealedFile, download, unseal
 from .i18n import _
 from .message import Attachment, StoredMessage, of_row, read_message
-from .store import conversations, device, groups, key_packages, messages, outbox, people
+from .store import conversations, groups, key_packages, messages, outbox, people
 from .store import events as event_store
 from .store import records as record_store
 from .store.people import KnownPerson
-from .vault import DEFAULT_KDF, Database, Kdf, Vault, passphrase, transaction
+from .vault import Database, Vault, transaction
 
 T = TypeVar("T")
 
@@ -524,97 +519,3 @@ def _matching(known: Sequence[KnownPerson], who: bytes | str) -> list[KnownPerso
     exact = [p for p in known if text.lower() in (p.account.hex(), p.person_id.hex())]
     named = exact or [p for p in known if same_name(p.name, text)]
     return named or [p for p in known if same_name(text, *p.name.split())]
-
-
-def _secret(text: str | Secret) -> Secret:
-    return text if isinstance(text, Secret) else passphrase(text)
-
-
-@asynccontextmanager
-async def connect(
-    vault_folder: Path | str,
-    passphrase: str | Secret,
-    *,
-    timing: Timing | None = None,
-    random: Random = os.urandom,
-    connection: Callable[..., Connection] = Connection,
-) -> AsyncIterator[Client]:
-    """Open a vault and keep its person connected for as long as the context lasts.
-
-    What the vault holds can be read at once, without the relay.
-
-    Raises:
-        VaultError, WrongPassphrase. NotEnrolled: join first.
-    """
-    async with (
-        await Vault.open(Path(vault_folder), _secret(passphrase)) as vault,
-        _running(vault, timing, random, connection) as client,
-    ):
-        yield client
-
-
-@asynccontextmanager
-async def _running(
-    vault: Vault,
-    timing: Timing | None,
-    random: Random,
-    connection: Callable[..., Connection],
-) -> AsyncIterator[Client]:
-    clients: list[Client] = []
-
-    def on_state(state: ConnectionState) -> None:
-        for client in clients:
-            client.state_changed(state)
-
-    engine = await Engine.open(
-        vault, timing=timing, random=random, on_state=on_state, connection=connection
-    )
-    if engine is None:
-        raise NotEnrolled()
-    client = Client(engine)
-    clients.append(client)
-    system = await vault.read(lambda db: device.read_meta(db, "record-system"))
-    if system is not None:
-        client.record_system = system.decode()
-    async with engine:
-        yield client
-
-
-async def join(
-    invitation: str,
-    vault_folder: Path | str,
-    passphrase: str | Secret,
-    *,
-    ca: str | None = None,
-    proxy: str | bool | None = None,
-    progress: Callable[[str], None] | None = None,
-    patience: float | None = None,
-    kdf: Kdf = DEFAULT_KDF,
-    timing: Timing | None = None,
-) -> Device:
-    """Join an establishment: make a vault, have the issuer sign, sign in, publish key packages.
-
-    Called again after a crash, or with the same folder, it goes on where it stopped.
-
-    Args:
-        patience: seconds to wait for the establishment's issuer; None: for ever.
-
-    Raises:
-        BadInvitation and what enrolment.enrol raises. VaultError.
-    """
-    code = parse_invitation(invitation)
-    folder, secret = Path(vault_folder), _secret(passphrase)
-    opening = Vault.open(folder, secret) if (folder / "vault.json").exists() else None
-    vault = await (opening or Vault.create(folder, secret, kdf=kdf))
-    async with vault:
-        options: dict[str, Any] = {"ca": ca, "patience": patience}
-        if progress is not None:
-            options["progress"] = progress
-        if proxy is not None:
-            options["proxy"] = proxy
-        joined = await enrol(vault, code, **options)
-        async with _running(vault, timing, os.urandom, Connection) as client:
-            with suppress(PliError):
-                await client.online(30)
-                await client.until(client.stocked, 30)
-    return joined

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pli_client.engine import committing, founding, returning
+from pli_client.engine import candidates, committing, founding, returning
 from pli_client.engine.profile import SUITE, ProfileError, capabilities, lifetime
 from pli_client.engine.work import Work
 from pli_client.store import conversations, groups
@@ -51,7 +51,7 @@ async def test_a_relay_cannot_put_a_guest_into_a_new_conversation(world: World) 
         def step(work: Work) -> bytes:
             conversation = founding.start(work, "À deux", [chloe.own.account], "team")
             (intent,) = conversations.intents(work.db, conversation)
-            committing.keep_claimed(work, conversation, intent.id, claimed)  # type: ignore[arg-type]
+            candidates.keep_claimed(work, conversation, intent.id, claimed)  # type: ignore[arg-type]
             (intent,) = conversations.intents(work.db, conversation)
             assert founding.create(work, intent)
             found = groups.current(work.db, conversation)

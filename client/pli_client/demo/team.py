@@ -9,7 +9,8 @@ from typing import Final
 
 from pli_protocol.secret import Secret
 
-from ..client import Client, connect, join
+from ..client import Client
+from ..connecting import connect, join
 from ..conversation import Conversation
 from ..engine.timing import Timing
 from ..issuer import Issuer, establish

@@ -4,29 +4,26 @@ A commit is stored with its Welcome and the next epoch's state before it is sent
 when it comes back in the log. While it is pending, messages wait.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from pli_protocol.content import Info
-from pli_protocol.identity import Device, IdentityError, Person
-from pli_protocol.mls.codec import decode
+from pli_protocol.identity import Device
 from pli_protocol.mls.errors import MLSError
 from pli_protocol.mls.group import Group
-from pli_protocol.mls.key_package import KeyPackage
-from pli_protocol.mls.leaf_check import check_key_package
-from pli_protocol.mls.message import MLSMessage
 from pli_protocol.mls.outcome import Committed
 from pli_protocol.mls.proposal import Add, Proposal, Remove
 from pli_protocol.relay.log import RosterChange
 
 from ..store import conversations, groups, outbox, people
-from . import history
+from . import candidates, history
+from .candidates import as_list
 from .commit_checks import plan_data
 from .decisions import Reasons, commit_now, lowest_active
-from .profile import RENEWED_AFTER, SUITE, ProfileError, check_leaf_lifetime, padding
+from .profile import RENEWED_AFTER, ProfileError, padding
 from .sending import queue
 from .work import Work
 
@@ -104,97 +101,6 @@ def _foreign_proposals(group: Group) -> list[Any]:
 # --- making one -------------------------------------------------------------------------------
 
 
-def accounts_to_claim(work: Work, conversation_id: bytes) -> list[tuple[int, list[bytes]]]:
-    """(intent, accounts) whose key packages must be fetched before the commit."""
-    found = []
-    for intent in conversations.intents(work.db, conversation_id):
-        if intent.kind in ("add", "create") and "claimed" not in intent.body:
-            found.append((intent.id, list(_list(intent.body["accounts"]))))
-    return found
-
-
-def keep_claimed(
-    work: Work,
-    conversation_id: bytes,
-    intent_id: int,
-    claimed: Sequence[tuple[bytes, bytes, bytes]],
-) -> None:
-    """Keep what was claimed: key packages are handed out once, the commit may need several tries."""
-    for intent in conversations.intents(work.db, conversation_id):
-        if intent.id == intent_id:
-            body = {**intent.body, "claimed": [list(entry) for entry in claimed]}
-            conversations.rewrite_intent(work.db, intent_id, body)
-
-
-def read_key_package(data: bytes) -> KeyPackage:
-    """A key package, bare or in its MLSMessage. Raises CodecError."""
-    try:
-        body = decode(MLSMessage, data).body
-    except MLSError:
-        return decode(KeyPackage, data)
-    if not isinstance(body, KeyPackage):
-        raise ProfileError("key-package")
-    return body
-
-
-def check_candidate(work: Work, data: bytes, account: bytes | None) -> tuple[KeyPackage, Device]:
-    """A key package that may be added. Raises ProfileError, MLSError."""
-    package = read_key_package(data)
-    if package.cipher_suite != SUITE.number:
-        raise ProfileError("suite")
-    check_key_package(SUITE, package, work.now_s)
-    leaf = package.leaf_node
-    check_leaf_lifetime(leaf)
-    work.identity.check(leaf.credential, leaf.signature_key)
-    device = work.identity.device(leaf.credential)
-    try:
-        work.trust.device(device.chain, work.now_s)
-    except IdentityError as error:
-        raise ProfileError(error.rule) from error
-    if work.trust.refuses(device) is not None:
-        raise ProfileError("revoked")
-    if account is not None and device.person.account != account:
-        raise ProfileError("account")
-    return package, device
-
-
-def adds_of(
-    work: Work, wanted: Mapping[str, object], present: set[bytes], seen: set[bytes]
-) -> tuple[list[Add], set[bytes]]:
-    """The Adds for what was claimed, and their accounts; devices that are there are left out.
-
-    Args:
-        wanted: an intent's body: `accounts` that were asked for, `persons` that were meant by them,
-            `claimed` as the relay answered. What it answers beyond that adds nobody.
-    """
-    adds, accounts = [], set()
-    asked = set(_list(wanted["accounts"]))
-    for account, _device, data in _list(wanted["claimed"]):
-        if account not in asked:
-            continue
-        try:
-            package, device = check_candidate(work, data, account)
-        except (ProfileError, MLSError):
-            continue
-        if not _meant(work, wanted.get("persons"), device.person):
-            continue
-        accounts.add(account)
-        if device.device_id in present | seen or device.device_id == work.own.device_id:
-            continue
-        seen.add(device.device_id)
-        adds.append(Add(package))
-    return adds, accounts
-
-
-def _meant(work: Work, persons: object, person: Person) -> bool:
-    """Whether a person is one of those named: an account alone may have come under another key."""
-    if person.person_id == work.own.person_id:
-        return True
-    if persons is None:
-        return person.establishment == work.trust.own.establishment
-    return person.person_id in _list(persons)
-
-
 def make(work: Work, row: groups.GroupRow, revoked: Sequence[int]) -> bool:
     """Make one commit for all that is due, and store it pending. False: there was nothing to do."""
     group = work.load(row.group_id)
@@ -258,7 +164,7 @@ def _collect(
         if asked.due_at > work.now:
             continue
         try:
-            package, device = check_candidate(work, asked.key_package, None)
+            package, device = candidates.check(work, asked.key_package, None)
         except (ProfileError, MLSError):
             groups.drop_return(work.db, row.group_id, asked.device_id)
             continue
@@ -268,8 +174,8 @@ def _collect(
     present = {m.device_id for m in members if m.leaf not in removed}
     for intent in conversations.intents(work.db, row.conversation_id):
         if intent.kind == "add" and "claimed" in intent.body:
-            made, accounts = adds_of(work, intent.body, present, seen)
-            missing = set(_list(intent.body["accounts"])) - accounts
+            made, accounts = candidates.adds_of(work, intent.body, present, seen)
+            missing = set(as_list(intent.body["accounts"])) - accounts
             if missing and not made:
                 conversations.fail_intents(work.db, [intent.id], "no-device")
                 work.event(row.conversation_id, "add-failed", accounts=sorted(missing))
@@ -419,9 +325,3 @@ def _inform(work: Work, conversation_id: bytes) -> None:
     if conversation is not None:
         service = conversation.kind == "service"
         queue(work, conversation_id, Info(conversation.title, "service" if service else "team"))
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list | tuple):
-        raise TypeError("an intent of another form")
-    return list(value)

@@ -18,7 +18,7 @@ from ..errors import Offline, PliError, RelayError, RelayRefused
 from ..files import upload
 from ..store import conversations, groups, messages, outbox
 from ..vault import transaction
-from . import committing, founding, returning, sending
+from . import candidates, committing, founding, returning, sending
 from .coming_back import ComingBack
 from .flights import Flights
 from .forwarding import forward
@@ -183,11 +183,11 @@ class ConversationWorker:
     async def _claim(self) -> bool:
         """Fetch the key packages that an add or a creation needs."""
         engine = self._engine
-        wanted = await engine.write(lambda work: committing.accounts_to_claim(work, self._id))
+        wanted = await engine.write(lambda work: candidates.accounts_to_claim(work, self._id))
         for intent_id, accounts in wanted:
             claimed = await engine.claim(accounts)
             await engine.write(
-                lambda work, i=intent_id, c=claimed: committing.keep_claimed(work, self._id, i, c),  # type: ignore[misc]
+                lambda work, i=intent_id, c=claimed: candidates.keep_claimed(work, self._id, i, c),  # type: ignore[misc]
                 name=CLAIM,
             )
         return bool(wanted)

@@ -11,7 +11,7 @@ from pli_protocol.relay.frames import Position
 from pli_protocol.relay.log import FIRST_CHAIN
 
 from ..store import conversations, groups, outbox
-from . import committing
+from . import candidates, committing
 from .commit_checks import plan_data
 from .profile import SUITE, ProfileError, capabilities, group_extensions, lifetime
 from .sending import fail_all
@@ -55,7 +55,7 @@ def create(work: Work, intent: conversations.Intent) -> bool:
     conversation_id = intent.conversation_id
     if groups.current(work.db, conversation_id) is not None:
         return False
-    adds, accounts = committing.adds_of(work, intent.body, set(), set())
+    adds, accounts = candidates.adds_of(work, intent.body, set(), set())
     wanted: list[Any] = list(intent.body["accounts"])  # type: ignore[call-overload]
     missing = set(wanted) - accounts - {work.own.account}
     if missing and not adds:
@@ -87,14 +87,14 @@ def refound(
     usable = []
     for account, device_id, data in claimed:
         try:
-            _, device = committing.check_candidate(work, data, account)
+            _, device = candidates.check(work, data, account)
         except (ProfileError, MLSError):
             continue
         if device.person.person_id in persons and culprit not in (device_id, device.device_id):
             usable.append((account, device_id, data))
     asked = [account for account, _device, _package in usable]
     wanted = {"accounts": asked, "persons": list(persons), "claimed": usable}
-    adds, _ = committing.adds_of(work, wanted, set(), set())
+    adds, _ = candidates.adds_of(work, wanted, set(), set())
     beside = old.successor is not None
     generation = old.generation + 1
     _found(work, old.conversation_id, adds, generation, old.group_id, (), beside=beside)

@@ -9,7 +9,7 @@ from pli_protocol.relay.frames import Position, Row
 from pli_protocol.relay.log import RosterChange
 
 from ..store import conversations, groups, people
-from . import committing, key_package_stock
+from . import candidates, key_package_stock
 from .decisions import lowest_active, when_to_act
 from .profile import ProfileError
 from .sending import fail_all
@@ -98,9 +98,7 @@ def asked(work: Work, group_row: groups.GroupRow, row: Row, data: bytes) -> None
         return
     if device.person.person_id not in {m.person_id for m in members}:
         raise ProfileError("return-not-a-member")
-    package, candidate = committing.check_candidate(
-        work, statement.key_package, device.person.account
-    )
+    package, candidate = candidates.check(work, statement.key_package, device.person.account)
     if candidate.device_id != device.device_id:
         raise ProfileError("return-key-package")
     keys = {leaf.encryption_key for _, leaf in group.tree.leaves()}

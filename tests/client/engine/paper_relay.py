@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from pli_client.engine import committing, founding, joining, key_package_stock, receiving, sending
+from pli_client.engine import candidates, founding, joining, key_package_stock, receiving, sending
 from pli_client.engine.timing import Timing
 from pli_client.engine.work import Own, Surroundings, Work
 from pli_client.store import conversations, groups, messages, outbox
@@ -203,7 +203,7 @@ async def found(
         accounts = [account for account, _device, _package in claimed]
         conversation = founding.start(work, "Étage 2", accounts, "team")
         (intent,) = conversations.intents(work.db, conversation, "create")
-        committing.keep_claimed(work, conversation, intent.id, claimed)
+        candidates.keep_claimed(work, conversation, intent.id, claimed)
         (intent,) = conversations.intents(work.db, conversation, "create")
         founding.create(work, intent)
         return conversation

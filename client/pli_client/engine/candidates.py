@@ -1,0 +1,114 @@
+"""Key packages of those to be added: fetched, kept for several tries, and checked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pli_protocol.identity import Device, IdentityError, Person
+from pli_protocol.mls.codec import decode
+from pli_protocol.mls.errors import MLSError
+from pli_protocol.mls.key_package import KeyPackage
+from pli_protocol.mls.leaf_check import check_key_package
+from pli_protocol.mls.message import MLSMessage
+from pli_protocol.mls.proposal import Add
+
+from ..store import conversations
+from .profile import SUITE, ProfileError, check_leaf_lifetime
+from .work import Work
+
+
+def accounts_to_claim(work: Work, conversation_id: bytes) -> list[tuple[int, list[bytes]]]:
+    """(intent, accounts) whose key packages must be fetched before the commit."""
+    found = []
+    for intent in conversations.intents(work.db, conversation_id):
+        if intent.kind in ("add", "create") and "claimed" not in intent.body:
+            found.append((intent.id, list(as_list(intent.body["accounts"]))))
+    return found
+
+
+def keep_claimed(
+    work: Work,
+    conversation_id: bytes,
+    intent_id: int,
+    claimed: Sequence[tuple[bytes, bytes, bytes]],
+) -> None:
+    """Keep what was claimed: key packages are handed out once, the commit may need several tries."""
+    for intent in conversations.intents(work.db, conversation_id):
+        if intent.id == intent_id:
+            body = {**intent.body, "claimed": [list(entry) for entry in claimed]}
+            conversations.rewrite_intent(work.db, intent_id, body)
+
+
+def read_key_package(data: bytes) -> KeyPackage:
+    """A key package, bare or in its MLSMessage. Raises CodecError."""
+    try:
+        body = decode(MLSMessage, data).body
+    except MLSError:
+        return decode(KeyPackage, data)
+    if not isinstance(body, KeyPackage):
+        raise ProfileError("key-package")
+    return body
+
+
+def check(work: Work, data: bytes, account: bytes | None) -> tuple[KeyPackage, Device]:
+    """A key package that may be added. Raises ProfileError, MLSError."""
+    package = read_key_package(data)
+    if package.cipher_suite != SUITE.number:
+        raise ProfileError("suite")
+    check_key_package(SUITE, package, work.now_s)
+    leaf = package.leaf_node
+    check_leaf_lifetime(leaf)
+    work.identity.check(leaf.credential, leaf.signature_key)
+    device = work.identity.device(leaf.credential)
+    try:
+        work.trust.device(device.chain, work.now_s)
+    except IdentityError as error:
+        raise ProfileError(error.rule) from error
+    if work.trust.refuses(device) is not None:
+        raise ProfileError("revoked")
+    if account is not None and device.person.account != account:
+        raise ProfileError("account")
+    return package, device
+
+
+def adds_of(
+    work: Work, wanted: Mapping[str, object], present: set[bytes], seen: set[bytes]
+) -> tuple[list[Add], set[bytes]]:
+    """The Adds for what was claimed, and their accounts; devices that are there are left out.
+
+    Args:
+        wanted: an intent's body: `accounts` that were asked for, `persons` that were meant by them,
+            `claimed` as the relay answered. What it answers beyond that adds nobody.
+    """
+    adds, accounts = [], set()
+    asked = set(as_list(wanted["accounts"]))
+    for account, _device, data in as_list(wanted["claimed"]):
+        if account not in asked:
+            continue
+        try:
+            package, device = check(work, data, account)
+        except (ProfileError, MLSError):
+            continue
+        if not _meant(work, wanted.get("persons"), device.person):
+            continue
+        accounts.add(account)
+        if device.device_id in present | seen or device.device_id == work.own.device_id:
+            continue
+        seen.add(device.device_id)
+        adds.append(Add(package))
+    return adds, accounts
+
+
+def _meant(work: Work, persons: object, person: Person) -> bool:
+    """Whether a person is one of those named: an account alone may have come under another key."""
+    if person.person_id == work.own.person_id:
+        return True
+    if persons is None:
+        return person.establishment == work.trust.own.establishment
+    return person.person_id in as_list(persons)
+
+
+def as_list(value: object) -> list[Any]:
+    """A list out of an intent's body."""
+    if not isinstance(value, list | tuple):
+        raise TypeError("an intent of another form")
+    return list(value)
