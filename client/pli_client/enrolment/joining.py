@@ -75,12 +75,14 @@ async def enrol(
     )
     progress("contacting")
     try:
-        async with relay, asyncio.timeout(patience):
-            await relay.online(FIRST_CONTACT)
-            checked = await fetch_establishment(relay, asker.invitation)
-            asker = await ask(vault, relay, asker, checked, random)
-            progress("asked")
-            answer = await await_answer(relay, asker, arrived, progress, pause)
+        async with relay:
+            # Not to reach the relay is another matter than not being answered.
+            await relay.online(FIRST_CONTACT if patience is None else min(FIRST_CONTACT, patience))
+            async with asyncio.timeout(patience):
+                checked = await fetch_establishment(relay, asker.invitation)
+                asker = await ask(vault, relay, asker, checked, random)
+                progress("asked")
+                answer = await await_answer(relay, asker, arrived, progress, pause)
     except TimeoutError:
         raise EnrolmentPending() from None
     if isinstance(answer, EnrolmentRefused):
