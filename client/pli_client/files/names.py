@@ -28,7 +28,8 @@ def safe_name(name: str) -> str:
     """
     last = re.split(r"[/\\]", name)[-1]
     plain = unicodedata.normalize("NFC", displayable(last, one_line=True, limit=_SCANNED))
-    clean = _FORBIDDEN.sub("_", plain).strip().lstrip(".").rstrip(". ")
+    # Spaces of other scripts would stand in a folder unseen, or as something that is no space.
+    clean = _FORBIDDEN.sub("_", re.sub(r"\s", " ", plain)).strip().lstrip(".").rstrip(". ")
     clean = _shortened(clean).strip().lstrip(".").rstrip(". ")
     if not clean:
         return _("file")
