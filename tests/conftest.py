@@ -12,8 +12,14 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is slow: how long an example takes says nothing about the code.
-settings.register_profile("pli", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is slow: how long an example takes says nothing about the code. Continuous integration
+# judges a change by the same examples each time; everybody else looks for new ones.
+settings.register_profile(
+    "pli",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 settings.load_profile("pli")
 
 ROOT = Path(__file__).parent.parent
