@@ -10,7 +10,8 @@ import click
 from ..errors import PliError, VaultMissing
 from ..i18n import _
 from . import passphrases
-from .joining import ca_option, certificates, proxy_option
+from .connection import connection_command
+from .joining import ca_option, certificates, checked, proxy_option
 from .options import Settings, common, settings
 from .output import Styled, say, say_json, tell
 from .session import VAULT_FILE, Answer, Reply, hand_over, patiently, run, taking_over, when_free
@@ -60,7 +61,7 @@ def init(
 ) -> int:
     asked = settings()
     folder = _folder(asked)
-    ca = certificates(ca_file)
+    ca, proxy = certificates(ca_file), checked(proxy)
     new = not (folder / VAULT_FILE).exists()
     passphrase = passphrases.chosen(asked) if new else passphrases.known(asked)
     if authority_passphrase_file is not None:
@@ -370,4 +371,10 @@ def _moment(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
+admin.add_command(
+    connection_command(
+        _folder,
+        _("Show the administrator's way to the relay, or change the authorities and proxy kept."),
+    )
+)
 COMMAND: Final = admin

@@ -115,7 +115,7 @@ def read(conversation: str, limit: int, everything: bool, wait: float) -> int:
 @_wait
 @common
 def inbox(wait: float) -> int:
-    return carry_out("inbox", show, wait=wait)
+    return carry_out("inbox", show, nothing=_("Nothing to read."), wait=wait)
 
 
 @click.command("search", help=_("Find messages with all these words; accents do not matter."))
@@ -123,7 +123,8 @@ def inbox(wait: float) -> int:
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N")
 @common
 def search(words: tuple[str, ...], limit: int) -> int:
-    return carry_out("search", show, words=" ".join(words), limit=limit)
+    nothing = _("Nothing found.")
+    return carry_out("search", show, nothing=nothing, words=" ".join(words), limit=limit)
 
 
 @click.command("save", help=_("Save a message's files in a folder."))

@@ -18,15 +18,29 @@ PATIENCE: Final = 900.0
 
 
 def certificates(path: Path | None) -> str | None:
-    """The text of an establishment's own CA file."""
+    """The text of an establishment's own CA file. Raises InvalidInput where it holds none."""
     if path is None:
         return None
+    from ..connection.address import tls
+    from ..errors import UntrustedCertificate
+
     try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
+        text = path.read_text(encoding="ascii")
+        tls(text)
+        return text
+    except (OSError, ValueError, UntrustedCertificate):
         raise InvalidInput(
             _("the CA file %(file)s cannot be read as PEM text") % {"file": path.name}
         ) from None
+
+
+def checked(proxy: str | None) -> str | None:
+    """A proxy's URL. Raises InvalidInput where it cannot be one."""
+    if proxy is None:
+        return None
+    from ..connection.address import check_proxy
+
+    return check_proxy(proxy)
 
 
 ca_option = click.option(
@@ -61,11 +75,11 @@ def join(code: str, ca_file: Path | None, proxy: str | None, wait: float) -> int
     if code == "-":
         code = sys.stdin.read()
     parse_invitation(code)  # before a passphrase is asked for
+    ca, proxy = certificates(ca_file), checked(proxy)
     asked = settings()
     folder = asked.folder()
     begun = (folder / VAULT_FILE).exists()
     passphrase = passphrases.known(asked) if begun else passphrases.chosen(asked)
-    ca = certificates(ca_file)
 
     async def work() -> dict[str, str | None]:
         from .. import join as join_with

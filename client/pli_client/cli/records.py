@@ -43,7 +43,8 @@ def detach(message: str, record: str, reason: str, wait: float) -> int:
 @wait_option
 @common
 def record(record: str, wait: float) -> int:
-    return carry_out("record", show, record=record, wait=wait)
+    nothing = _("No message stands in this record.")
+    return carry_out("record", show, nothing=nothing, record=record, wait=wait)
 
 
 COMMANDS: Final = (attach, detach, record)

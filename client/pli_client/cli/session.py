@@ -34,8 +34,12 @@ _SILENCE = 3.0
 """Seconds without a word, after which one says what is waited for."""
 
 
-def carry_out(command: str, show: Show, **arguments: Any) -> int:
-    """Do a command's work on the vault, show its replies; the exit code."""
+def carry_out(command: str, show: Show, *, nothing: str = "", **arguments: Any) -> int:
+    """Do a command's work on the vault, show its replies; the exit code.
+
+    Args:
+        nothing: what people are told on stderr where the answer is empty: silence looks like a fault.
+    """
     from ..handover import Request
 
     asked = settings()
@@ -46,6 +50,8 @@ def carry_out(command: str, show: Show, **arguments: Any) -> int:
     if not run(hand_over(asked.folder(), request, answer)):
         passphrase = passphrases.known(asked)
         run(_work_here(asked.folder(), passphrase, request, answer))
+    if nothing and not (answer.given or answer.exit_code or asked.json):
+        tell(nothing)
     return answer.exit_code
 
 
@@ -74,15 +80,15 @@ class Answer:
     def __init__(self, asked: Settings, show: Show) -> None:
         self._asked, self._show = asked, show
         self.exit_code = 0
+        self.given = False
 
     def take(self, reply: Reply) -> None:
         if reply.get("kind") == "notice":
             tell(str(reply.get("text", "")))
             self.exit_code = int(reply.get("exit_code", 0)) or self.exit_code
-        elif self._asked.json:
-            say_json(reply)
         else:
-            self._show(reply)
+            self.given = True
+            say_json(reply) if self._asked.json else self._show(reply)
         sys.stdout.flush()
 
 

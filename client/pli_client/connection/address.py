@@ -65,6 +65,38 @@ def tls(ca: str | None) -> ssl.SSLContext:
         raise UntrustedCertificate(reason=_("the CA file holds no certificate")) from None
 
 
+def check_proxy(proxy: str) -> str:
+    """A proxy's URL, if it is one: http(s):// or socks5(h)://, host and port.
+
+    Raises:
+        InvalidInput: it is not; the text, which may hold a password, is not repeated.
+    """
+    try:
+        parts = urlsplit(proxy.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if (
+        not host
+        or not port
+        or any(letter.isspace() or not letter.isprintable() for letter in proxy.strip())
+        or parts.scheme not in ("http", "https", "socks5", "socks5h")
+        or (parts.username is None) != (parts.password is None)
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.fragment
+    ):
+        raise InvalidInput(_("a proxy looks like http://proxy.example:3128"))
+    return proxy.strip()
+
+
+def without_password(proxy: str) -> str:
+    """A proxy's URL as it may be shown."""
+    scheme, _colon, rest = proxy.partition("://")
+    user, at, place = rest.rpartition("@")
+    return f"{scheme}://{user.partition(':')[0]}{at}{place}"
+
+
 def proxy_for(address: RelayAddress, proxy: str | bool) -> str | Literal[True] | None:
     """What websockets is told: a proxy's URL, True (the environment's), or None.
 

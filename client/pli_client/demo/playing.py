@@ -106,7 +106,7 @@ class Play:
         if self._relay.running and not self._in_flight:
             await sent.stored(PATIENCE)
         mark = "! " if step.urgent else ""
-        self._say("%(who)s: %(mark)s%(text)s", who=player.name, mark=mark, text=step.text)
+        self._say(_("%(who)s: %(mark)s%(text)s"), who=player.name, mark=mark, text=step.text)
 
     async def _record(self, step: Attach | Detach) -> None:
         player = self._team[step.who]

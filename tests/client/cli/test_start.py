@@ -88,8 +88,9 @@ def test_help_speaks_the_language_asked_for(
 
 COMMANDS = [
     "join", "conversations", "new", "send", "read", "inbox", "search", "attach", "detach", "record",
-    "add", "remove", "leave", "rename", "people", "save", "demo", "bot dui",
+    "add", "remove", "leave", "rename", "people", "save", "connection", "demo", "bot dui",
     "admin init", "admin invite", "admin serve", "admin revoke", "admin people",
+    "admin connection",
 ]  # fmt: skip
 
 
