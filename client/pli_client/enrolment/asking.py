@@ -28,6 +28,7 @@ from pli_protocol.relay.frames import FetchEnrolment, GetEstablishment, RequestE
 
 from ..connection import Connection
 from ..errors import Offline, RelayRefused
+from ..first_done import first_done
 from ..vault import Vault, transaction
 from .beginning import Asker
 from .errors import EstablishmentForged, EstablishmentUnknown
@@ -156,14 +157,4 @@ async def await_answer(
         if not told:
             progress("waiting")
             told = True
-        await _either(arrived.wait(), pause(LOOK_AGAIN))
-
-
-async def _either(*waits: Awaitable[object]) -> None:
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await first_done(arrived.wait(), pause(LOOK_AGAIN))

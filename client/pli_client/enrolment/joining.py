@@ -13,6 +13,7 @@ from pli_protocol.identity.enrolment import EnrolmentRefused
 from pli_protocol.relay import frames
 
 from ..connection import Connection
+from ..store.people import remember_person
 from ..vault import Database, Vault, transaction
 from .asking import CheckedEstablishment, Step, ask, await_answer, fetch_establishment
 from .beginning import Asker, begin
@@ -143,24 +144,7 @@ def _keep(db: Database, checked: CheckedEstablishment, device: Device, now_ms: i
                 VALUES (?, ?, ?, ?)""",
             (authority.establishment, head.number, head.hash, checked.revocations),
         )
-    db.execute(
-        """INSERT OR IGNORE INTO people (person_id, account, establishment, name, profession, rpps,
-            kind, identity_key, certificate, issuer, first_seen_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        (
-            person.person_id,
-            person.account,
-            person.establishment,
-            person.name,
-            person.profession,
-            person.rpps,
-            person.kind,
-            person.identity_key,
-            person.certificate,
-            device.chain[2],
-            now_ms,
-        ),
-    )
+    remember_person(db, person, device.chain[2], now_ms)
 
 
 def forget(db: Database) -> None:

@@ -20,6 +20,7 @@ from pli_protocol.relay.frames import (
 
 from ..connection import Connection, ConnectionState, Disconnected, Online
 from ..errors import RelayError, RelayMisbehaved, RelayRefused
+from ..first_done import first_done
 from ..payloads import as_payload, from_payload
 from ..vault import Vault, transaction
 from . import tables
@@ -71,7 +72,7 @@ class Service:
                         await self._serve_online(relay, online, gone, report)
                     except RelayError:
                         # Refused or too slow for now: the relay has the requests still.
-                        await _first(gone.wait(), self._pause(RETRY))
+                        await first_done(gone.wait(), self._pause(RETRY))
 
     async def publish(self, timeout: float = 30.0) -> int:
         """Bring the newest revocation list to the relay, on a connection for that alone; its number.
@@ -131,7 +132,7 @@ class Service:
                 self._others = await self._other_keys(relay)
                 await self._answer_waiting(relay, report)
                 answered = True
-            await _first(self.revoked.wait(), gone.wait())
+            await first_done(self.revoked.wait(), gone.wait())
 
     async def _answer_waiting(self, relay: Connection, report: Callable[[Report], None]) -> None:
         """Answer all that waits; the relay lists a frame full at a time."""
@@ -244,14 +245,3 @@ class _IssuerSigner:
 
     async def store_token(self, token: bytes) -> None:
         await self._vault.write(lambda db: tables.write_token(db, token), name=TOKEN)
-
-
-async def _first(*waits: Awaitable[object]) -> None:
-    """Until one of them is done; the others are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

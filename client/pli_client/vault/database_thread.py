@@ -46,12 +46,12 @@ class DatabaseThread:
         turn = _Turn()
 
         def in_turn() -> T | None:
-            return work() if turn.begin() else None
+            return work() if turn.take() else None
 
         # A transaction is many statements and must be one hop: aiosqlite's public methods are one
         # statement each, so the work itself is handed to its thread.
         hop: Callable[[Callable[[], T | None]], Awaitable[T | None]] = self._database._execute
-        return cast(T, await _to_its_end(hop(in_turn), turn.give_up))
+        return cast(T, await _to_its_end(hop(in_turn), turn.take))
 
     async def stop(self) -> None:
         """Close the connection and end the thread after what is under way."""
@@ -67,13 +67,8 @@ class _Turn:
         self._lock = Lock()
         self._settled = False
 
-    def begin(self) -> bool:
-        return self._settle()
-
-    def give_up(self) -> bool:
-        return self._settle()
-
-    def _settle(self) -> bool:
+    def take(self) -> bool:
+        """True for the first who asks: the thread that begins, or the caller that gives up."""
         with self._lock:
             first, self._settled = not self._settled, True
             return first

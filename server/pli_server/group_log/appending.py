@@ -5,6 +5,7 @@ answer; not a member, or no such group: not-found; re-founded: conflict; another
 not the send after the last one held: predecessor-missing; a commit's roster change.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,7 +37,7 @@ class Outcome:
     effects: RosterEffects = NO_EFFECTS
 
 
-class AppendJob:
+class AppendJob(ABC):
     """A request that appends a row and is answered by Accepted."""
 
     __slots__ = ("_relay", "_rid", "_session", "hot", "key", "size", "what")
@@ -52,8 +53,9 @@ class AppendJob:
         self.key: tuple[int, bytes] | None = (session.device_no, send_id)
         self.size = size + OVERHEAD
 
+    @abstractmethod
     def apply(self, tx: Transaction) -> Outcome:
-        raise NotImplementedError
+        """Decide and gather the row, inside the write transaction; raises Refusal."""
 
     def finish(self, outcome: Outcome | Refusal | Exception) -> None:
         session = self._session
