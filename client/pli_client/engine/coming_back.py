@@ -64,7 +64,7 @@ class ComingBack:
             return await self._refound_beside(row)
         refusal = await engine.housekeeping.ask_return(successor, "successor")
         if refusal == "not-found":
-            await engine.write(lambda work: returning.shut_out(work, row), name=OUTCOME)
+            await engine.write(lambda work: _shut_out(work, row), name=OUTCOME)
         return timing.ask_again
 
     async def _refound_beside(self, row: groups.GroupRow) -> float | None:
@@ -143,3 +143,10 @@ class ComingBack:
 
         owners = await engine.write(persons)
         return decisions.culprit_of(answer.reports, owners, row.culprit)
+
+
+def _shut_out(work: Work, row: groups.GroupRow) -> None:
+    """Unless the successor's Welcome came while the relay was asked."""
+    now = groups.current(work.db, row.conversation_id)
+    if now is not None and (now.group_id, now.state) == (row.group_id, row.state):
+        returning.shut_out(work, row)

@@ -278,7 +278,13 @@ class ConversationWorker:
             return AGAIN
         waiting = await self._engine.read(lambda db: outbox.in_state(db, self._id, "waiting", 1))
         if waiting and row.state in ("removed", "left", "stopped"):
-            await self._engine.write(lambda work: sending.fail_all(work, self._id, row.state))
+
+            def step(work: Work) -> None:
+                now = groups.read(work.db, row.group_id)
+                if now is not None and now.state == row.state:  # nobody let us in again meanwhile
+                    sending.fail_all(work, self._id, row.state)
+
+            await self._engine.write(step)
         return None
 
     async def _drain_older(self, rows: list[groups.GroupRow]) -> bool:

@@ -160,8 +160,14 @@ def _found(
     )
 
 
-def abandon(work: Work, row: groups.GroupRow, reason: str) -> None:
-    """The relay does not open this group: somebody else's successor was first, or it will not."""
+def abandon(work: Work, group_id: bytes, reason: str) -> None:
+    """The relay does not open this group: somebody else's successor was first, or it will not.
+
+    A group whose first commit came back in the log meanwhile is open: nothing is done then.
+    """
+    row = groups.read(work.db, group_id)
+    if row is None or row.state != "creating":
+        return
     pending = groups.pending(work.db, row.group_id)
     work.forget(row.group_id)
     groups.delete_group(work.db, row.group_id)

@@ -145,7 +145,7 @@ def _judge(
         return None
     old = groups.current(work.db, conversation_id)
     if old is not None and old.state == "creating" and old.predecessor is not None:
-        founding.abandon(work, old, "conflict")  # our own successor came second
+        founding.abandon(work, old.group_id, "conflict")  # our own successor came second
         old = groups.current(work.db, conversation_id)
     if old is None:
         raise ProfileError("conversation-id")
@@ -213,7 +213,7 @@ def _store(
         work.gone.discard(group.group_id)
         newest = groups.current(work.db, conversation_id)
         if newest is not None and newest.state == "creating":
-            founding.abandon(work, newest, "conflict")  # no need to re-found any more
+            founding.abandon(work, newest.group_id, "conflict")  # no need to re-found any more
     groups.add(
         work.db,
         group.group_id,

@@ -38,7 +38,7 @@ class PendingCommits:
         pending = await engine.read(lambda db: groups.pending(db, row.group_id))
         if pending is None:
             if row.state == "creating":
-                await engine.write(lambda work: founding.abandon(work, row, "internal"))
+                await engine.write(lambda work: founding.abandon(work, row.group_id, "internal"))
             return AGAIN
         connection, random = engine.connection, engine.around.random
         intent = msgspec.msgpack.decode(pending.intent, type=committing.CommitIntent)
@@ -75,7 +75,7 @@ class PendingCommits:
             return (refused.retry_after or 1000) / 1000
         if pending.creates:
             await engine.write(
-                lambda work: founding.abandon(work, row, refused.refusal), name=OUTCOME
+                lambda work: founding.abandon(work, row.group_id, refused.refusal), name=OUTCOME
             )
             if row.predecessor is not None:
                 await engine.housekeeping.note_successors()

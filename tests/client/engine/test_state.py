@@ -1,17 +1,20 @@
 """State in memory and in the vault; what a device without state believes."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
 from pli_client.engine import committing, founding, joining, receiving
+from pli_client.engine.coming_back import ComingBack
+from pli_client.engine.conversation_worker import ConversationWorker
 from pli_client.engine.engine import Engine
+from pli_client.engine.pending_commits import PendingCommits
 from pli_client.engine.work import Work
 from pli_client.errors import DiskFull
-from pli_client.store import conversations, events, groups
+from pli_client.store import conversations, events, groups, messages
 from pli_client.store.device import DeviceRow
 from pli_protocol.relay.frames import WelcomeWaiting
 
@@ -44,6 +47,24 @@ class Three:
     async def lose_state(self, who: Somebody) -> None:
         row = await who.group(self.id)
         await who.write(lambda work: work.forget(row.group_id))
+
+
+def engine_of(who: Somebody) -> Engine:
+    """Somebody's engine, without a relay."""
+    own = who.around.own
+    row = DeviceRow(
+        "ws://127.0.0.1:9",
+        "127.0.0.1",
+        None,
+        None,
+        who.around.trust.own.certificate,
+        own.account,
+        own.device_id,
+        own.key,
+        own.key,
+        own.chain,
+    )
+    return Engine(who.vault, row, who.around)
 
 
 @pytest.fixture
@@ -97,20 +118,7 @@ async def test_who_was_removed_without_being_able_to_read_it_does_not_refound(
 async def test_a_transaction_that_fails_leaves_nothing_in_memory_that_is_not_in_the_vault(
     three: Three,
 ) -> None:
-    own = three.bruno.around.own
-    row = DeviceRow(
-        "ws://127.0.0.1:9",
-        "127.0.0.1",
-        None,
-        None,
-        three.bruno.around.trust.own.certificate,
-        own.account,
-        own.device_id,
-        own.key,
-        own.key,
-        own.chain,
-    )
-    engine = Engine(three.bruno.vault, row, three.bruno.around)
+    engine = engine_of(three.bruno)
     group_row = await three.bruno.group(three.id)
     before = await engine.write(lambda work: work.load(group_row.group_id))
     assert before is not None
@@ -145,3 +153,24 @@ async def test_a_welcome_that_is_pushed_again_is_no_news(three: Three) -> None:
     outcome = await bruno.write(lambda work: joining.welcome(work, again, welcome))
     assert (outcome.conversation_id, outcome.refused) == (conversation, None)
     assert await bruno.vault.read(events.newest) == before
+
+
+async def test_a_group_that_opened_between_two_looks_is_not_abandoned(three: Three) -> None:
+    """Its first row was taken after the worker had seen it waiting for the relay."""
+    engine = engine_of(three.amelie)
+    row = await three.amelie.group(three.id)
+    seen = replace(row, state="creating")
+    assert await PendingCommits(engine, ComingBack(engine, three.id)).send(seen) == 0.0
+    assert await three.amelie.group(three.id) == row
+    assert await engine.write(lambda work: work.load(row.group_id)) is not None
+
+
+async def test_a_message_does_not_fail_for_a_removal_that_was_undone_between_two_looks(
+    three: Three,
+) -> None:
+    identifier = await three.amelie.say(three.id, "Je suis de nouveau là")
+    seen = replace(await three.amelie.group(three.id), state="removed")
+    await ConversationWorker(engine_of(three.amelie), three.id)._end(seen)
+    message = await three.amelie.vault.read(lambda db: messages.read(db, identifier))
+    assert message is not None
+    assert message.state == "queued"
