@@ -199,9 +199,16 @@ class Housekeeping:
         now = engine.timing.clock()
         if now - self._asked.get(group_id, 0.0) < engine.timing.ask_again:
             return None
-        request = await engine.write(
-            lambda work: returning.request(work, group_id, reason), name=ASK
-        )
+
+        def step(work: Work) -> bytes | None:
+            row = groups.read(work.db, group_id)
+            if row is not None and row.state == "active":
+                return None  # a Welcome came meanwhile: to be added again would cost a gap
+            return returning.request(work, group_id, reason)
+
+        request = await engine.write(step, name=ASK)
+        if request is None:
+            return None
         try:
             await engine.connection.request(
                 AskReturn(0, group_id, engine.around.random(16), request)

@@ -174,3 +174,11 @@ async def test_a_message_does_not_fail_for_a_removal_that_was_undone_between_two
     message = await three.amelie.vault.read(lambda db: messages.read(db, identifier))
     assert message is not None
     assert message.state == "queued"
+
+
+async def test_who_is_in_a_group_does_not_ask_to_be_added_again(three: Three) -> None:
+    """The Welcome came between the look that missed the group and the request."""
+    engine = engine_of(three.bruno)
+    row = await three.bruno.group(three.id)
+    assert await engine.housekeeping.ask_return(row.group_id, "unknown-group") is None
+    assert await three.bruno.group(three.id) == row
