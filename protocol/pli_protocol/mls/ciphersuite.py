@@ -1,13 +1,12 @@
 """Cipher suites (RFC 9420 §5.1): one table, and the primitives behind it.
 
-Ed25519 and X25519 come from libsodium (PyNaCl), AEADs from OpenSSL (`cryptography`), hashes and HMAC from
-the standard library.
+Ed25519 comes from libsodium (PyNaCl), AEADs from OpenSSL (`cryptography`), hashes and HMAC from the
+standard library; the KEMs are `kem`'s.
 """
 
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,20 +18,17 @@ from nacl.exceptions import CryptoError as SodiumError
 
 from ..secret import Secret
 from .errors import CryptoError, UnsupportedError, UsageError
+from .kem import DHKEM_X25519, KEM, X_WING
+from .kem import HPKEPrivateKey as HPKEPrivateKey
+from .kem import KEMKeyPair as KEMKeyPair
+from .kem import Random as Random
 
 MLS10: Final = 1
 """ProtocolVersion mls10 (§6)."""
 
-Random = Callable[[int], bytes]
-"""A source of n random bytes: `os.urandom`, or a seeded one in tests."""
-
 
 class SignaturePrivateKey(Secret):
     """A signature private key; Ed25519: the 32-byte seed."""
-
-
-class HPKEPrivateKey(Secret):
-    """A KEM private key as RFC 9180's SerializePrivateKey gives it; X25519: 32 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +40,6 @@ class SignatureKeyPair:
 
 
 @dataclass(frozen=True, slots=True)
-class KEMKeyPair:
-    """An HPKE key (RFC 9180). X25519: both 32 bytes."""
-
-    public: bytes
-    private: HPKEPrivateKey = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class CipherSuite:
     """A row of the table of cipher suites (§5.1, §17.1).
 
@@ -59,7 +47,7 @@ class CipherSuite:
         number: the registered number.
         hash_name: name in hashlib; `hash_size` is Nh, bytes of the hash and of the KDF's output.
         key_size, nonce_size: Nk and Nn of the AEAD, bytes.
-        kem_id, kdf_id, aead_id: HPKE's numbers (RFC 9180 §7).
+        kem: how secrets are sent to HPKE keys; kdf_id, aead_id: HPKE's numbers (RFC 9180 §7).
     """
 
     number: int
@@ -68,7 +56,7 @@ class CipherSuite:
     hash_size: int
     key_size: int
     nonce_size: int
-    kem_id: int
+    kem: KEM = field(repr=False)
     kdf_id: int
     aead_id: int
     aead: type[AESGCM] | type[ChaCha20Poly1305]
@@ -140,12 +128,11 @@ class CipherSuite:
 
     def generate_kem_key(self, random: Random = os.urandom) -> KEMKeyPair:
         """A fresh HPKE key pair."""
-        from .hpke import derive_key_pair
-
-        return derive_key_pair(self, random(self.hash_size))
+        return self.kem.generate_key_pair(random)
 
 
-X25519_KEM, HKDF_SHA256, AES_128_GCM, CHACHA20 = 0x0020, 0x0001, 0x0001, 0x0003
+HKDF_SHA256, HKDF_SHA384 = 0x0001, 0x0002
+AES_128_GCM, AES_256_GCM, CHACHA20 = 0x0001, 0x0002, 0x0003
 
 SUITES: Final = {
     row.number: row
@@ -154,15 +141,23 @@ SUITES: Final = {
             0x0001,
             "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519",
             *("sha256", 32, 16, 12),
-            *(X25519_KEM, HKDF_SHA256, AES_128_GCM),
+            *(DHKEM_X25519, HKDF_SHA256, AES_128_GCM),
             AESGCM,
         ),
         CipherSuite(
             0x0003,
             "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519",
             *("sha256", 32, 32, 12),
-            *(X25519_KEM, HKDF_SHA256, CHACHA20),
+            *(DHKEM_X25519, HKDF_SHA256, CHACHA20),
             ChaCha20Poly1305,
+        ),
+        # Of draft-ietf-mls-pq-ciphersuites, under the number that it has provisionally.
+        CipherSuite(
+            0x004E,
+            "MLS_192_MLKEM768X25519_AES256GCM_SHA384_Ed25519",
+            *("sha384", 48, 32, 12),
+            *(X_WING, HKDF_SHA384, AES_256_GCM),
+            AESGCM,
         ),
     )
 }

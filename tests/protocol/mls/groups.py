@@ -33,7 +33,7 @@ from pli_protocol.mls import (
 NOW = 1_800_000_000
 DAY = 86400
 LIFETIME = Lifetime(NOW - 3600, NOW + 60 * DAY)
-SUITES_TRIED = (1, 3)
+SUITES_TRIED = (1, 3, 0x004E)
 
 
 def seeded(seed: int | str) -> Callable[[int], bytes]:
