@@ -97,7 +97,9 @@ def process_commit(
     )
     if not hmac.compare_digest(begun.confirmation_tag, signed.auth.confirmation_tag or b""):
         raise ValidationError("confirmation-tag", "§12.4.2")
-    following = next_group(group, group.secret_tree, applied, leaf, begun, tree, private_tree)
+    following = next_group(
+        group, group.secret_tree, applied, leaf, begun, tree, private_tree, now=now
+    )
     joiner = [leaf] if committer is None else []
     return CommitReceived(
         group=following,

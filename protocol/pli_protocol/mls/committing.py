@@ -134,6 +134,7 @@ def create_commit(
         tree,
         private_tree,
         leaf.signer,
+        now,
     )
     return Committed(
         group=following,

@@ -25,6 +25,8 @@ from .transcript_hash import confirmation_tag, confirmed_transcript_hash, interi
 
 PAST_EPOCHS = 5
 """Past epochs whose late messages are still opened."""
+PAST_SECONDS = 86_400
+"""How long after its end an epoch's late messages are still opened, where a time is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class PastEpoch:
 
     `replaced` holds who sat at the leaves that the commit ending it changed (None: nobody), so
     that a late message is verified with the key its sender had then, though it was removed since.
+    `ended` is when that commit was made or received, in Unix seconds, None where no time was given.
     """
 
     context: GroupContext
@@ -54,6 +57,11 @@ class PastEpoch:
     resumption_psk: Secret
     secret_tree: SecretTree
     replaced: Mapping[int, Member | None]
+    ended: int | None = None
+
+    def is_kept(self, now: int | None) -> bool:
+        """Whether late messages of this epoch are still opened at `now` (§15.3)."""
+        return now is None or self.ended is None or now - self.ended <= PAST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,12 +59,13 @@ class Group(GroupState):
 
         return group_from(entries, signer)
 
-    def forget_past(self, keep: int = 0) -> Changed:
-        """Drop the keys of all past epochs but the last `keep`."""
+    def forget_past(self, keep: int = 0, *, now: int | None = None) -> Changed:
+        """Drop the keys of all past epochs but the last `keep`, and those too old at `now`."""
         from .group_entries import changes_between
         from .outcome import Changed
 
-        group = replace(self, past=self.past[len(self.past) - keep :] if keep else ())
+        kept = self.past[-keep:] if keep else ()
+        group = replace(self, past=tuple(past for past in kept if past.is_kept(now)))
         return Changed(group, changes_between(self, group))
 
     def merged(self, current: Group) -> Changed:
@@ -86,7 +87,11 @@ class Group(GroupState):
         last = self.past[-1]
         secret_tree, _ = current.secret_tree.without_leaf(current.own_leaf)
         earlier = current.past[-(PAST_EPOCHS - 1) :]
-        kept = tuple(past for past in earlier if past.context.epoch >= self._oldest_past)
+        kept = tuple(
+            past
+            for past in earlier
+            if past.context.epoch >= self._oldest_past and past.is_kept(last.ended)
+        )
         group = replace(self, past=(*kept, replace(last, secret_tree=secret_tree)))
         return Changed(group, changes_between(current, group))
 

@@ -239,16 +239,17 @@ def _write_past(w: Writer, past: PastEpoch) -> None:
     w.opaque(past.resumption_psk)
     w.u32(past.secret_tree.leaf_count)
     w.vector(sorted(past.replaced.items()), _write_replaced)
+    w.optional(past.ended, Writer.u64)
 
 
 def _read_past(entries: Mapping[str, bytes], epoch: int) -> PastEpoch:
     r = _reader(entries, f"{_PAST}{epoch}")
     context, sender_data, psk = GroupContext.read(r), Secret(r.opaque()), Secret(r.opaque())
     leaf_count = r.u32()
-    replaced = dict(r.vector(_read_replaced))
+    replaced, ended = dict(r.vector(_read_replaced)), r.optional(Reader.u64)
     r.finish()
     keys = _read_keys(entries, epoch, leaf_count)
-    return PastEpoch(context, sender_data, psk, keys, replaced)
+    return PastEpoch(context, sender_data, psk, keys, replaced, ended)
 
 
 def _write_replaced(w: Writer, item: tuple[int, Member | None]) -> None:

@@ -38,7 +38,7 @@ def process(
         raise UnknownGroupError("group-unknown", "§6")
     if framed.epoch != group.epoch:
         if isinstance(body, PrivateMessage) and body.content_type is ContentType.APPLICATION:
-            return _open_late(group, body)
+            return _open_late(group, body, now)
         raise WrongEpochError("epoch-wrong", "§12.4.2")
     opened = group
     changes: dict[str, bytes | None] = {}
@@ -72,10 +72,15 @@ def _open_application(group: Group, message: PrivateMessage) -> ApplicationRecei
     )
 
 
-def _open_late(group: Group, message: PrivateMessage) -> ApplicationReceived:
+def _open_late(group: Group, message: PrivateMessage, now: int | None) -> ApplicationReceived:
     """Open an application message of a past epoch whose keys are still kept (§15.3)."""
     position = next(
-        (i for i, past in enumerate(group.past) if past.context.epoch == message.epoch), None
+        (
+            at
+            for at, past in enumerate(group.past)
+            if past.context.epoch == message.epoch and past.is_kept(now)
+        ),
+        None,
     )
     if position is None:
         raise WrongEpochError("epoch-wrong", "§15.3")

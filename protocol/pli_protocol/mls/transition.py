@@ -86,8 +86,9 @@ def next_group(
     tree: RatchetTree,
     private_tree: PrivateTree,
     signer: SignatureKeyPair | None = None,
+    now: int | None = None,
 ) -> Group:
-    """The value of the next epoch; the old one becomes a past epoch in it."""
+    """The value of the next epoch; the old one becomes a past epoch in it, which ended `now`."""
     changed = {member.leaf for member in applied.removed} | {committer, *applied.updated}
     changed |= {leaf for leaf, _ in applied.added}
     old_keys, _ = secret_tree.without_leaf(group.own_leaf)
@@ -97,7 +98,9 @@ def next_group(
         resumption_psk=group.secrets.resumption_psk,
         secret_tree=old_keys,
         replaced={leaf: group.member(leaf) for leaf in sorted(changed)},
+        ended=now,
     )
+    kept = tuple(earlier for earlier in group.past if earlier.is_kept(now))
     return replace(
         group,
         context=begun.context,
@@ -109,7 +112,7 @@ def next_group(
         confirmation_tag=begun.confirmation_tag,
         signer=signer or group.signer,
         proposals=(),
-        past=(*group.past, past)[-PAST_EPOCHS:],
+        past=(*kept, past)[-PAST_EPOCHS:],
         reinit=applied.reinit,
     )
 
