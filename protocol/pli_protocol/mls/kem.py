@@ -42,9 +42,6 @@ class KEMKeyPair:
     private: HPKEPrivateKey = field(repr=False)
     expanded: Any = field(default=None, repr=False, compare=False)
 
-    def __reduce__(self) -> tuple[type["KEMKeyPair"], tuple[bytes, HPKEPrivateKey]]:
-        return KEMKeyPair, (self.public, self.private)
-
 
 class KEM(Protocol):
     """A KEM of RFC 9180 §4, without authentication.

@@ -1,6 +1,7 @@
 """Cipher suites and their primitives (RFC 9420 §5.1)."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -123,3 +124,12 @@ def test_keys_show_their_public_half_only() -> None:
 
 def test_the_hash_is_the_one_that_the_suite_names() -> None:
     assert suite(1).hash(b"abc") == hashlib.sha256(b"abc").digest()
+    assert suite(0x004E).hash(b"abc") == hashlib.sha384(b"abc").digest()
+
+
+@suites
+def test_no_two_suites_are_the_same_but_for_their_number(used: CipherSuite) -> None:
+    assert [replace(row, number=0, name="") for row in SUITES.values()].count(
+        replace(used, number=0, name="")
+    ) == 1
+    assert used == suite(used.number)

@@ -11,6 +11,7 @@ from pli_protocol.mls.errors import CryptoError, UsageError
 
 INFO = b"Ode on a Grecian Urn"
 IKM_E = "7268600d403fce431561aef583ee1613527cff655c1343f29812e66706df3234"
+SK_E = "52c4a758a802cd8b936eceea314432798d5baf2d7e9235dc084ab1b9cfa2f736"
 ENC = "37fda3567bdbd628e88668c3c8d7e97d1d1253b6d4ea6d44c150f741f1bf4431"
 IKM_R = "6db9df30aa07dd42ee5e8181afdb977e538f5e1fec8a06223f33f7013e525037"
 PK_R = "3948cfe0ad1ddb695d780e59077195da6c56506b027329794ab02bca80815c4d"
@@ -35,13 +36,13 @@ def fixed(data: str) -> "hpke.Random":
 def test_keys_are_derived_as_in_the_rfc() -> None:
     pair = hpke.derive_key_pair(suite(1), bytes.fromhex(IKM_R))
     assert (pair.public.hex(), pair.private.hex()) == (PK_R, SK_R)
+    ephemeral = hpke.derive_key_pair(suite(1), bytes.fromhex(IKM_E))
+    assert (ephemeral.public.hex(), ephemeral.private.hex()) == (ENC, SK_E)
 
 
 def test_a_message_is_sealed_and_opened_as_in_the_rfc() -> None:
     used = suite(1)
-    enc, ciphertext = hpke.seal(
-        used, bytes.fromhex(PK_R), INFO, b"Count-0", PLAINTEXT, fixed(IKM_E)
-    )
+    enc, ciphertext = hpke.seal(used, bytes.fromhex(PK_R), INFO, b"Count-0", PLAINTEXT, fixed(SK_E))
     assert (enc.hex(), ciphertext.hex()) == (ENC, CIPHERTEXT)
     pair = hpke.key_pair(used, bytes.fromhex(SK_R))
     assert hpke.open_sealed(used, enc, pair, INFO, b"Count-0", ciphertext) == PLAINTEXT
@@ -50,7 +51,7 @@ def test_a_message_is_sealed_and_opened_as_in_the_rfc() -> None:
 def test_secrets_are_exported_as_in_the_rfc() -> None:
     used = suite(1)
     pair = hpke.key_pair(used, bytes.fromhex(SK_R))
-    _, sender = hpke.setup_base_sender(used, pair.public, INFO, fixed(IKM_E))
+    _, sender = hpke.setup_base_sender(used, pair.public, INFO, fixed(SK_E))
     receiver = hpke.setup_base_receiver(used, bytes.fromhex(ENC), pair, INFO)
     for context, expected in EXPORTS.items():
         assert sender.export(context, 32).hex() == expected
