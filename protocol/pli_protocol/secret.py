@@ -1,12 +1,13 @@
 """Bytes that must never be shown: keys, seeds, tokens."""
 
-from typing import Self
+from typing import NoReturn, Self, SupportsIndex
 
 
 class Secret(bytes):
     """Secret bytes. Equal to the same plain bytes, but `repr` and `str` show the length only.
 
-    Python cannot wipe `bytes`: a secret leaves memory when nothing refers to it any more.
+    A part of it (`secret[:16]`) and a sum with it are plain bytes again: whoever keeps one marks it
+    anew. Python cannot wipe `bytes`: a secret leaves memory when nothing refers to it any more.
     """
 
     __slots__ = ()
@@ -23,3 +24,13 @@ class Secret(bytes):
 
     def __format__(self, spec: str) -> str:
         return format(repr(self), spec)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        # A pickle would carry it into files, queues and other processes, in the clear.
+        raise TypeError("a secret is not pickled")

@@ -9,7 +9,7 @@ as much as it needs them, hence the late imports.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from .key_package import KeyPackage, KeyPackageSecrets
 from .leaf_node import Capabilities, Lifetime
 from .private_message import Padding
 from .proposal import Proposal
-from .psk import PskLookup
+from .psk import PreSharedKeyID, PskLookup
 
 if TYPE_CHECKING:
     from .identity import IdentityCheck
@@ -54,8 +54,14 @@ class Group(GroupState):
 
     @classmethod
     def from_entries(cls, entries: Mapping[str, bytes], signer: SignatureKeyPair) -> Group:
-        """Read `entries` back. Raises CodecError when they are damaged or incomplete."""
-        from .group_entries import group_from
+        """Read `entries` back.
+
+        Raises:
+            CodecError: they are damaged, incomplete, or of a version that this library cannot read.
+            UsageError: `signer` is not the signature key of the own leaf.
+
+        """
+        from .group_reading import group_from
 
         return group_from(entries, signer)
 
@@ -94,6 +100,21 @@ class Group(GroupState):
         )
         group = replace(self, past=(*kept, replace(last, secret_tree=secret_tree)))
         return Changed(group, changes_between(current, group))
+
+    def following(self, changes: Mapping[str, bytes | None]) -> Group:
+        """The next epoch of an own commit, of which `Committed.changes` were stored.
+
+        As `Committed.group`, to be taken over with `merged` once the log says that the commit won;
+        messages received since it was made do not matter. A commit that changed the signature key
+        needs the new one: `replace(self, signer=…)` first.
+
+        Raises:
+            CodecError: they are damaged, or not those of a commit made in this epoch.
+
+        """
+        from .group_reading import group_after
+
+        return group_after(self, changes)
 
     @property
     def _oldest_past(self) -> int:
@@ -141,6 +162,7 @@ class Group(GroupState):
         tree: bytes | None = None,
         psks: PskLookup | None = None,
         predecessor: Group | None = None,
+        groups: Collection[bytes] = (),
         identity: IdentityCheck,
         now: int | None,
     ) -> Joined:
@@ -154,6 +176,7 @@ class Group(GroupState):
             tree: the ratchet tree, when the Welcome does not carry it.
             psks: pre-shared keys that the Welcome may name.
             predecessor: the group that this one continues, when the Welcome says so (ReInit).
+            groups: ids of the groups that we are in; a Welcome to one of them is refused.
             identity: decides about the members' credentials.
             now: Unix seconds, or None not to check lifetimes.
 
@@ -171,6 +194,7 @@ class Group(GroupState):
             tree=tree,
             psks=psks or {},
             predecessor=predecessor,
+            groups=groups,
             identity=identity,
             now=now,
         )
@@ -185,7 +209,8 @@ class Group(GroupState):
         tree: bytes | None = None,
         resync: bool = False,
         psks: PskLookup | None = None,
-        psk_ids: Sequence[bytes] = (),
+        psk_ids: Sequence[bytes | PreSharedKeyID] = (),
+        groups: Collection[bytes] = (),
         capabilities: Capabilities | None = None,
         leaf_extensions: Sequence[Extension] = (),
         authenticated_data: bytes = b"",
@@ -202,7 +227,8 @@ class Group(GroupState):
             tree: the ratchet tree, when the GroupInfo does not carry it.
             resync: also remove our former leaf (the one with our signature key or identity).
             psks: pre-shared keys at hand.
-            psk_ids: ids of external pre-shared keys to mix in.
+            psk_ids: pre-shared keys to mix in, external ones by their id.
+            groups: ids of the groups that we are in (not of one that we come back to).
             capabilities: what we support; a default otherwise.
             leaf_extensions: extensions of our leaf.
             authenticated_data: goes with the commit, readable by anyone.
@@ -221,6 +247,7 @@ class Group(GroupState):
             resync=resync,
             psks=psks or {},
             psk_ids=psk_ids,
+            groups=groups,
             capabilities=capabilities,
             leaf_extensions=leaf_extensions,
             authenticated_data=authenticated_data,
@@ -237,26 +264,32 @@ class Group(GroupState):
         *,
         authenticated_data: bytes = b"",
         padding: Padding = 0,
+        ahead_of_proposals: bool = False,
         random: Random = os.urandom,
     ) -> Sealed:
         """Encrypt an application message (§6.3).
-
-        Whoever holds pending proposals commits them first (§12.4); that is left to the caller.
 
         Args:
             data: the content in bytes.
             authenticated_data: goes along unencrypted, but authenticated.
             padding: zero bytes to add, or a function from the unpadded size to their number.
+            ahead_of_proposals: also while proposals wait, which the RFC wants committed first
+                (§12.4): for a caller that sees to that commit itself.
             random: source of randomness.
 
         Raises:
-            UsageError: the group is closed, or the ratchet is used up.
+            UsageError: the group is closed, proposals wait, or the ratchet is used up.
 
         """
         from .sealing import seal_application
 
         return seal_application(
-            self, data, authenticated_data=authenticated_data, padding=padding, random=random
+            self,
+            data,
+            authenticated_data=authenticated_data,
+            padding=padding,
+            ahead_of_proposals=ahead_of_proposals,
+            random=random,
         )
 
     def propose(

@@ -2,7 +2,7 @@
 
 | entry | holds |
 |---|---|
-| `group` | context, transcript, own leaf, ReInit: what changes with the epoch |
+| `group` | context, transcript, own leaf, width of the tree, ReInit: what changes with the epoch |
 | `secrets` | the epoch's secrets |
 | `private` | the private keys of the own path |
 | `tree/N` | node N of the ratchet tree (blank nodes have none) |
@@ -10,60 +10,41 @@
 | `past/E` | what else opens late messages of epoch E |
 | `proposal/E/N` | the Nth pending proposal of epoch E |
 
-Every entry begins with a byte that tells its version. Signature keys are in none of them.
+Every entry begins with a byte that tells its version. Signature keys are in none of them. What reads
+them back is in `group_reading`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from ..secret import Secret
-from .ciphersuite import SignatureKeyPair, suite
-from .codec import Reader, Writer
-from .credential import read_credential, write_credential
+from .codec import Writer
+from .credential import write_credential
 from .epoch import Member, PastEpoch
-from .errors import CodecError
-from .group import Group
-from .group_context import GroupContext
-from .key_schedule import EpochSecrets, InitSecret
-from .node import Node, read_node, write_node
+from .key_schedule import EpochSecrets
+from .node import Node, write_node
 from .pending import PendingProposal
-from .private_tree import PrivateTree
-from .proposal import ReInit
 from .ratchet_tree import RatchetTree
 from .secret_tree import SecretTree
+from .stored import stored
 
-_VERSION = 1
-_TREE, _KEYS, _PAST, _PROPOSAL = "tree/", "keys/", "past/", "proposal/"
+if TYPE_CHECKING:
+    from .group import Group
+
+TREE, KEYS, PAST, PROPOSAL = "tree/", "keys/", "past/", "proposal/"
 
 T = TypeVar("T")
 
 
-def _writer() -> Writer:
-    w = Writer()
-    w.u8(_VERSION)
-    return w
-
-
-def _reader(entries: Mapping[str, bytes], name: str) -> Reader:
-    data = entries.get(name)
-    if data is None:
-        raise CodecError(f"the entry {name} is missing")
-    r = Reader(data)
-    version = r.u8()
-    if version != _VERSION:
-        raise CodecError(f"the entry {name} is of version {version}, not {_VERSION}")
-    return r
-
-
 def entries_of(group: Group) -> dict[str, bytes]:
     """Everything to store of a group."""
-    entries = dict(_epoch_entries(group))
+    entries: dict[str, bytes] = dict(_epoch_entries(group))
     for index in range(group.tree.width):
         node = group.tree.node(index)
         if node is not None:
-            entries[f"{_TREE}{index}"] = _encode_node(node)
+            entries[f"{TREE}{index}"] = _encode_node(node)
     for epoch, tree in _secret_trees(group).items():
         entries.update(_prefixed(epoch, tree.entries()))
     return entries
@@ -90,44 +71,13 @@ def key_changes(epoch: int, changes: Mapping[str, bytes | None]) -> dict[str, by
     return _prefixed(epoch, changes)
 
 
-def proposal_entry(epoch: int, position: int, pending: PendingProposal) -> tuple[str, bytes]:
+def proposal_entry(epoch: int, position: int, pending: PendingProposal) -> tuple[str, Secret]:
     """Name and content of a pending proposal's entry; names sort in the order of coming."""
-    w = _writer()
-    pending.write(w)
-    return f"{_PROPOSAL}{epoch}/{position:06}", w.getvalue()
-
-
-def group_from(entries: Mapping[str, bytes], signer: SignatureKeyPair) -> Group:
-    """Read `entries_of` back. Raises CodecError when they are damaged or incomplete."""
-    r = _reader(entries, "group")
-    context, own_leaf = GroupContext.read(r), r.u32()
-    interim, tag, reinit = r.opaque(), r.opaque(), r.optional(ReInit.read)
-    r.finish()
-    tree = _read_tree(entries)
-    past = tuple(
-        _read_past(entries, int(name.removeprefix(_PAST)))
-        for name in entries
-        if name.startswith(_PAST)
-    )
-    return Group(
-        suite=suite(context.cipher_suite),
-        context=context,
-        tree=tree,
-        own_leaf=own_leaf,
-        signer=signer,
-        private_tree=_read_one(entries, "private", PrivateTree.read),
-        secrets=_read_one(entries, "secrets", _read_secrets),
-        secret_tree=_read_keys(entries, context.epoch, tree.leaf_count),
-        interim_transcript_hash=interim,
-        confirmation_tag=tag,
-        proposals=_read_proposals(entries, context.epoch),
-        past=tuple(sorted(past, key=lambda epoch: epoch.context.epoch)),
-        reinit=reinit,
-    )
+    return f"{PROPOSAL}{epoch}/{position:06}", stored(pending.write)
 
 
 def _prefixed(epoch: int, entries: Mapping[str, T]) -> dict[str, T]:
-    return {f"{_KEYS}{epoch}/{name}": value for name, value in entries.items()}
+    return {f"{KEYS}{epoch}/{name}": value for name, value in entries.items()}
 
 
 def _difference(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes | None]:
@@ -142,25 +92,13 @@ def _secret_trees(group: Group) -> dict[int, SecretTree]:
     return trees
 
 
-def _epoch_entries(group: Group) -> Iterator[tuple[str, bytes]]:
+def _epoch_entries(group: Group) -> Iterator[tuple[str, Secret]]:
     """Everything but ratchet tree and secret trees: what does not grow with the group."""
-    w = _writer()
-    group.context.write(w)
-    w.u32(group.own_leaf)
-    w.opaque(group.interim_transcript_hash)
-    w.opaque(group.confirmation_tag)
-    w.optional(group.reinit, lambda w, reinit: reinit.write(w))
-    yield "group", w.getvalue()
-    w = _writer()
-    _write_secrets(w, group.secrets)
-    yield "secrets", w.getvalue()
-    w = _writer()
-    group.private_tree.write(w)
-    yield "private", w.getvalue()
+    yield "group", stored(lambda w: _write_group(w, group))
+    yield "secrets", stored(lambda w: _write_secrets(w, group.secrets))
+    yield "private", stored(group.private_tree.write)
     for past in group.past:
-        w = _writer()
-        _write_past(w, past)
-        yield f"{_PAST}{past.context.epoch}", w.getvalue()
+        yield f"{PAST}{past.context.epoch}", stored(lambda w, past=past: _write_past(w, past))  # type: ignore[misc]
     for position, pending in enumerate(group.proposals):
         yield proposal_entry(group.epoch, position, pending)
 
@@ -172,47 +110,21 @@ def _tree_changes(old: RatchetTree, new: RatchetTree) -> dict[str, bytes | None]
         before, after = old.node(index), new.node(index)
         if before is after or before == after:
             continue
-        changes[f"{_TREE}{index}"] = None if after is None else _encode_node(after)
+        changes[f"{TREE}{index}"] = None if after is None else _encode_node(after)
     return changes
 
 
 def _encode_node(node: Node) -> bytes:
-    w = _writer()
-    write_node(w, node)
-    return w.getvalue()
+    return stored(lambda w: write_node(w, node))
 
 
-def _read_tree(entries: Mapping[str, bytes]) -> RatchetTree:
-    return RatchetTree.from_nodes(
-        {
-            int(name.removeprefix(_TREE)): _read_one(entries, name, read_node)
-            for name in entries
-            if name.startswith(_TREE)
-        }
-    )
-
-
-def _read_one(entries: Mapping[str, bytes], name: str, read: Callable[[Reader], T]) -> T:
-    r = _reader(entries, name)
-    value = read(r)
-    r.finish()
-    return value
-
-
-def _read_keys(entries: Mapping[str, bytes], epoch: int, leaf_count: int) -> SecretTree:
-    prefix = f"{_KEYS}{epoch}/"
-    keys = {
-        name.removeprefix(prefix): value
-        for name, value in entries.items()
-        if name.startswith(prefix)
-    }
-    return SecretTree.from_entries(leaf_count, keys)
-
-
-def _read_proposals(entries: Mapping[str, bytes], epoch: int) -> tuple[PendingProposal, ...]:
-    prefix = f"{_PROPOSAL}{epoch}/"
-    names = sorted(name for name in entries if name.startswith(prefix))
-    return tuple(_read_one(entries, name, PendingProposal.read) for name in names)
+def _write_group(w: Writer, group: Group) -> None:
+    group.context.write(w)
+    w.u32(group.own_leaf)
+    w.u32(group.tree.leaf_count)
+    w.opaque(group.interim_transcript_hash)
+    w.opaque(group.confirmation_tag)
+    w.optional(group.reinit, lambda w, reinit: reinit.write(w))
 
 
 def _write_secrets(w: Writer, secrets: EpochSecrets) -> None:
@@ -229,10 +141,6 @@ def _write_secrets(w: Writer, secrets: EpochSecrets) -> None:
         w.opaque(secret)
 
 
-def _read_secrets(r: Reader) -> EpochSecrets:
-    return EpochSecrets(InitSecret(r.opaque()), *(Secret(r.opaque()) for _ in range(7)))
-
-
 def _write_past(w: Writer, past: PastEpoch) -> None:
     past.context.write(w)
     w.opaque(past.sender_data_secret)
@@ -240,16 +148,6 @@ def _write_past(w: Writer, past: PastEpoch) -> None:
     w.u32(past.secret_tree.leaf_count)
     w.vector(sorted(past.replaced.items()), _write_replaced)
     w.optional(past.ended, Writer.u64)
-
-
-def _read_past(entries: Mapping[str, bytes], epoch: int) -> PastEpoch:
-    r = _reader(entries, f"{_PAST}{epoch}")
-    context, sender_data, psk = GroupContext.read(r), Secret(r.opaque()), Secret(r.opaque())
-    leaf_count = r.u32()
-    replaced, ended = dict(r.vector(_read_replaced)), r.optional(Reader.u64)
-    r.finish()
-    keys = _read_keys(entries, epoch, leaf_count)
-    return PastEpoch(context, sender_data, psk, keys, replaced, ended)
 
 
 def _write_replaced(w: Writer, item: tuple[int, Member | None]) -> None:
@@ -260,13 +158,3 @@ def _write_replaced(w: Writer, item: tuple[int, Member | None]) -> None:
 def _write_member(w: Writer, member: Member) -> None:
     w.opaque(member.signature_key)
     write_credential(w, member.credential)
-
-
-def _read_replaced(r: Reader) -> tuple[int, Member | None]:
-    leaf = r.u32()
-
-    def read_member(r: Reader) -> Member:
-        signature_key = r.opaque()
-        return Member(leaf, read_credential(r), signature_key)
-
-    return leaf, r.optional(read_member)

@@ -15,12 +15,13 @@ from .ciphersuite import (
     Random,
     SignatureKeyPair,
 )
-from .codec import Reader, Writer, decode, encode
+from .codec import Reader, Writer, encode
 from .credential import Credential
 from .errors import CryptoError, ValidationError
 from .extension import DEFAULT_EXTENSIONS, Extension, read_extensions, write_extensions
 from .labels import ref_hash, sign_with_label, verify_with_label
 from .leaf_node import Capabilities, LeafContent, LeafNode, Lifetime, sign_leaf
+from .stored import read_stored, stored
 
 
 # struct {
@@ -95,13 +96,13 @@ class KeyPackageSecrets:
         return cls(init, leaf)
 
     def encode(self) -> bytes:
-        """For the vault; secret."""
-        return encode(self)
+        """For the vault; secret, and versioned like a group's entries."""
+        return stored(self.write)
 
     @classmethod
     def decode(cls, data: bytes) -> KeyPackageSecrets:
-        """Raises CodecError."""
-        return decode(KeyPackageSecrets, data)
+        """Read `encode` back. Raises CodecError."""
+        return read_stored(data, KeyPackageSecrets.read, "a key package's secrets")
 
 
 def own_capabilities(

@@ -8,7 +8,8 @@ value returned (§9.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
@@ -18,6 +19,7 @@ from .ciphersuite import CipherSuite
 from .codec import Reader, Writer
 from .errors import CodecError, GenerationError, UsageError
 from .labels import derive_tree_secret, expand_with_label
+from .stored import fixed, number, read_stored, stored
 
 MAX_SKIPPED = 128
 """Keys of overtaken messages kept for one ratchet; the oldest go first."""
@@ -25,8 +27,6 @@ MAX_FORWARD = 1024
 """How far a message may be ahead of the last one of its sender."""
 LAST_GENERATION = 0xFFFFFFFF
 """Never used: stepping past it would overflow, reaching it takes billions of derivations."""
-
-_VERSION = 1
 
 Entries = dict[str, bytes | None]
 
@@ -58,7 +58,7 @@ class Ratchet:
     def step(self, suite: CipherSuite) -> tuple[MessageKey, Ratchet]:
         """The next unused key, and the ratchet after it."""
         if self.generation >= LAST_GENERATION:
-            raise UsageError("the ratchet is used up: commit first")
+            raise UsageError("the ratchet is used up: commit first", "sender-generation", "§9.1")
         key = _message_key(suite, self.secret, self.generation)
         return key, replace(self, generation=self.generation + 1, secret=self._following(suite))
 
@@ -99,35 +99,40 @@ class Ratchet:
                 return key, replace(self, skipped=rest)
         raise GenerationError("generation-used", "§9.2")
 
-    def encode(self) -> bytes:
+    def encode(self) -> Secret:
         """The ratchet's stored entry, without the overtaken keys."""
-        w = Writer()
-        w.u8(_VERSION)
+        return stored(self._write)
+
+    def _write(self, w: Writer) -> None:
         w.u32(self.generation)
         w.opaque(self.secret)
-        return w.getvalue()
 
-    def encode_skipped(self) -> bytes | None:
+    def encode_skipped(self) -> Secret | None:
         """The stored entry of the overtaken keys; None when there are none."""
         if not self.skipped:
             return None
-        w = Writer()
-        w.u8(_VERSION)
-        w.vector(self.skipped, _write_key)
-        return w.getvalue()
+        return stored(lambda w: w.vector(self.skipped, _write_key))
 
     @classmethod
-    def decode(cls, data: bytes, skipped: bytes | None) -> Ratchet:
+    def decode(cls, suite: CipherSuite, data: bytes, skipped: bytes | None) -> Ratchet:
         """Read the entries back. Raises CodecError."""
-        r = _versioned(data)
-        ratchet = cls(r.u32(), Secret(r.opaque()))
-        r.finish()
+        ratchet = read_stored(data, lambda r: cls._read(r, suite), "a ratchet")
         if skipped is None:
             return ratchet
-        r = _versioned(skipped)
-        keys = r.vector(_read_key)
-        r.finish()
+
+        def read_keys(r: Reader) -> tuple[MessageKey, ...]:
+            return r.vector(lambda r: _read_key(r, suite))
+
+        keys = read_stored(skipped, read_keys, "overtaken keys")
+        # In the order of their generations, all before the ratchet's own: windows rely on it.
+        numbers = [key.generation for key in keys]
+        if not numbers or numbers != sorted(set(numbers)) or numbers[-1] >= ratchet.generation:
+            raise CodecError("stored keys are out of order")
         return replace(ratchet, skipped=keys)
+
+    @classmethod
+    def _read(cls, r: Reader, suite: CipherSuite) -> Ratchet:
+        return cls(r.u32(), fixed(r.opaque(), suite.hash_size))
 
 
 def _message_key(suite: CipherSuite, secret: bytes, generation: int) -> MessageKey:
@@ -144,16 +149,9 @@ def _write_key(w: Writer, key: MessageKey) -> None:
     w.opaque(key.nonce)
 
 
-def _read_key(r: Reader) -> MessageKey:
-    return MessageKey(r.u32(), Secret(r.opaque()), Secret(r.opaque()))
-
-
-def _versioned(data: bytes) -> Reader:
-    r = Reader(data)
-    version = r.u8()
-    if version != _VERSION:
-        raise CodecError(f"entry of version {version}, not {_VERSION}")
-    return r
+def _read_key(r: Reader, suite: CipherSuite) -> MessageKey:
+    generation, key, nonce = r.u32(), r.opaque(), r.opaque()
+    return MessageKey(generation, fixed(key, suite.key_size), fixed(nonce, suite.nonce_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +246,17 @@ class SecretTree:
         return dict(_entries(self.root, 0, self.leaf_count))
 
     @classmethod
-    def from_entries(cls, leaf_count: int, entries: Mapping[str, bytes]) -> SecretTree:
-        """Read `entries` back. Raises CodecError."""
-        return cls(leaf_count, _build(entries, 0, leaf_count))
+    def from_entries(
+        cls, suite: CipherSuite, leaf_count: int, entries: Mapping[str, bytes]
+    ) -> SecretTree:
+        """Read `entries` back, in O(entries). Raises CodecError."""
+        if leaf_count < 1 or leaf_count & (leaf_count - 1):
+            raise CodecError("a stored tree's width is no power of two")
+        subtrees = _read_subtrees(suite, entries)
+        places = sorted(subtrees)
+        if places and places[-1] > 2 * leaf_count - 2:
+            raise CodecError("a stored key is outside of its tree")
+        return cls(leaf_count, _build(subtrees, places, 0, leaf_count))
 
 
 def _name(what: str, leaf: int, kind: RatchetKind) -> str:
@@ -262,8 +268,8 @@ def _node_name(low: int, size: int) -> str:
     return f"node/{2 * low + size - 1}"
 
 
-def _encode_secret(secret: Secret) -> bytes:
-    return bytes([_VERSION]) + secret
+def _encode_secret(secret: Secret) -> Secret:
+    return stored(lambda w: w.raw(secret))
 
 
 def _split(suite: CipherSuite, secret: Secret) -> tuple[Secret, Secret]:
@@ -347,19 +353,46 @@ def _entries(node: _Node, low: int, size: int) -> Iterator[tuple[str, bytes]]:
         yield from _entries(node.right, low + half, half)
 
 
-def _build(entries: Mapping[str, bytes], low: int, size: int) -> _Node:
-    stored = entries.get(_node_name(low, size))
-    if stored is not None:
-        r = _versioned(stored)
-        return Secret(r.bytes(len(stored) - 1))
-    if size > 1:
-        half = size // 2
-        left, right = _build(entries, low, half), _build(entries, low + half, half)
-        return None if left is None and right is None else _Split(left, right)
-    ratchets = []
-    for kind in (RatchetKind.HANDSHAKE, RatchetKind.APPLICATION):
-        data = entries.get(_name("ratchet", low, kind))
-        if data is None:
-            return None
-        ratchets.append(Ratchet.decode(data, entries.get(_name("skipped", low, kind))))
-    return _Leaf(ratchets[0], ratchets[1])
+def _read_subtrees(suite: CipherSuite, entries: Mapping[str, bytes]) -> dict[int, Secret | _Leaf]:
+    """Unsplit secrets and leaves in use, by node number (Appendix C)."""
+    found: dict[int, Secret | _Leaf] = {}
+    in_use: dict[int, dict[str, bytes]] = {}
+    for name, data in entries.items():
+        what, _, rest = name.partition("/")
+        if what == "node":
+            secret = read_stored(data, lambda r: Secret(r.bytes(suite.hash_size)), "a tree secret")
+            found[number(rest)] = secret
+        else:
+            leaf, _, kind = rest.partition("/")
+            in_use.setdefault(number(leaf), {})[f"{what}/{kind}"] = data
+    for leaf_index, parts in in_use.items():
+        ratchets = []
+        for ratchet_kind in (RatchetKind.HANDSHAKE, RatchetKind.APPLICATION):
+            data_of = parts.pop(f"ratchet/{ratchet_kind.value}", None)
+            if data_of is None:
+                raise CodecError("a stored ratchet is missing")
+            skipped = parts.pop(f"skipped/{ratchet_kind.value}", None)
+            ratchets.append(Ratchet.decode(suite, data_of, skipped))
+        if parts or 2 * leaf_index in found:
+            raise CodecError("a stored key belongs to nothing")
+        found[2 * leaf_index] = _Leaf(ratchets[0], ratchets[1])
+    return found
+
+
+def _build(
+    subtrees: Mapping[int, Secret | _Leaf], places: Sequence[int], low: int, size: int
+) -> _Node:
+    """The subtree over these leaves from what is stored of it, whose numbers are `places`."""
+    if not places:
+        return None
+    top = 2 * low + size - 1
+    if len(places) == 1 and places[0] == top:
+        return subtrees[top]
+    half = size // 2
+    middle = bisect_left(places, top)
+    if size == 1 or places[middle : middle + 1] == [top]:
+        raise CodecError("a stored key is that of a subtree already split")
+    return _Split(
+        _build(subtrees, places[:middle], low, half),
+        _build(subtrees, places[middle:], low + half, half),
+    )

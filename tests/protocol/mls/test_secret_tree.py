@@ -121,7 +121,7 @@ def test_a_forgotten_leaf_gives_no_key_any_more() -> None:
     with pytest.raises(GenerationError):
         forgotten.next_key(SUITE, 2, APPLICATION)
     forgotten.open_key(SUITE, 3, APPLICATION, 0)
-    assert SecretTree.from_entries(8, forgotten.entries()).entries() == forgotten.entries()
+    assert SecretTree.from_entries(SUITE, 8, forgotten.entries()).entries() == forgotten.entries()
 
 
 def test_forgetting_a_leaf_that_was_never_used_changes_nothing() -> None:
@@ -140,7 +140,9 @@ def test_no_secret_is_shown() -> None:
 @pytest.mark.parametrize("data", [b"", b"\x02", b"\x01\x00", b"\x01" + bytes(4) + b"\x20"])
 def test_damaged_entries_are_refused(data: bytes) -> None:
     with pytest.raises(CodecError):
-        SecretTree.from_entries(1, {"ratchet/0/handshake": data, "ratchet/0/application": data})
+        SecretTree.from_entries(
+            SUITE, 1, {"ratchet/0/handshake": data, "ratchet/0/application": data}
+        )
 
 
 @given(
@@ -161,4 +163,4 @@ def test_the_changes_always_lead_to_the_entries(
         assert value.entries() == entries, "the old value stays as it was"
         value, entries = after, stored(entries, changes)
         assert value.entries() == entries
-        assert SecretTree.from_entries(8, entries) == value
+        assert SecretTree.from_entries(SUITE, 8, entries) == value

@@ -1,0 +1,53 @@
+"""What is stored begins with its format's version; what is read back is checked (Pli's own formats)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from ..secret import Secret
+from .codec import Reader, Writer
+from .errors import CodecError
+
+FORMAT: Final = 1
+"""The version that is written, and the newest that is read."""
+
+T = TypeVar("T")
+
+
+def stored(write: Callable[[Writer], None]) -> Secret:
+    """An entry: the version's byte, then what `write` appends."""
+    w = Writer()
+    w.u8(FORMAT)
+    write(w)
+    return Secret(w.getvalue())
+
+
+def read_stored(data: bytes, read: Callable[[Reader], T], what: str) -> T:
+    """Read an entry to its end. `what` names it in errors.
+
+    Raises:
+        CodecError: another version, or not what this version writes.
+
+    """
+    r = Reader(data)
+    version = r.u8()
+    if version != FORMAT:
+        raise CodecError(f"{what} is stored in version {version}; this library reads {FORMAT}")
+    value = read(r)
+    r.finish()
+    return value
+
+
+def fixed(data: bytes, size: int) -> Secret:
+    """A stored secret of a size that its suite gives. Raises CodecError."""
+    if len(data) != size:
+        raise CodecError("a stored secret has a wrong length")
+    return Secret(data)
+
+
+def number(text: str) -> int:
+    """A number in an entry's name, in its one writing. Raises CodecError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and str(int(text)) == text):
+        raise CodecError("the name of a stored entry is none")
+    return int(text)
