@@ -69,7 +69,7 @@ def create_group(
         signer=signer,
         private_tree=PrivateTree(own_leaf, secrets.leaf_key),
         secrets=epoch,
-        secret_tree=new_secret_tree(encryption_secret, tree.leaf_count),
+        secret_tree=new_secret_tree(suite, encryption_secret, tree.leaf_count),
         interim_transcript_hash=interim_transcript_hash(suite, b"", tag),
         confirmation_tag=tag,
     )

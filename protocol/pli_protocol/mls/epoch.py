@@ -114,12 +114,14 @@ def begin_epoch(
         interim_transcript_hash=interim_transcript_hash(suite, confirmed, tag),
         confirmation_tag=tag,
         secrets=secrets,
-        secret_tree=new_secret_tree(encryption, leaf_count),
+        secret_tree=new_secret_tree(suite, encryption, leaf_count),
         joiner_secret=joiner,
         psk_secret=psk,
     )
 
 
-def new_secret_tree(encryption_secret: EncryptionSecret, leaf_count: int) -> SecretTree:
+def new_secret_tree(
+    suite: CipherSuite, encryption_secret: EncryptionSecret, leaf_count: int
+) -> SecretTree:
     """The secret tree over a ratchet tree of this width."""
-    return SecretTree.create(encryption_secret, leaf_count)
+    return SecretTree.create(encryption_secret, leaf_count).divided(suite)

@@ -88,7 +88,7 @@ def join_group(
         signer=signer,
         private_tree=private_tree,
         secrets=epoch,
-        secret_tree=new_secret_tree(encryption_secret, ratchet_tree.leaf_count),
+        secret_tree=new_secret_tree(suite, encryption_secret, ratchet_tree.leaf_count),
         interim_transcript_hash=interim_transcript_hash(suite, confirmed, tag),
         confirmation_tag=tag,
     )

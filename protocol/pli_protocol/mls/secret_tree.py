@@ -1,9 +1,11 @@
 """The secret tree and the senders' ratchets (RFC 9420 §9).
 
 The tree is a value that shares what it can: taking a key copies the path from the root to one
-leaf and nothing else. Each operation also says which stored entries change (`Entries`), so that
-a message costs O(log n) small writes whatever the size of the group. What was consumed is in no
-value returned (§9.2).
+leaf and nothing else. Each operation also says which stored entries change (`Entries`). The first
+message of a sender splits nodes, whose secrets go while those of their other children come: 6 levels
+at most, since a new epoch splits all above subtrees of 64 leaves. So a message changes at most 9
+small entries whatever the size of the group, and later ones of a sender change one. What was
+consumed is in no value returned (§9.2).
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ MAX_SKIPPED = 128
 """Keys of overtaken messages kept for one ratchet; the oldest go first."""
 MAX_FORWARD = 1024
 """How far a message may be ahead of the last one of its sender."""
+SUBTREE = 64
+"""Leaves of the largest subtree that a new epoch leaves unsplit: bounds what a first message changes."""
 LAST_GENERATION = 0xFFFFFFFF
 """Never used: stepping past it would overflow, reaching it takes billions of derivations."""
 
@@ -192,6 +196,10 @@ class SecretTree:
             raise UsageError("a tree's width is a power of two")
         return cls(leaf_count, Secret(encryption_secret))
 
+    def divided(self, suite: CipherSuite) -> SecretTree:
+        """Split down to subtrees of SUBTREE leaves."""
+        return SecretTree(self.leaf_count, _divided(suite, self.root, self.leaf_count))
+
     def next_key(
         self, suite: CipherSuite, leaf: int, kind: RatchetKind
     ) -> tuple[MessageKey, SecretTree, Entries]:
@@ -277,6 +285,13 @@ def _split(suite: CipherSuite, secret: Secret) -> tuple[Secret, Secret]:
         Secret(expand_with_label(suite, secret, "tree", b"left", suite.hash_size)),
         Secret(expand_with_label(suite, secret, "tree", b"right", suite.hash_size)),
     )
+
+
+def _divided(suite: CipherSuite, node: _Node, size: int) -> _Node:
+    if size <= SUBTREE or not isinstance(node, Secret):
+        return node
+    left, right = _split(suite, node)
+    return _Split(_divided(suite, left, size // 2), _divided(suite, right, size // 2))
 
 
 def _start(suite: CipherSuite, secret: Secret) -> _Leaf:
