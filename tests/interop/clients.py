@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pli_protocol.mls import (
@@ -12,7 +11,6 @@ from pli_protocol.mls import (
     CipherSuite,
     Committed,
     Credential,
-    Extension,
     Group,
     KeyPackage,
     KeyPackageSecrets,
@@ -28,8 +26,6 @@ from .line_protocol import BadRequest
 
 DAY = 86400
 KEY_PACKAGE_DAYS = 60
-GREASE = 0x2A2A
-"""A value reserved to keep others from choking on what they do not know (RFC 9420 §13.5)."""
 
 
 @dataclass
@@ -50,26 +46,25 @@ class Client:
     def credential(self) -> BasicCredential:
         return BasicCredential(self.identity)
 
-    def capabilities(self, grease: Sequence[int] = ()) -> Capabilities:
+    @property
+    def capabilities(self) -> Capabilities:
         return Capabilities(
             versions=(1,),
-            cipher_suites=(self.suite.number, *grease),
-            extensions=(*self.extension_types, *grease),
-            proposals=tuple(grease),
-            credentials=(1, 2, *grease),
+            cipher_suites=(self.suite.number,),
+            extensions=self.extension_types,
+            proposals=(),
+            credentials=(1, 2),
         )
 
     def new_package(self, *, grease: bool) -> KeyPackage:
         """A key package that a Welcome may use once."""
-        unknown = (Extension(GREASE, b"grease"),) if grease else ()
         package, secrets = generate_key_package(
             self.suite,
             self.credential,
             self.signer,
             lifetime=lifetime(),
-            capabilities=self.capabilities([GREASE] if grease else []),
-            extensions=unknown,
-            leaf_extensions=unknown,
+            capabilities=self.capabilities,
+            grease=grease,
         )
         self.packages.append((package, secrets))
         return package

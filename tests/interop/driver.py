@@ -149,7 +149,7 @@ class Driver:
             client.credential,
             client.signer,
             lifetime=lifetime(),
-            capabilities=client.capabilities(),
+            capabilities=client.capabilities,
             extensions=group_extensions(request),
         )
         client.enter(made.group)
@@ -284,7 +284,7 @@ class Driver:
             tree=optional_octets(request, "tree"),
             resync=bool(request.get("resync")),
             psks=client.psks,
-            capabilities=client.capabilities(),
+            capabilities=client.capabilities,
             identity=ACCEPT_ANY,
             now=clock(),
         )
@@ -315,7 +315,7 @@ class Driver:
 
     def send(self, request: JSON) -> JSON:
         client, group = self._group(request)
-        sealed = group.seal(octets(request, "plaintext"))
+        sealed = group.seal(octets(request, "plaintext"), ahead_of_proposals=True)
         client.groups[group.group_id] = sealed.group
         return {"message": sealed.message.hex()}
 

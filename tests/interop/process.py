@@ -12,14 +12,19 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 OURS = (sys.executable, "-m", "tests.interop.driver")
+MLS_RS = (sys.executable, "-m", "tests.interop.mls_rs_peer")
 
 
 class Failed(Exception):
     """The driver answered `ok: false`."""
 
-    def __init__(self, reply: dict[str, Any]) -> None:
-        super().__init__(reply.get("error", "no reason given"))
+    def __init__(self, op: str, reply: dict[str, Any]) -> None:
+        super().__init__(f"{op}: {reply.get('error', 'no reason given')}")
         self.reply = reply
+
+
+class Died(Exception):
+    """The driver's process ended without a reply."""
 
 
 class DriverProcess:
@@ -27,7 +32,7 @@ class DriverProcess:
 
     def __init__(self, command: Sequence[str] = OURS) -> None:
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
         )
         self._count = 0
 
@@ -40,25 +45,34 @@ class DriverProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.communicate()
-        assert self._process.returncode == 0
+        code = self.end()
+        if kind is None and code != 0:
+            raise Died(f"exit code {code}")
 
-    def line(self, text: str) -> dict[str, Any]:
-        """Send a line as it is, and return the reply."""
+    def end(self) -> int:
+        """End its input, and return its exit code."""
+        self._process.communicate()
+        return self._process.returncode
+
+    def line(self, text: bytes) -> dict[str, Any]:
+        """Send a line as it is, and return the reply. Raises Died."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(text + "\n")
+        self._process.stdin.write(text + b"\n")
         self._process.stdin.flush()
-        reply = json.loads(self._process.stdout.readline())
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise Died(f"exit code {self._process.wait()}, after {text[:200]!r}")
+        reply = json.loads(answer)
         assert isinstance(reply, dict)
         return reply
 
     def call(self, op: str, **fields: Any) -> dict[str, Any]:
         """Run an op. Raises Failed when the driver says so."""
         self._count += 1
-        reply = self.line(json.dumps({"id": self._count, "op": op, **fields}))
+        reply = self.line(json.dumps({"id": self._count, "op": op, **fields}).encode())
         assert reply["id"] == self._count
         assert isinstance(reply["us"], int)
         if reply["ok"] is not True:
-            raise Failed(reply)
+            raise Failed(op, reply)
         return reply

@@ -1,271 +1,507 @@
-"""Random scenarios between drivers: everybody must agree after every epoch."""
+"""Random scenarios between drivers: everybody must agree after every epoch.
+
+A seed chooses who does what; keys are fresh each time, and decide nothing. To replay one:
+`python -m tests.interop.scenario --seed N` (`--ours` without mls-rs, `--suite 78`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from .process import DriverProcess
+from .agreement import check_agreement
+from .late_mail import LateMail
+from .member import Count, Disagreement, Kind, Letter, Member
+from .process import DriverProcess, Failed
 
-KEPT_EPOCHS = 5
+SIZE = 6
+"""Most members at a time."""
+CAST = 8
+"""Clients of a scenario: some are outside, or were removed."""
+STEPS = 40
+MOVES = {
+    "send": 3,
+    "send_late": 4,
+    "send_burst": 1,
+    "open_late": 3,
+    "open_twice": 1,
+    "add": 6,
+    "remove": 3,
+    "update": 3,
+    "psk": 2,
+    "race": 4,
+    "proposals": 5,
+    "lost_proposal": 2,
+    "external_join": 3,
+    "resync": 2,
+    "sleep": 2,
+    "wake": 2,
+}
+"""What may happen in a step, and how often beside the others."""
 
 
-@dataclass
-class Peer:
-    """A client of one of the drivers."""
-
-    name: str
-    driver: DriverProcess
-    suite: int
-
-    @property
-    def identity(self) -> str:
-        return self.name.encode().hex()
-
-    def call(self, op: str, **fields: Any) -> dict[str, Any]:
-        return self.driver.call(op, client=self.name, **fields)
-
-
-@dataclass
 class Scenario:
-    """A group whose members do random things; `run` plays them."""
+    """One group, and clients of all drivers that do random things in and to it.
 
-    drivers: list[DriverProcess]
-    suite: int
-    seed: int
-    size: int = 5
-    group: str = field(init=False)
-    random: Random = field(init=False)
-    members: list[Peer] = field(default_factory=list)
-    outside: list[Peer] = field(default_factory=list)
-    late: list[tuple[str, str, str, list[str]]] = field(default_factory=list)
-    epochs: int = 0
-    opened: int = 0
+    Attributes:
+        members: who is in the group, asleep or not.
+        outside: who is not; `former` were once.
+        away: who was removed while asleep, and does not know yet.
+        count: what happened, by the side that did it.
+        story: a line for each step, for whoever must find out what went wrong.
 
-    def __post_init__(self) -> None:
-        self.random = Random(f"{self.seed} {self.suite}")
+    """
+
+    def __init__(self, drivers: Sequence[DriverProcess], suite: int, seed: int) -> None:
+        self.random = Random(f"{seed} {suite}")
+        self.suite = suite
+        self.seed = seed
         self.group = self.random.randbytes(8).hex()
-        for n in range(self.size + 1):
-            name = f"s{self.seed}-{self.suite}-{n}"
-            peer = Peer(name, self.drivers[n % len(self.drivers)], self.suite)
-            peer.call("new_client", identity=peer.identity, suite=self.suite)
-            self.outside.append(peer)
-        founder = self.outside.pop(0)
-        founder.call("create_group", group=self.group)
-        self.members.append(founder)
+        self.count: Count = Counter()
+        self.story: list[str] = []
+        self.members: list[Member] = []
+        self.outside: list[Member] = []
+        self.former: set[Member] = set()
+        self.away: list[Member] = []
+        self.late = LateMail(self.random, self.count)
+        self.epoch = 0
+        self._engage(drivers)
+        self._found()
 
-    def run(self, steps: int) -> None:
-        """Play so many random steps."""
-        for _ in range(steps):
-            self.step()
-        self.open_late()
-        self.agree()
+    def _engage(self, drivers: Sequence[DriverProcess]) -> None:
+        infos = [driver.call("info") for driver in drivers]
+        first = self.random.randrange(len(drivers))
+        for n in range(CAST):
+            which = (first + n) % len(drivers)
+            info = infos[which]
+            name = f"{self.seed}-{self.suite}-{n}"
+            member = Member(name, drivers[which], info["name"], info["features"], self.group)
+            member.call(
+                "new_client",
+                identity=member.identity,
+                suite=self.suite,
+                tree_ext=self.random.choice([True, False]),
+            )
+            self.outside.append(member)
+
+    def _found(self) -> None:
+        founder = self.outside.pop(0)
+        founder.do("create_group")
+        self.members.append(founder)
+        self._did("found a group", founder)
+
+    # Playing
+
+    def run(self, steps: int = STEPS) -> None:
+        """Play. What goes wrong carries the steps until then, and how to replay them."""
+        try:
+            for _ in range(steps):
+                self.step()
+            self._end()
+        except Exception as error:
+            error.add_note(self.tell())
+            raise
 
     def step(self) -> None:
-        moves = [self.send, self.send_late, self.open_late, self.update, self.race, self.psk]
-        if self.outside:
-            moves += [self.add, self.add, self.propose_add, self.external_join]
-        if len(self.members) > 2:
-            moves += [self.remove, self.propose_remove, self.resync]
-        self.random.choice(moves)()
+        """One move that can be made now."""
+        while True:
+            name = self.random.choices(list(MOVES), list(MOVES.values()))[0]
+            if getattr(self, name)():
+                return
 
-    # One step each
+    def _end(self) -> None:
+        while self.wake():
+            pass
+        self.late.deliver_all(self.epoch)
+        self._agree()
 
-    def pick(self, but: Peer | None = None) -> Peer:
-        return self.random.choice([member for member in self.members if member is not but])
+    def tell(self) -> str:
+        sides = {member.side for member in [*self.members, *self.outside, *self.away]}
+        ours = "" if "mls-rs" in sides else " --ours"
+        steps = "\n".join(f"{n:4} {line}" for n, line in enumerate(self.story))
+        return (
+            f"python -m tests.interop.scenario --seed {self.seed} --suite {self.suite}{ours}\n"
+            f"epoch {self.epoch}; the steps until then:\n{steps}"
+        )
+
+    def _did(self, what: str, who: Member, more: str = "") -> None:
+        self.count[what, who.side] += 1
+        self.story.append(f"{who}: {what}{more and ' '}{more}")
+
+    # Who may
 
     @property
-    def wire(self) -> str:
-        return self.random.choice(["public", "private"])
+    def awake(self) -> list[Member]:
+        return [member for member in self.members if not member.asleep]
 
-    def send(self) -> None:
-        sender, text = self.pick(), self.random.randbytes(self.random.randrange(40)).hex()
-        message = sender.call("send", group=self.group, plaintext=text)["message"]
-        for member in self.members:
-            if member is not sender:
-                self.open(member, message, text, sender.identity)
+    def pick(self, *but: Member, able: str | None = None) -> Member | None:
+        """Somebody awake in the group, who can do something; None when there is nobody."""
+        able_ones = [m for m in self.awake if m not in but and (able is None or m.can(able))]
+        return self.random.choice(able_ones) if able_ones else None
 
-    def open(self, member: Peer, message: str, text: str, identity: str) -> None:
-        got = member.call("process", group=self.group, message=message)
-        assert (got["kind"], got["plaintext"], got["sender"]) == ("application", text, identity)
+    def pick_some(self, pool: Sequence[Member], most: int) -> list[Member]:
+        return self.random.sample(pool, self.random.randint(1, min(most, len(pool))))
 
-    def send_late(self) -> None:
-        """Messages that arrive later, in any order, maybe epochs later."""
+    def wire(self, member: Member, what: str) -> str:
+        chosen: str = self.random.choice(member.features["wire"])
+        self.count[f"{what} as {chosen} message", member.side] += 1
+        return chosen
+
+    # Application messages
+
+    def send(self) -> bool:
         sender = self.pick()
-        to = [member.name for member in self.members if member is not sender]
-        for _ in range(self.random.randint(1, 3)):
-            text = self.random.randbytes(8).hex()
-            message = sender.call("send", group=self.group, plaintext=text)["message"]
-            self.late.append((message, text, sender.identity, to))
+        assert sender is not None
+        self._did("send", sender)
+        self._deliver(self._sealed(sender), sender)
+        return True
 
-    def open_late(self) -> None:
-        self.random.shuffle(self.late)
-        for message, text, identity, to in self.late:
-            for member in self.members:
-                if member.name in to:
-                    self.open(member, message, text, identity)
-        self.late.clear()
-        self.opened = self.epochs
+    def send_late(self) -> bool:
+        """A few messages that arrive later, in any order, maybe epochs later."""
+        sender = self.pick()
+        assert sender is not None
+        self._did("send late", sender)
+        to = [m for m in self.members if m is not sender and not m.asleep]
+        for _ in range(self.random.randint(1, 4)):
+            self.late.post(self._sealed(sender), sender, to, self.epoch)
+        return True
 
-    def add(self) -> None:
+    def send_burst(self) -> bool:
+        """Messages in a row, which each member gets in another order."""
+        sender = self.pick()
+        assert sender is not None
+        number = self.random.choice([5, 10, 65])
+        self._did("send many, reordered", sender, str(number))
+        letters = [self._sealed(sender) for _ in range(number)]
+        for member in self.awake:
+            if member is not sender:
+                for letter in self.random.sample(letters, number):
+                    member.take(letter)
+        return True
+
+    def open_late(self) -> bool:
+        return self.late.deliver_some(self.epoch)
+
+    def open_twice(self) -> bool:
+        """A message that comes again is refused, and harms nobody."""
+        sender = self.pick()
+        assert sender is not None
+        letter = self._sealed(sender)
+        self._did("send, and it comes twice", sender)
+        self._deliver(letter, sender)
+        self._deliver(Letter(letter.message, "refused"), sender)
+        return True
+
+    def _sealed(self, sender: Member) -> Letter:
+        text = self.random.randbytes(self.random.randrange(60)).hex()
+        message = sender.do("send", plaintext=text)["message"]
+        return Letter(message, "application", text, sender.identity)
+
+    def _deliver(self, letter: Letter, *but: Member) -> None:
+        for member in self.random.sample(self.members, len(self.members)):
+            if member not in but:
+                member.take(letter)
+
+    # Commits
+
+    def add(self) -> bool:
+        committer, room = self.pick(), SIZE - len(self.members)
+        if committer is None or not self.outside or room < 1:
+            return False
+        self._add(committer, self.pick_some(self.outside, min(3, room)))
+        return True
+
+    def _add(self, committer: Member, new: list[Member]) -> None:
+        made = self._commit_add(committer, new)
+        self._settle(committer, made, joining=new)
+
+    def _commit_add(self, committer: Member, new: list[Member]) -> dict[str, Any]:
+        tree_ext = self.random.choice(committer.features["tree_ext"])
+        packages = [self._key_package(one) for one in new]
+        self._did("add", committer, named(new) + ("" if tree_ext else ", the tree beside"))
+        wire = self.wire(committer, "commit")
+        return committer.do("add", key_packages=packages, wire=wire, tree_ext=tree_ext)
+
+    def _key_package(self, member: Member) -> str:
+        package: str = member.call("key_package", grease=self.random.random() < 0.5)["key_package"]
+        return package
+
+    def remove(self) -> bool:
         committer = self.pick()
-        new = self.random.sample(self.outside, self.random.randint(1, min(2, len(self.outside))))
-        packages = [
-            peer.call("key_package", grease=self.random.random() < 0.5)["key_package"]
-            for peer in new
-        ]
-        tree_ext = self.random.random() < 0.5
-        made = committer.call(
-            "add", group=self.group, key_packages=packages, wire=self.wire, tree_ext=tree_ext
-        )
-        self.settle(committer, made, joining=new)
+        if committer is None or len(self.members) < 3:
+            return False
+        most = 2 if committer.can("multi_remove") else 1
+        gone = self.pick_some([m for m in self.members if m is not committer], most)
+        self._settle(committer, self._commit_remove(committer, gone), leaving=gone)
+        return True
 
-    def remove(self) -> None:
+    def _commit_remove(self, committer: Member, gone: list[Member]) -> dict[str, Any]:
+        self._did("remove", committer, named(gone))
+        identities = [member.identity for member in gone]
+        return committer.do("remove", identities=identities, wire=self.wire(committer, "commit"))
+
+    def update(self) -> bool:
+        committer = self.pick(able="update")
+        if committer is None:
+            return False
+        self._settle(committer, self._commit_update(committer))
+        return True
+
+    def _commit_update(self, committer: Member) -> dict[str, Any]:
+        self._did("update", committer)
+        return committer.do("commit_update", wire=self.wire(committer, "commit"))
+
+    def psk(self) -> bool:
+        """A key that all members were given otherwise is mixed in."""
+        if not all(member.can("psk") for member in self.members):
+            return False
         committer = self.pick()
-        count = self.random.randint(1, min(2, len(self.members) - 1))
-        gone = self.random.sample([m for m in self.members if m is not committer], count)
-        identities = [peer.identity for peer in gone]
-        made = committer.call("remove", group=self.group, identities=identities, wire=self.wire)
-        self.settle(committer, made, leaving=gone)
-
-    def update(self) -> None:
-        committer = self.pick()
-        made = committer.call("commit_update", group=self.group, wire=self.wire)
-        self.settle(committer, made)
-
-    def psk(self) -> None:
+        assert committer is not None
+        self._did("mix in a pre-shared key", committer)
         psk_id, psk = self.random.randbytes(4).hex(), self.random.randbytes(32).hex()
-        committer = self.pick()
         for member in self.members:
-            member.call("psk_register", psk_id=psk_id, psk=psk)
-        made = committer.call("commit_psk", group=self.group, psk_id=psk_id, psk=psk)
-        self.settle(committer, made)
+            if member is not committer or self.random.random() < 0.5:
+                member.call("psk_register", psk_id=psk_id, psk=psk)
+        wire = self.wire(committer, "commit")
+        self._settle(committer, committer.do("commit_psk", psk_id=psk_id, psk=psk, wire=wire))
+        return True
 
-    def race(self) -> None:
-        """Two commits at once: one is dropped by its maker."""
-        if len(self.members) < 2:
-            return
-        winner = self.pick()
-        loser = self.pick(but=winner)
-        won = winner.call("commit_update", group=self.group, wire=self.wire)
-        loser.call("commit_update", group=self.group, wire=self.wire)
-        loser.call("discard", group=self.group)
-        self.settle(winner, won)
+    def race(self) -> bool:
+        """Two or three commits at once, of any kind: one wins, the others are dropped."""
+        able = [member for member in self.awake if member.can("discard")]
+        if len(able) < 2:
+            return False
+        racers = self.random.sample(able, self.random.randint(2, min(3, len(able))))
+        self.story.append("a race:")
+        tried = [self._try_commit(racer) for racer in racers]
+        which = self.random.randrange(len(racers))
+        winner, (made, new, gone) = racers[which], tried[which]
+        for racer in racers:
+            if racer is not winner:
+                racer.do("discard")
+                self.count["lose a race", racer.side] += 1
+        self._did("win the race", winner)
+        self._settle(winner, made, joining=new, leaving=gone)
+        # A commit that came too late is refused by whoever still gets it.
+        lost = [(racer, made["commit"]) for racer, (made, _, _) in zip(racers, tried, strict=True)]
+        for racer, commit in lost:
+            if racer is not winner:
+                self._deliver(Letter(commit, "refused"), racer, *new)
+        return True
 
-    def propose_add(self) -> None:
-        new = self.random.choice(self.outside)
-        package = new.call("key_package")["key_package"]
+    def _try_commit(self, racer: Member) -> tuple[dict[str, Any], list[Member], list[Member]]:
+        others = [member for member in self.members if member is not racer]
+        kind = self.random.choice(["add", "remove", "update", "update"])
+        if kind == "add" and self.outside and len(self.members) < SIZE:
+            new = [self.random.choice(self.outside)]
+            return self._commit_add(racer, new), new, []
+        if kind == "remove" and len(others) > 1:
+            gone = [self.random.choice(others)]
+            return self._commit_remove(racer, gone), [], gone
+        return self._commit_update(racer), [], []
+
+    # Proposals by reference
+
+    def proposals(self) -> bool:
+        """Up to three proposals of anybody, also to leave oneself; then somebody commits them."""
+        joining, leaving, letters = self._propose(self.random.randint(1, 3))
+        if not letters:
+            return False
+        for member in self.members:
+            for proposer, letter in self.random.sample(letters, len(letters)):
+                if member is not proposer:
+                    member.take(letter)
+        committer = self.pick(*leaving)
+        assert committer is not None
+        self._did("commit what was proposed", committer)
+        tree_ext = self.random.choice(committer.features["tree_ext"])
+        wire = self.wire(committer, "commit")
+        made = committer.do("commit_pending", wire=wire, tree_ext=tree_ext)
+        self._settle(committer, made, joining=joining, leaving=leaving)
+        return True
+
+    def _propose(
+        self, number: int
+    ) -> tuple[list[Member], list[Member], list[tuple[Member, Letter]]]:
+        joining: list[Member] = []
+        leaving: list[Member] = []
+        letters: list[tuple[Member, Letter]] = []
+        for _ in range(number):
+            proposer = self.pick()
+            assert proposer is not None
+            kind = self.random.choice(proposer.features["proposals"])
+            if kind == "add":
+                free = [one for one in self.outside if one not in joining]
+                if not free or len(self.members) + len(joining) >= SIZE:
+                    continue
+                joining.append(self.random.choice(free))
+                message = self._propose_add(proposer, joining[-1])
+            else:
+                # Somebody awake must be left to commit.
+                free = [one for one in self.members if one not in leaving]
+                gone = self.random.choice(free)
+                if self.pick(*leaving, gone) is None:
+                    continue
+                leaving.append(gone)
+                message = self._propose_remove(proposer, gone)
+            letters.append((proposer, Letter(message, "proposal")))
+        return joining, leaving, letters
+
+    def _propose_add(self, proposer: Member, new: Member) -> str:
+        self._did("propose to add", proposer, str(new))
+        package, wire = self._key_package(new), self.wire(proposer, "proposal")
+        message: str = proposer.do("propose_add", key_package=package, wire=wire)["proposal"]
+        return message
+
+    def _propose_remove(self, proposer: Member, gone: Member) -> str:
+        self._did("propose to leave" if gone is proposer else "propose to remove", proposer, str(gone))
+        wire = self.wire(proposer, "proposal")
+        message: str = proposer.do("propose_remove", identity=gone.identity, wire=wire)["proposal"]
+        return message
+
+    def lost_proposal(self) -> bool:
+        """A proposal that a commit overtakes: it falls away, and is refused when it comes."""
         proposer = self.pick()
-        made = proposer.call("propose_add", group=self.group, key_package=package, wire=self.wire)
-        self.hear_proposal(proposer, made["proposal"])
-        committer = self.pick()
-        commit = committer.call("commit_pending", group=self.group, wire=self.wire)
-        self.settle(committer, commit, joining=[new])
+        assert proposer is not None
+        committer = self.pick(proposer, able="update")
+        if committer is None:
+            return False
+        gone = self.random.choice(self.members)
+        letter = Letter(self._propose_remove(proposer, gone), "proposal")
+        heard = [m for m in self.members if m not in (proposer, committer)]
+        heard = self.random.sample(heard, self.random.randint(0, len(heard)))
+        for member in heard:
+            member.take(letter)
+        self._settle(committer, self._commit_update(committer))
+        self._deliver(Letter(letter.message, "refused"), proposer, *heard)
+        return True
 
-    def propose_remove(self) -> None:
-        gone, proposer = self.pick(), self.pick()
-        made = proposer.call(
-            "propose_remove", group=self.group, identity=gone.identity, wire=self.wire
-        )
-        self.hear_proposal(proposer, made["proposal"])
-        committer = self.pick(but=gone)
-        commit = committer.call("commit_pending", group=self.group, wire=self.wire)
-        self.settle(committer, commit, leaving=[gone])
+    # Entering by a commit
 
-    def hear_proposal(self, proposer: Peer, proposal: str) -> None:
-        for member in self.members:
-            if member is not proposer:
-                got = member.call("process", group=self.group, message=proposal)
-                assert got["kind"] == "proposal"
-
-    def external_join(self) -> None:
-        new = self.random.choice(self.outside)
-        self.enter_by_commit(new, resync=False)
+    def external_join(self) -> bool:
+        able = [member for member in self.outside if member.can("external_commit")]
+        if not able or len(self.members) >= SIZE or self.pick(able="group_info") is None:
+            return False
+        new = self.random.choice(able)
+        commit = self._enter(new, resync=False)
         self.outside.remove(new)
-        self.members.append(new)
-        self.compare()
+        self._next_epoch(commit, "commit", new)
+        self._entered(new)
+        self._agree()
+        return True
 
-    def resync(self) -> None:
-        """A member lost its state: messages from before are lost to it."""
-        lost = self.pick()
-        self.late = [
-            (message, text, identity, [name for name in to if name != lost.name])
-            for message, text, identity, to in self.late
-        ]
-        self.enter_by_commit(lost, resync=True)
-        self.compare()
+    def resync(self) -> bool:
+        """A member lost its state: what was sent to it before is lost to it."""
+        lost = self.pick(able="external_commit")
+        if lost is None or self.pick(lost, able="group_info") is None:
+            return False
+        commit = self._enter(lost, resync=True)
+        self.late.removed(lost)
+        self._next_epoch(commit, "commit", lost)
+        self._agree()
+        return True
 
-    def enter_by_commit(self, new: Peer, *, resync: bool) -> None:
-        tree_ext = self.random.random() < 0.5
-        info = self.pick(but=new).call("group_info", group=self.group, tree_ext=tree_ext)
-        more = {} if tree_ext else {"tree": info["tree"]}
-        joined = new.call("external_join", group_info=info["group_info"], resync=resync, **more)
-        assert joined["group"] == self.group
-        for member in self.members:
-            if member is not new:
-                got = member.call("process", group=self.group, message=joined["commit"])
-                assert got["kind"] == "commit"
+    def _enter(self, new: Member, *, resync: bool) -> Letter:
+        teller = self.pick(new, able="group_info")
+        assert teller is not None
+        tree_ext = self.random.choice(teller.features["tree_ext"])
+        self._did("resync" if resync else "join by a commit", new, f"told by {teller}")
+        info = teller.do("group_info", tree_ext=tree_ext)
+        tree = {} if tree_ext else {"tree": info["tree"]}
+        joined = new.call("external_join", group_info=info["group_info"], resync=resync, **tree)
+        if joined["group"] != self.group:
+            raise Disagreement(f"{new} joined {joined['group']}")
+        return Letter(joined["commit"], "commit")
+
+    # Being away
+
+    def sleep(self) -> bool:
+        """Somebody hears nothing for a while."""
+        if len(self.awake) < 3 or len(self.awake) < len(self.members) - 1:
+            return False
+        sleeper = self.pick()
+        assert sleeper is not None
+        self._did("fall asleep", sleeper)
+        sleeper.asleep = True
+        return True
+
+    def wake(self) -> bool:
+        """Everything in the order in which it was sent, maybe one's own removal."""
+        asleep = [member for member in [*self.members, *self.away] if member.asleep]
+        if not asleep:
+            return False
+        sleeper = self.random.choice(asleep)
+        self._did("wake", sleeper, f"to {len(sleeper.inbox)} letters")
+        sleeper.wake()
+        if sleeper in self.away:
+            self.away.remove(sleeper)
+            self.outside.append(sleeper)
+        self._agree()
+        return True
 
     # After a commit
 
-    def settle(
+    def _settle(
         self,
-        committer: Peer,
+        committer: Member,
         made: dict[str, Any],
-        joining: list[Peer] | None = None,
-        leaving: list[Peer] | None = None,
+        joining: Sequence[Member] = (),
+        leaving: Sequence[Member] = (),
     ) -> None:
-        committer.call("merge", group=self.group)
-        for member in list(self.members):
-            if member is committer:
-                continue
-            got = member.call("process", group=self.group, message=made["commit"])
-            if member in (leaving or []):
-                assert got["kind"] == "removed"
-                self.members.remove(member)
-                self.outside.append(member)
-            else:
-                assert got["kind"] == "commit"
-        for new in joining or []:
-            more = {"tree": made["tree"]} if "tree" in made else {}
-            joined = new.call("join", welcome=made["welcome"], **more)
-            assert joined["group"] == self.group
-            self.outside.remove(new)
-            self.members.append(new)
-        # Whoever left and may come back is not asked for what was sent before.
-        gone = {peer.name for peer in leaving or []}
-        self.late = [
-            (message, text, identity, [name for name in to if name not in gone])
-            for message, text, identity, to in self.late
-        ]
-        self.compare()
+        """The commit won: everybody takes it over, some come, some go; then all agree."""
+        committer.do("merge")
+        for gone in leaving:
+            self._left(gone, made["commit"])
+        self._next_epoch(Letter(made["commit"], "commit"), "commit", committer)
+        for new in self.random.sample(joining, len(joining)):
+            self._welcome(new, made)
+        self._agree()
 
-    def compare(self) -> None:
-        """After each commit: who is late is heard in time, and all agree."""
-        self.epochs += 1
-        if self.epochs - self.opened >= KEPT_EPOCHS - 1:
-            self.open_late()
-        self.agree()
+    def _left(self, gone: Member, commit: str) -> None:
+        self.count["be removed", gone.side] += 1
+        gone.take(Letter(commit, "removed"))
+        self.members.remove(gone)
+        (self.away if gone.asleep else self.outside).append(gone)
+        self.former.add(gone)
+        self.late.removed(gone)
 
-    def agree(self) -> None:
-        """Epoch, context, authenticator, exported secret and members are equal everywhere."""
-        views = []
+    def _next_epoch(self, letter: Letter, kind: Kind, committer: Member) -> None:
+        self._deliver(letter, committer)
+        self.epoch += 1
         for member in self.members:
-            epoch = member.call("epoch", group=self.group)
-            secret = member.call(
-                "export_secret", group=self.group, label="6c6162656c", context="00", length=24
-            )
-            members = member.call("members", group=self.group)["members"]
-            views.append(
-                (
-                    epoch["epoch"],
-                    epoch["group_context"],
-                    epoch["authenticator"],
-                    secret["secret"],
-                    members,
-                    member.call("tree", group=self.group)["tree"],
-                )
-            )
-        assert all(view == views[0] for view in views)
-        assert {one["identity"] for one in views[0][4]} == {m.identity for m in self.members}
+            if member is not committer:
+                self.count["take over a commit", member.side] += 1
+        self.late.deliver_due(self.epoch)
+
+    def _welcome(self, new: Member, made: dict[str, Any]) -> None:
+        tree = {"tree": made["tree"]} if "tree" in made else {}
+        for welcome in made.get("welcomes", [made.get("welcome")]):
+            try:
+                joined = new.call("join", welcome=welcome, **tree)
+                break
+            except Failed as failed:
+                refusal = failed
+        else:
+            raise Disagreement(f"{new} cannot join: {refusal}")
+        if joined["group"] != self.group:
+            raise Disagreement(f"{new} joined {joined['group']}")
+        beside = ", the tree beside" if tree else ""
+        self.count["join by a Welcome" + beside, new.side] += 1
+        self.outside.remove(new)
+        self._entered(new)
+
+    def _entered(self, new: Member) -> None:
+        self.members.append(new)
+        if new in self.former:
+            self.count["come back", new.side] += 1
+
+    def _agree(self) -> None:
+        identities = {member.identity for member in self.members}
+        check_agreement(self.awake, identities, self.random)
+        self.count["epochs compared", "all"] += 1
+
+
+def named(members: Sequence[Member]) -> str:
+    return ", ".join(map(str, members))
