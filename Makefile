@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench format clean
+.PHONY: help demo check test bench fuzz format clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -33,9 +33,13 @@ test: $(READY) ## all tests that need only python3 and make
 bench: $(READY) ## the benchmarks of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
 
+FUZZ_SECONDS ?= 86
+fuzz: $(READY) ## feed every decoder bad input, about 10 minutes (FUZZ_SECONDS: for each target)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --corpus .fuzz
+
 format: $(READY) ## put the code in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .fuzz .import_linter_cache

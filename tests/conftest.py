@@ -1,5 +1,6 @@
 """What a run needs from outside: MLS vectors, PostgreSQL, NATS, strace, tmux; and what was left out."""
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -102,6 +103,13 @@ def runs(*command: str) -> str:
     return "" if done.returncode == 0 else f"`{' '.join(command)}` fails"
 
 
+def installed(package: str) -> str:
+    """Why a Python package cannot be used, or nothing."""
+    if importlib.util.find_spec(package) is None:
+        return f"{package} is not installed (has it a wheel for this Python and platform?)"
+    return ""
+
+
 def nats() -> str:
     """PLI_TEST_NATS is the URL of a running server, or the path of the nats-server program."""
     value = os.environ.get("PLI_TEST_NATS", "")
@@ -115,6 +123,7 @@ TOOLS: dict[str, Callable[[], str]] = {
     "nats": nats,
     "strace": lambda: runs("strace", "-o", os.devnull, "true"),
     "tmux": lambda: runs("tmux", "-V"),
+    "atheris": lambda: installed("atheris"),
 }
 _reasons: dict[str, str] = {}
 

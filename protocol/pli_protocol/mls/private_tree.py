@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Self
 
 from ..secret import Secret
 from . import hpke, tree_math
 from .ciphersuite import CipherSuite, HPKEPrivateKey, KEMKeyPair
 from .codec import Reader, Writer
-from .errors import ValidationError
+from .errors import CodecError, ValidationError
 from .labels import derive_secret
 from .ratchet_tree import RatchetTree
 
@@ -125,7 +126,11 @@ class PrivateTree:
 
     @classmethod
     def read(cls, r: Reader) -> Self:
-        return cls(r.u32(), _read_pair(r), dict(r.vector(_read_path_key)))
+        leaf, leaf_key, listed = r.u32(), _read_pair(r), r.vector(_read_path_key)
+        indices = [index for index, _ in listed]
+        if any(one >= following for one, following in pairwise(indices)):
+            raise CodecError("the keys of a stored path are not in increasing order")
+        return cls(leaf, leaf_key, dict(listed))
 
 
 def _write_pair(w: Writer, pair: KEMKeyPair) -> None:

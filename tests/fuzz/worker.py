@@ -1,0 +1,32 @@
+"""The fuzzing process of one target: `python -m tests.fuzz.worker NAME FOLDER [libFuzzer options]`.
+
+atheris counts the branches of what is imported under it, so nothing of Pli may be imported before.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import atheris
+
+
+def main() -> None:
+    """Run until libFuzzer ends the process: 0 nothing found, otherwise a file in FOLDER/found."""
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    with atheris.instrument_imports(include=["pli_protocol"]):
+        from .targets import make
+
+        target = make(name)
+    corpus, found = folder / "corpus", folder / "found"
+    for made in (corpus, found):
+        made.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(target.seeds):
+        (corpus / f"seed-{number:03}").write_bytes(seed)
+    options = [f"-artifact_prefix={found}/", f"-max_len={target.longest}", *sys.argv[3:]]
+    atheris.Setup([sys.argv[0], *options, str(corpus)], target.run)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
