@@ -1,6 +1,7 @@
 """Presentation language (RFC 9420 §2.1): numbers, variable-size vectors, optional values."""
 
-from collections.abc import Callable, Iterable
+import struct
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self, TypeVar
 
 from .errors import CodecError
@@ -47,8 +48,15 @@ class Writer:
 
     def opaque(self, data: bytes) -> None:
         """opaque data<V>: length, then the bytes."""
-        self._parts.append(varint(len(data)))
-        self._parts.append(data)
+        self._parts += (varint(len(data)), data)
+
+    def u16s(self, values: Sequence[int]) -> None:
+        """uint16 values<V>."""
+        self.opaque(struct.pack(f">{len(values)}H", *values))
+
+    def u32s(self, values: Sequence[int]) -> None:
+        """uint32 values<V>."""
+        self.opaque(struct.pack(f">{len(values)}I", *values))
 
     def vector(self, items: Iterable[T], write: Callable[["Writer", T], None]) -> None:
         """T items<V>: length in bytes, then the items."""
@@ -76,6 +84,8 @@ class Writer:
         return b"".join(self._parts)
 
 
+_NOT_SHORTEST = "a vector's length is not in its shortest form"
+
 # Reader has a method `bytes`, which hides the type within the class.
 _Bytes = bytes
 
@@ -95,7 +105,7 @@ class Reader:
         start = self.position
         stop = start + n
         if stop > self._end:
-            raise CodecError("the data ends within a field")
+            raise CodecError("the data ends within a field", "bytes-missing", "§2.1")
         self.position = stop
         return self._data[start:stop]
 
@@ -105,7 +115,7 @@ class Reader:
 
     def u8(self) -> int:
         if self.position >= self._end:
-            raise CodecError("the data ends within a field")
+            raise CodecError("the data ends within a field", "bytes-missing", "§2.1")
         value = self._data[self.position]
         self.position += 1
         return value
@@ -128,25 +138,47 @@ class Reader:
         if prefix == 1:
             value = (first & 0x3F) << 8 | self.u8()
             if value < 1 << 6:
-                raise CodecError("a vector's length is not in its shortest form")
+                raise CodecError(_NOT_SHORTEST, "vector-length", "§2.1.2")
             return value
         if prefix == 2:
             value = (first & 0x3F) << 24 | int.from_bytes(self.bytes(3), "big")
             if value < 1 << 14:
-                raise CodecError("a vector's length is not in its shortest form")
+                raise CodecError(_NOT_SHORTEST, "vector-length", "§2.1.2")
             return value
-        raise CodecError("a vector's length has an invalid prefix")
+        raise CodecError("a vector's length has an invalid prefix", "vector-prefix", "§2.1.2")
 
     def opaque(self) -> _Bytes:
         """opaque data<V>."""
+        data, start = self._data, self.position
+        # Most are short: a length in one byte is read without further calls.
+        if start < self._end and data[start] < 64:
+            stop = start + 1 + data[start]
+            if stop <= self._end:
+                self.position = stop
+                return data[start + 1 : stop]
         return self.bytes(self.length())
+
+    def u16s(self) -> tuple[int, ...]:
+        """uint16 values<V>."""
+        return self._numbers(2, "H")
+
+    def u32s(self) -> tuple[int, ...]:
+        """uint32 values<V>."""
+        return self._numbers(4, "I")
+
+    def _numbers(self, size: int, code: str) -> tuple[int, ...]:
+        data = self.opaque()
+        count, rest = divmod(len(data), size)
+        if rest:
+            raise CodecError("the data ends within a field", "bytes-missing", "§2.1")
+        return struct.unpack(f">{count}{code}", data)
 
     def vector(self, read: Callable[[Self], T]) -> tuple[T, ...]:
         """T items<V>: read one item after the other until the vector's end."""
         length = self.length()
         stop = self.position + length
         if stop > self._end:
-            raise CodecError("a vector reaches beyond the data")
+            raise CodecError("a vector reaches beyond the data", "bytes-missing", "§2.1")
         outer, self._end = self._end, stop
         items: list[T] = []
         try:
@@ -166,23 +198,26 @@ class Reader:
             return None
         if present == 1:
             return read(self)
-        raise CodecError("the presence byte of an optional is neither 0 nor 1")
+        raise CodecError("a presence byte is neither 0 nor 1", "presence-octet", "§2.1.1")
 
     def finish(self) -> None:
         """Nothing may be left."""
         if self.position != self._end:
-            raise CodecError("bytes are left after the struct")
+            raise CodecError("bytes are left after the struct", "bytes-left", "§2.1")
+
+
+_SHORT = tuple(bytes((length,)) for length in range(1 << 6))
 
 
 def varint(length: int) -> bytes:
     """The length of a variable-size vector (§2.1.2), in its shortest form."""
     if length < 1 << 6:
-        return length.to_bytes(1, "big")
+        return _SHORT[length]
     if length < 1 << 14:
         return (length | 1 << 14).to_bytes(2, "big")
     if length < 1 << 30:
         return (length | 1 << 31).to_bytes(4, "big")
-    raise CodecError("a vector is longer than 2^30 - 1 bytes")
+    raise CodecError("a vector is longer than 2^30 - 1 bytes", "vector-too-long", "§2.1.2")
 
 
 def encode(value: Writable) -> bytes:

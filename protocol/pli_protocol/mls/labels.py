@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from . import hpke
@@ -31,8 +32,13 @@ class HPKECiphertext:
 
 def _labelled(label: str, content: bytes) -> bytes:
     # SignContent, EncryptContext and RefHashInput have one shape: opaque label<V>; opaque content<V>;
+    return b"".join((_opaque_label(label), varint(len(content)), content))
+
+
+@lru_cache(maxsize=256)
+def _opaque_label(label: str) -> bytes:
     name = label.encode()
-    return b"".join((varint(len(name)), name, varint(len(content)), content))
+    return varint(len(name)) + name
 
 
 def sign_with_label(suite: CipherSuite, key: SignatureKeyPair, label: str, content: bytes) -> bytes:
@@ -77,11 +83,23 @@ def expand_with_label(
     suite: CipherSuite, secret: bytes, label: str | bytes, context: bytes, length: int
 ) -> bytes:
     """ExpandWithLabel (§8); a label given as bytes is taken as it is."""
-    name = b"MLS 1.0 " + (label if isinstance(label, bytes) else label.encode())
-    info = b"".join(
-        (length.to_bytes(2, "big"), varint(len(name)), name, varint(len(context)), context)
-    )
-    return suite.hkdf_expand(secret, info, length)
+    # struct {
+    #     uint16 length;
+    #     opaque label<V> = "MLS 1.0 " + Label;
+    #     opaque context<V> = Context;
+    # } KDFLabel;
+    name = _kdf_label(label, length) if isinstance(label, str) else _begin_kdf_label(label, length)
+    return suite.hkdf_expand(secret, b"".join((name, varint(len(context)), context)), length)
+
+
+def _begin_kdf_label(label: bytes, length: int) -> bytes:
+    name = b"MLS 1.0 " + label
+    return b"".join((length.to_bytes(2, "big"), varint(len(name)), name))
+
+
+@lru_cache(maxsize=256)  # Labels of an application's exports may be many.
+def _kdf_label(label: str, length: int) -> bytes:
+    return _begin_kdf_label(label.encode(), length)
 
 
 def derive_secret(suite: CipherSuite, secret: bytes, label: str | bytes) -> bytes:

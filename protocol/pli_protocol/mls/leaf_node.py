@@ -40,15 +40,15 @@ class Capabilities:
     credentials: tuple[int, ...] = ()
 
     def write(self, w: Writer) -> None:
-        w.vector(self.versions, Writer.u16)
-        w.vector(self.cipher_suites, Writer.u16)
-        w.vector(self.extensions, Writer.u16)
-        w.vector(self.proposals, Writer.u16)
-        w.vector(self.credentials, Writer.u16)
+        w.u16s(self.versions)
+        w.u16s(self.cipher_suites)
+        w.u16s(self.extensions)
+        w.u16s(self.proposals)
+        w.u16s(self.credentials)
 
     @classmethod
     def read(cls, r: Reader) -> Self:
-        return cls(*(r.vector(Reader.u16) for _ in range(5)))
+        return cls(r.u16s(), r.u16s(), r.u16s(), r.u16s(), r.u16s())
 
 
 # struct {
@@ -152,7 +152,7 @@ class LeafNode:
         try:
             source = LeafNodeSource(r.u8())
         except ValueError:
-            raise CodecError("an unknown leaf_node_source") from None
+            raise CodecError("an unknown leaf_node_source", "enum", "§7.2") from None
         lifetime = Lifetime.read(r) if source is LeafNodeSource.KEY_PACKAGE else None
         parent_hash = r.opaque() if source is LeafNodeSource.COMMIT else None
         leaf = cls(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Self
 
@@ -30,20 +30,35 @@ class ParentNode:
     encryption_key: bytes
     parent_hash: bytes = b""
     unmerged_leaves: tuple[int, ...] = ()
+    # Made once, or taken from the wire: tree hashes, Welcomes and stored trees all need it.
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def encoded(self) -> bytes:
+        """The encoding of the struct."""
+        encoded = self._encoded
+        if encoded is None:
+            w = Writer()
+            w.opaque(self.encryption_key)
+            w.opaque(self.parent_hash)
+            w.u32s(self.unmerged_leaves)
+            encoded = w.getvalue()
+            object.__setattr__(self, "_encoded", encoded)
+        return encoded
 
     def write(self, w: Writer) -> None:
-        w.opaque(self.encryption_key)
-        w.opaque(self.parent_hash)
-        leaves = self.unmerged_leaves
-        w.opaque(b"".join([leaf.to_bytes(4, "big") for leaf in leaves]))
+        w.raw(self.encoded)
 
     @classmethod
     def read(cls, r: Reader) -> Self:
-        encryption_key, parent_hash = r.opaque(), r.opaque()
-        leaves = r.vector(Reader.u32)
+        start = r.position
+        encryption_key, parent_hash, leaves = r.opaque(), r.opaque(), r.u32s()
         if any(one >= next_one for one, next_one in zip(leaves, leaves[1:], strict=False)):
-            raise CodecError("unmerged_leaves are not in increasing order")
-        return cls(encryption_key, parent_hash, leaves)
+            raise CodecError("unmerged_leaves are not in order", "unmerged-order", "§7.1")
+        node = cls(encryption_key, parent_hash, leaves)
+        # The codec accepts one form only, so these bytes are what we would write.
+        object.__setattr__(node, "_encoded", r.since(start))
+        return node
 
 
 # struct {
@@ -69,4 +84,4 @@ def read_node(r: Reader) -> Node:
         return LeafNode.read(r)
     if node_type == NodeType.PARENT:
         return ParentNode.read(r)
-    raise CodecError("an unknown node_type")
+    raise CodecError("an unknown node_type", "enum", "§12.4.3.3")

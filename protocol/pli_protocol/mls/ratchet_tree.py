@@ -11,19 +11,15 @@ from .ciphersuite import CipherSuite
 from .codec import Reader, Writer
 from .errors import CodecError, UsageError
 from .leaf_node import LeafNode
-from .node import Node, ParentNode, read_node, write_node
+from .node import Node, ParentNode, read_node
 from .tree_hash import fill_hashes
 from .tree_math import LeafIndex, NodeIndex
 
 _Hashes = list[bytes | None]
 
 
-def _write_optional_node(w: Writer, node: Node | None) -> None:
-    if node is None:
-        w.u8(0)
-    else:
-        w.u8(1)
-        write_node(w, node)
+# How optional<Node> begins: presence, node_type.
+_BLANK, _LEAF, _PARENT = b"\x00", b"\x01\x01", b"\x01\x02"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +56,9 @@ class RatchetTree:
     @classmethod
     def _checked(cls, nodes: tuple[Node | None, ...]) -> Self:
         if not all(node is None or isinstance(node, LeafNode) for node in nodes[::2]):
-            raise CodecError("a parent node in the place of a leaf")
+            raise CodecError("a parent node in the place of a leaf", "node-place", "§12.4.3.3")
         if not all(node is None or isinstance(node, ParentNode) for node in nodes[1::2]):
-            raise CodecError("a leaf in the place of a parent node")
+            raise CodecError("a leaf in the place of a parent node", "node-place", "§12.4.3.3")
         return cls(nodes)
 
     # optional<Node> ratchet_tree<V>;
@@ -71,7 +67,13 @@ class RatchetTree:
         last = len(self.nodes) - 1
         while self.nodes[last] is None:
             last -= 1
-        w.vector(self.nodes[: last + 1], _write_optional_node)
+        encoded: list[bytes] = []
+        for node in self.nodes[: last + 1]:
+            if node is None:
+                encoded.append(_BLANK)
+            else:
+                encoded += (_LEAF if isinstance(node, LeafNode) else _PARENT, node.encoded)
+        w.opaque(b"".join(encoded))
 
     @classmethod
     def read(cls, r: Reader) -> Self:
@@ -82,7 +84,7 @@ class RatchetTree:
         """
         listed = r.vector(lambda r: r.optional(read_node))
         if not listed or listed[-1] is None:
-            raise CodecError("a ratchet tree ends in a blank node")
+            raise CodecError("a ratchet tree ends in a blank node", "tree-end", "§12.4.3.3")
         width = tree_math.node_width(tree_math.full_leaf_count(len(listed)))
         return cls._checked(listed + (None,) * (width - len(listed)))
 
@@ -232,10 +234,10 @@ class RatchetTree:
 
     def with_free_leaf(self) -> tuple[RatchetTree, LeafIndex]:
         """The leftmost blank leaf, left blank; the tree is extended when there is none (§7.7)."""
-        try:
-            return self, LeafIndex(self.nodes[::2].index(None))
-        except ValueError:
-            return self._extended(), LeafIndex(self.leaf_count)
+        for index, node in enumerate(self.nodes[::2]):
+            if node is None:
+                return self, LeafIndex(index)
+        return self._extended(), LeafIndex(self.leaf_count)
 
     def add_leaf(self, leaf: LeafNode) -> tuple[RatchetTree, LeafIndex]:
         """Add a member (§12.1.1): leftmost blank leaf, unmerged in all non-blank ancestors."""

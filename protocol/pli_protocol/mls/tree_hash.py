@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from . import tree_math
 from .ciphersuite import CipherSuite
-from .codec import Writer
+from .codec import varint
 from .leaf_node import LeafNode
-from .node import Node, NodeType, ParentNode
+from .node import Node, ParentNode
 
 NodeHash = Callable[[int], bytes]
 
@@ -42,16 +42,9 @@ def parent_node_hash(
     suite: CipherSuite, node: ParentNode | None, left_hash: bytes, right_hash: bytes
 ) -> bytes:
     """Tree hash of a parent node from those of its children."""
-    w = Writer()
-    w.u8(NodeType.PARENT)
-    if node is None:
-        w.u8(0)
-    else:
-        w.u8(1)
-        node.write(w)
-    w.opaque(left_hash)
-    w.opaque(right_hash)
-    return suite.hash(w.getvalue())
+    length = varint(suite.hash_size)
+    present = b"\x02\x00" if node is None else b"\x02\x01" + node.encoded
+    return suite.hash(b"".join((present, length, left_hash, length, right_hash)))
 
 
 def fill_hashes(
