@@ -103,7 +103,10 @@ def seal_waiting(work: Work, group_row: groups.GroupRow, room: int) -> int:
                 continue
             group, ciphertext, signed = made
         else:
-            result = group.seal(item.content, padding=padding, random=work.random)
+            # Proposals of others are committed before (`decisions`); one of ours, others commit.
+            result = group.seal(
+                item.content, padding=padding, ahead_of_proposals=True, random=work.random
+            )
             group, ciphertext, signed = result.group, result.message, result.signed
             work.keep(group, result.changes)
         send_id = work.random(16)

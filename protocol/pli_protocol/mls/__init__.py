@@ -15,7 +15,7 @@ from .ciphersuite import (
 )
 from .codec import Reader, Writer, decode, encode
 from .commit import Commit, ProposalRef
-from .credential import BasicCredential, Credential, X509Credential
+from .credential import BasicCredential, Credential, UnknownCredential, X509Credential
 from .epoch import PAST_EPOCHS, Member
 from .errors import (
     CodecError,
@@ -151,6 +151,7 @@ __all__ = [
     "SenderType",
     "SignatureKeyPair",
     "SignaturePrivateKey",
+    "UnknownCredential",
     "UnknownGroupError",
     "UnsupportedError",
     "Update",

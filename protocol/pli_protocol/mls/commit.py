@@ -42,7 +42,7 @@ def _read_proposal_or_ref(r: Reader) -> ProposalOrRef:
         return read_proposal(r)
     if kind == 2:
         return ProposalRef(r.opaque())
-    raise CodecError(f"unknown ProposalOrRefType {kind}")
+    raise CodecError(f"unknown ProposalOrRefType {kind}", "enum", "§12.4")
 
 
 # struct {

@@ -212,7 +212,12 @@ def _check_joiner(leaf: LeafNode, applied: AppliedList, where: ListContext) -> N
     """Whoever joins by itself is accepted by the application, and replaces only itself (§12.2)."""
     where.identity.check(leaf.credential, leaf.signature_key)
     for member in applied.removed:
-        if not where.identity.same_identity(member.credential, leaf.credential):
+        old = where.tree.leaf(member.leaf)
+        if old is None:
+            raise AssertionError("a removed member had a leaf")
+        if old.encryption_key == leaf.encryption_key:
+            raise ValidationError("leaf-key-reused", "§12.2")
+        if not where.identity.same_identity(old.credential, leaf.credential):
             raise ValidationError("credential-successor", "§12.2")
 
 

@@ -11,11 +11,14 @@ from .codec import encode
 from .commit import Commit
 from .credential import Credential
 from .epoch import BegunEpoch, begin_epoch
-from .errors import UsageError
+from .errors import UsageError, ValidationError
 from .extension import Extension
 from .framing import FramedContent, Sender, SenderType, WireFormat, sign_content, with_tag
+from .grease import greased, ungreased
 from .group_entries import changes_between
 from .identity import IdentityCheck
+from .join import check_predecessor
+from .key_package import check_own_content
 from .leaf_node import Capabilities, LeafContent
 from .message import MLSMessage
 from .outcome import CommitPlan, Committed, PlanData
@@ -29,6 +32,8 @@ from .proposal_list import (
     check_applied,
     check_list,
     check_proposal,
+    check_sendable,
+    check_successor,
     choose_pending,
 )
 from .proposing import send_handshake
@@ -89,10 +94,10 @@ def create_commit(
         now,
         continues=predecessor is not None and group.epoch == 0,
     )
-    listed = _list(group, proposals, include_pending, where)
-    applied = apply_list(listed, where)
     if predecessor is not None:
         psks = _resumptions(predecessor, psks)
+    listed = _list(group, proposals, include_pending, where, psks)
+    applied = apply_list(listed, where)
     psk_values = look_up_psks(group, applied.psks, psks)
 
     created = None
@@ -101,7 +106,15 @@ def create_commit(
     if _with_path(path, applied, leaf):
         created = _create_path(group, applied, leaf, random)
         tree, private_tree, commit_secret = created.tree, created.private, created.commit_secret
+        check_successor(group.own_leaf_node, created.path.leaf_node, identity)
     check_applied(applied, tree, where, group.own_leaf if created is not None else None)
+    check_predecessor(
+        provisional_context(group.context, applied, tree, group.suite),
+        applied.psks,
+        tree,
+        predecessor,
+        identity,
+    )
 
     plan = _plan(group, applied, tree)
     commit = Commit(
@@ -150,22 +163,35 @@ def create_commit(
 
 
 def _list(
-    group: Group, proposals: Sequence[Proposal], include_pending: bool, where: ListContext
+    group: Group,
+    proposals: Sequence[Proposal],
+    include_pending: bool,
+    where: ListContext,
+    psks: PskLookup,
 ) -> tuple[ListedProposal, ...]:
     """The proposals to commit: those by value, then the pending ones that go with them."""
     sender = Sender(SenderType.MEMBER, group.own_leaf)
     for proposal in proposals:
+        check_sendable(proposal)
         check_proposal(proposal, sender, where)
+
+    def available(psk: PreSharedKeyID) -> bool:
+        try:
+            look_up_psks(group, [psk], psks)
+        except ValidationError:
+            return False
+        return True
+
     fixed = tuple(ListedProposal(proposal, sender) for proposal in proposals)
     pending = [ListedProposal(p.proposal, p.sender, p.reference) for p in group.proposals]
-    chosen = choose_pending(fixed, pending, where) if include_pending else ()
+    chosen = choose_pending(fixed, pending, where, available) if include_pending else ()
     check_list((*chosen, *fixed), where)
     return (*chosen, *fixed)
 
 
 def _with_path(path: bool | None, applied: AppliedList, leaf: LeafChange) -> bool:
     if path is False and (applied.path_required or leaf.wanted):
-        raise UsageError("this commit needs a path (§12.4)")
+        raise UsageError("this commit needs a path", "sender-path", "§12.4")
     if path is None and applied.reinit is not None and not leaf.wanted:
         return False
     return path is not False
@@ -184,6 +210,9 @@ def _create_path(
         capabilities=leaf.capabilities or old.capabilities,
         extensions=old.extensions if leaf.extensions is None else tuple(leaf.extensions),
     )
+    if leaf.wanted:
+        check_own_content(ungreased(content))
+        content = greased(content, random)
     return create_update_path(
         group.suite,
         applied.tree,
@@ -228,7 +257,9 @@ def _welcome(
 ) -> bytes | None:
     if not applied.added:
         return None
-    info = build_group_info(group, tree=tree_in_welcome, external_pub=True, signer=group.signer)
+    info = build_group_info(
+        group, tree=tree_in_welcome, external_pub=True, signer=group.signer, random=random
+    )
     members = [
         NewMember(package, None if created is None else created.path_secret_for(leaf))
         for leaf, package in applied.added

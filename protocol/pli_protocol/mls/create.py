@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from .ciphersuite import CipherSuite, Random, SignatureKeyPair
 from .credential import Credential
 from .epoch import new_secret_tree
-from .errors import UsageError
-from .extension import Extension
+from .extension import Extension, check_unique
+from .grease import check_no_grease
 from .group_context import GroupContext
 from .group_support import check_supports_group
 from .key_package import generate_key_package
@@ -36,9 +36,8 @@ def create_group(
     """See `Group.create`."""
     from .group import Group
 
-    types = [extension.extension_type for extension in extensions]
-    if len(set(types)) != len(types):
-        raise UsageError("two extensions of one type (§13.4)")
+    check_unique(extensions)
+    check_no_grease(extension.extension_type for extension in extensions)
     # The leaf of a key package serves as it is; its init key is never used.
     package, secrets = generate_key_package(
         suite,

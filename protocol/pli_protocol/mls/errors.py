@@ -17,7 +17,18 @@ class MLSError(Exception):
 
 
 class CodecError(MLSError):
-    """Bytes that do not decode (RFC 9420 §2.1)."""
+    """Bytes that do not decode (RFC 9420 §2.1).
+
+    Args:
+        text: one sentence for a developer.
+        rule: short id of the RFC's rule that was broken, where one names the fault.
+        clause: where the RFC states it.
+    """
+
+    def __init__(self, text: str = "", rule: str = "", clause: str = "") -> None:
+        self.rule = rule
+        self.clause = clause
+        super().__init__(text)
 
 
 class ValidationError(MLSError):
@@ -56,4 +67,15 @@ class UnsupportedError(MLSError):
 
 
 class UsageError(MLSError):
-    """The caller asked for something that makes no sense in this state."""
+    """The caller asked for something that makes no sense in this state.
+
+    Args:
+        text: one sentence for a developer.
+        rule: short id where the RFC forbids a sender to do it, such as "sender-closed".
+        clause: where the RFC states it.
+    """
+
+    def __init__(self, text: str = "", rule: str = "", clause: str = "") -> None:
+        self.rule = rule
+        self.clause = clause
+        super().__init__(text)

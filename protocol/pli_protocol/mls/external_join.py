@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from .ciphersuite import Random, SignatureKeyPair
 from .codec import decode, encode
@@ -13,10 +13,11 @@ from .errors import UsageError, ValidationError
 from .extension import Extension
 from .external_init import create_init_secret
 from .framing import FramedContent, Sender, SenderType, WireFormat, sign_content, with_tag
+from .grease import greased
 from .group_info import GroupInfo
 from .identity import IdentityCheck
 from .join import check_group_info, tree_of
-from .key_package import own_capabilities
+from .key_package import check_own_content, own_capabilities
 from .leaf_node import Capabilities, LeafContent
 from .message import MLSMessage
 from .outcome import ExternalJoin
@@ -45,7 +46,8 @@ def join_by_commit(
     tree: bytes | None,
     resync: bool,
     psks: PskLookup,
-    psk_ids: Sequence[bytes],
+    psk_ids: Sequence[bytes | PreSharedKeyID],
+    groups: Collection[bytes],
     capabilities: Capabilities | None,
     leaf_extensions: Sequence[Extension],
     authenticated_data: bytes,
@@ -62,7 +64,7 @@ def join_by_commit(
     context = info.group_context
     suite = suite_of(context.cipher_suite)
     old_tree = tree_of(info, tree)
-    check_group_info(suite, info, old_tree, identity)
+    check_group_info(suite, info, old_tree, identity, groups, now)
     external_pub = info.external_pub()
     if external_pub is None:
         raise ValidationError("external-pub-missing", "§12.4.3.2")
@@ -71,8 +73,9 @@ def join_by_commit(
     if resync:
         proposals.append(Remove(former_leaf(old_tree, credential, signer.public, identity)))
     for psk_id in psk_ids:
-        nonce = random(suite.hash_size)
-        proposals.append(PreSharedKey(PreSharedKeyID.external(psk_id, nonce)))
+        if isinstance(psk_id, bytes):
+            psk_id = PreSharedKeyID.external(psk_id, random(suite.hash_size))
+        proposals.append(PreSharedKey(psk_id))
 
     where = ListContext(suite, context, old_tree, None, identity, now)
     sender = Sender(SenderType.NEW_MEMBER_COMMIT)
@@ -90,11 +93,12 @@ def join_by_commit(
         capabilities=capabilities or own_capabilities(suite, credential, leaf_extensions),
         extensions=tuple(leaf_extensions),
     )
+    check_own_content(content)
     created = create_update_path(
         suite,
         new_tree,
         own_leaf,
-        content,
+        greased(content, random),
         signer,
         group_id=context.group_id,
         context=lambda tree: provisional_context(context, applied, tree, suite).encoded,

@@ -77,7 +77,7 @@ class Sender:
         number = r.u8()
         sender_type = _SENDERS.get(number)
         if sender_type is None:
-            raise CodecError(f"unknown SenderType {number}")
+            raise CodecError(f"unknown SenderType {number}", "enum", "§6")
         if sender_type in (SenderType.MEMBER, SenderType.EXTERNAL):
             return cls(sender_type, r.u32())
         return cls(sender_type)
@@ -104,7 +104,7 @@ def read_content_type(r: Reader) -> ContentType:
     number = r.u8()
     content_type = _CONTENTS.get(number)
     if content_type is None:
-        raise CodecError(f"unknown ContentType {number}")
+        raise CodecError(f"unknown ContentType {number}", "enum", "§6")
     return content_type
 
 
@@ -278,7 +278,9 @@ def sign_content(
         content.content_type is ContentType.APPLICATION
         and wire_format != WireFormat.PRIVATE_MESSAGE
     ):
-        raise UsageError("application data travels in a PrivateMessage only (§6)")
+        raise UsageError(
+            "application data travels in a PrivateMessage only", "sender-application-public", "§6"
+        )
     signed = content.to_be_signed(wire_format, context)
     signature = sign_with_label(suite, signer, "FramedContentTBS", signed)
     return AuthenticatedContent(wire_format, content, FramedContentAuthData(signature))

@@ -55,7 +55,7 @@ class GroupContext:
         """Read the struct of §8.1; another protocol version is a CodecError."""
         version = r.u16()
         if version != MLS10:
-            raise CodecError(f"GroupContext of protocol version {version}, not mls10")
+            raise CodecError(f"GroupContext of version {version}, not mls10", "version", "§8.1")
         return cls(
             cipher_suite=r.u16(),
             group_id=r.opaque(),

@@ -264,8 +264,6 @@ def _check(group: Group) -> None:
     leaf = group.tree.leaf(group.own_leaf)
     if leaf is None or private.leaf != group.own_leaf:
         raise CodecError("the stored group has no own leaf")
-    if leaf.signature_key != group.signer.public:
-        raise UsageError("this is not the signature key of the group's own leaf")
     for index, pair in ((2 * private.leaf, private.leaf_key), *private.path_keys.items()):
         node = group.tree.node(index)
         if node is None or node.encryption_key != pair.public:
@@ -278,3 +276,5 @@ def _check(group: Group) -> None:
         raise CodecError("the stored secrets are not those of the epoch")
     if interim_transcript_hash(kind, confirmed, tag) != group.interim_transcript_hash:
         raise CodecError("the stored transcript is not that of the epoch")
+    if leaf.signature_key != group.signer.public:
+        raise UsageError("this is not the signature key of the group's own leaf")

@@ -8,6 +8,7 @@ from .ciphersuite import CipherSuite, SignatureKeyPair
 from .epoch import Member, PastEpoch
 from .group_context import GroupContext
 from .key_schedule import EpochSecrets, export_secret
+from .leaf_node import LeafNode
 from .pending import PendingProposal
 from .private_tree import PrivateTree
 from .proposal import ReInit
@@ -62,6 +63,14 @@ class GroupState:
     def pending_proposals(self) -> tuple[PendingProposal, ...]:
         """Valid proposals seen in this epoch, in the order of their coming."""
         return self.proposals
+
+    @property
+    def own_leaf_node(self) -> LeafNode:
+        """Our own leaf."""
+        leaf = self.tree.leaf(self.own_leaf)
+        if leaf is None:
+            raise AssertionError("a group without its own member")
+        return leaf
 
     def members(self) -> tuple[Member, ...]:
         """All members, by leaf."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from .ciphersuite import CipherSuite, SignatureKeyPair
+from .ciphersuite import MLS10, CipherSuite, SignatureKeyPair
 from .codec import decode
 from .epoch import Member, new_secret_tree
 from .errors import CodecError, UsageError, ValidationError
 from .extension import ExtensionType, check_unique
 from .external_senders import check_external_senders
+from .group_context import GroupContext
 from .group_info import GroupInfo
 from .group_support import check_credential_types, check_supports_group
 from .identity import IdentityCheck
@@ -38,6 +40,7 @@ def join_group(
     tree: bytes | None,
     psks: PskLookup,
     predecessor: Group | None,
+    groups: Collection[bytes],
     identity: IdentityCheck,
     now: int | None,
 ) -> Joined:
@@ -58,8 +61,8 @@ def join_group(
     psk = _psk_secret(suite, group_secrets, psks, predecessor)
     info = open_group_info(suite, body, group_secrets.joiner_secret, psk)
     ratchet_tree = tree_of(info, tree)
-    check_group_info(suite, info, ratchet_tree, identity)
-    _check_predecessor(info, group_secrets.psks, ratchet_tree, predecessor, identity)
+    check_group_info(suite, info, ratchet_tree, identity, groups, now)
+    check_predecessor(info.group_context, group_secrets.psks, ratchet_tree, predecessor, identity)
 
     own_leaf = ratchet_tree.find_leaf(key_package.leaf_node)
     if own_leaf is None:
@@ -116,8 +119,12 @@ def check_group_info(
     info: GroupInfo,
     tree: RatchetTree,
     identity: IdentityCheck,
+    groups: Collection[bytes],
+    now: int | None,
 ) -> None:
-    """What every joiner checks of a GroupInfo and its tree (§12.4.3.1)."""
+    """What every joiner checks of a GroupInfo and its tree (§12.4.3, §12.4.3.1)."""
+    if info.group_context.group_id in groups:
+        raise ValidationError("group-known", "§12.4.3")
     if info.group_context.cipher_suite != suite.number:
         raise ValidationError("group-info-suite", "§12.4.3.1")
     signer = tree.leaf(info.signer)
@@ -126,7 +133,7 @@ def check_group_info(
     info.verify(suite, signer.signature_key)
     if tree.tree_hash(suite) != info.group_context.tree_hash:
         raise ValidationError("tree-hash", "§12.4.3.1")
-    check_tree(suite, tree, info.group_context.group_id)
+    check_tree(suite, tree, info.group_context.group_id, now)
     leaves = [leaf for _, leaf in tree.leaves()]
     check_unique(info.extensions)
     check_unique(info.group_context.extensions)
@@ -165,18 +172,20 @@ def is_special(psk: PreSharedKeyID) -> bool:
     return psk.usage in (ResumptionPSKUsage.REINIT, ResumptionPSKUsage.BRANCH)
 
 
-def _check_predecessor(
-    info: GroupInfo,
-    psks: tuple[PreSharedKeyID, ...],
+def check_predecessor(
+    context: GroupContext,
+    psks: Sequence[PreSharedKeyID],
     tree: RatchetTree,
     predecessor: Group | None,
     identity: IdentityCheck,
 ) -> None:
-    """A group that continues another must be what its ReInit said, with all its members (§11.2)."""
+    """A group that continues another must be what its ReInit said, with all its members (§11.2).
+
+    Its maker checks it as well as whoever joins.
+    """
     special = next((psk for psk in psks if is_special(psk)), None)
     if special is None:
         return
-    context = info.group_context
     if context.epoch != 1:
         raise ValidationError("successor-epoch", "§12.4.3.1")
     if predecessor is None or predecessor.group_id != special.psk_group_id:
@@ -192,8 +201,8 @@ def _check_predecessor(
     reinit = predecessor.reinit
     if reinit is None or special.psk_epoch != predecessor.epoch:
         raise ValidationError("reinit-missing", "§12.4.3.1")
-    wanted = (reinit.group_id, reinit.cipher_suite, reinit.extensions)
-    if (context.group_id, context.cipher_suite, context.extensions) != wanted:
+    wanted = (reinit.version, reinit.group_id, reinit.cipher_suite, reinit.extensions)
+    if (MLS10, context.group_id, context.cipher_suite, context.extensions) != wanted:
         raise ValidationError("reinit-parameters", "§12.4.3.1")
     if not all(any(identity.same_identity(a, b) for b in new) for a in old):
         raise ValidationError("reinit-members", "§12.4.3.1")

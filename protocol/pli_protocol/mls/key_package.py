@@ -9,6 +9,7 @@ from typing import Self
 
 from .ciphersuite import (
     MLS10,
+    SUITES,
     CipherSuite,
     HPKEPrivateKey,
     KEMKeyPair,
@@ -17,8 +18,15 @@ from .ciphersuite import (
 )
 from .codec import Reader, Writer, encode
 from .credential import Credential
-from .errors import CryptoError, ValidationError
-from .extension import DEFAULT_EXTENSIONS, Extension, read_extensions, write_extensions
+from .errors import CryptoError, UsageError, ValidationError
+from .extension import (
+    DEFAULT_EXTENSIONS,
+    DEFAULT_PROPOSALS,
+    Extension,
+    read_extensions,
+    write_extensions,
+)
+from .grease import check_no_grease, grease_extension, greased
 from .labels import ref_hash, sign_with_label, verify_with_label
 from .leaf_node import Capabilities, LeafContent, LeafNode, Lifetime, sign_leaf
 from .stored import read_stored, stored
@@ -108,27 +116,36 @@ class KeyPackageSecrets:
 def own_capabilities(
     suite: CipherSuite, credential: Credential, extensions: Sequence[Extension] = ()
 ) -> Capabilities:
-    """The least capabilities of a client with this suite, credential and leaf extensions."""
+    """The capabilities of this library with this credential and these extensions.
+
+    The suites are all that it has (§7.2), the one that is used first.
+    """
     types = {extension.extension_type for extension in extensions} - DEFAULT_EXTENSIONS
     return Capabilities(
-        cipher_suites=(suite.number,),
+        cipher_suites=(suite.number, *(number for number in SUITES if number != suite.number)),
         extensions=tuple(sorted(types)),
         credentials=(int(credential.credential_type),),
     )
 
 
-def with_grease(capabilities: Capabilities, random: Random = os.urandom) -> Capabilities:
-    """The same with a number in each list that means nothing, so that nobody chokes on it (§13.5)."""
-    suites, extensions, proposals, credentials = (
-        0x0A0A + 0x1010 * (byte % 15) for byte in random(4)
-    )
-    return Capabilities(
-        capabilities.versions,
-        (*capabilities.cipher_suites, suites),
-        (*capabilities.extensions, extensions),
-        (*capabilities.proposals, proposals),
-        (*capabilities.credentials, credentials),
-    )
+def check_own_content(content: LeafContent, extensions: Sequence[Extension] = ()) -> None:
+    """What we must not say of ourselves (§7.2, §10, §13.5), before GREASE is added.
+
+    Args:
+        extensions: those of the key package, if it is for one.
+
+    Raises:
+        UsageError: "sender-capabilities", "sender-grease".
+    """
+    check_no_grease((content.credential.credential_type,))
+    listed = content.capabilities
+    if not DEFAULT_EXTENSIONS.isdisjoint(listed.extensions):
+        raise UsageError("a default extension type is listed", "sender-capabilities", "§7.2")
+    if not DEFAULT_PROPOSALS.isdisjoint(listed.proposals):
+        raise UsageError("a default proposal type is listed", "sender-capabilities", "§7.2")
+    types = {extension.extension_type for extension in extensions}
+    if not types <= DEFAULT_EXTENSIONS.union(listed.extensions):
+        raise UsageError("an extension's type is not listed", "sender-capabilities", "§10")
 
 
 def generate_key_package(
@@ -140,23 +157,29 @@ def generate_key_package(
     capabilities: Capabilities | None = None,
     extensions: Sequence[Extension] = (),
     leaf_extensions: Sequence[Extension] = (),
+    grease: bool = True,
     random: Random = os.urandom,
 ) -> tuple[KeyPackage, KeyPackageSecrets]:
     """A fresh key package and its private keys.
 
     Args:
         signer: the key that the credential is about.
-        capabilities: None for the least that fit suite, credential and leaf extensions, with GREASE.
+        capabilities: None for those of this library with this credential and these extensions.
+        grease: whether to add values that mean nothing (§13.5).
+
+    Raises:
+        UsageError: "sender-capabilities", "sender-grease".
     """
     init_key, leaf_key = suite.generate_kem_key(random), suite.generate_kem_key(random)
     if capabilities is None:
-        capabilities = with_grease(own_capabilities(suite, credential, leaf_extensions), random)
-    content = LeafContent(
-        signer.public,
-        credential,
-        capabilities,
-        tuple(leaf_extensions),
-    )
+        capabilities = own_capabilities(suite, credential, (*extensions, *leaf_extensions))
+    content = LeafContent(signer.public, credential, capabilities, tuple(leaf_extensions))
+    check_own_content(content, extensions)
+    if grease:
+        content = greased(content, random)
+        # The leaf's list names this type, which serves the key package's own extensions too.
+        kind = content.capabilities.extensions[-1]
+        extensions = (*extensions, grease_extension(random, kind))
     leaf = sign_leaf(suite, signer, content, leaf_key.public, lifetime)
     unsigned = KeyPackage(
         MLS10, suite.number, init_key.public, leaf, tuple(extensions), signature=b""

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import load_der_x509_certificate
+
 from .ciphersuite import MLS10, CipherSuite
+from .credential import X509Credential
 from .errors import CryptoError, ValidationError
 from .extension import DEFAULT_EXTENSIONS, check_unique
 from .hpke import check_public_key
@@ -16,7 +21,7 @@ from .key_package import KeyPackage
 from .leaf_node import LeafNode, LeafNodeSource, Lifetime
 
 MAX_LIFETIME: Final = 400 * 86_400
-"""Longest total lifetime of a key package that we accept, seconds (§7.2)."""
+"""Longest total lifetime of a leaf that we accept, seconds (§7.2)."""
 
 
 def check_leaf(suite: CipherSuite, leaf: LeafNode) -> None:
@@ -24,7 +29,7 @@ def check_leaf(suite: CipherSuite, leaf: LeafNode) -> None:
 
     Raises:
         ValidationError: "encryption-key", "leaf-capabilities", "leaf-credential",
-            "leaf-extensions", "extensions-duplicate".
+            "leaf-extensions", "extensions-duplicate", "credential-key".
     """
     check_encryption_key(suite, leaf.encryption_key)
     capabilities = leaf.capabilities
@@ -36,20 +41,48 @@ def check_leaf(suite: CipherSuite, leaf: LeafNode) -> None:
     types = {extension.extension_type for extension in leaf.extensions}
     if not types <= DEFAULT_EXTENSIONS.union(capabilities.extensions):
         raise ValidationError("leaf-extensions", "§7.3")
+    if isinstance(leaf.credential, X509Credential):
+        check_certificate_key(leaf.credential, leaf.signature_key)
+
+
+def check_certificate_key(credential: X509Credential, signature_key: bytes) -> None:
+    """Whether the end-entity certificate is about the leaf's signature key (§5.3).
+
+    Whether the chain can be trusted is for the application to decide (`IdentityCheck`).
+
+    Raises:
+        ValidationError: "credential-key".
+    """
+    try:
+        certificate = load_der_x509_certificate(credential.certificates[0])
+        key = certificate.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    except (IndexError, ValueError, UnsupportedAlgorithm) as error:
+        raise ValidationError("credential-key", "§5.3") from error
+    if key != signature_key:
+        raise ValidationError("credential-key", "§5.3")
 
 
 def check_lifetime(lifetime: Lifetime | None, now: int | None) -> None:
     """Whether `now` (Unix seconds, None: not checked) is in a lifetime that is not too long.
 
     Raises:
-        ValidationError: "leaf-lifetime".
+        ValidationError: "leaf-lifetime", "leaf-lifetime-total".
     """
     if now is None or lifetime is None:
         return
     if not lifetime.not_before <= now <= lifetime.not_after:
         raise ValidationError("leaf-lifetime", "§7.3")
+    check_total_lifetime(lifetime)
+
+
+def check_total_lifetime(lifetime: Lifetime) -> None:
+    """Whether a lifetime, from first to last, is not longer than MAX_LIFETIME.
+
+    Raises:
+        ValidationError: "leaf-lifetime-total".
+    """
     if lifetime.not_after - lifetime.not_before > MAX_LIFETIME:
-        raise ValidationError("leaf-lifetime", "§7.2", "the total lifetime is too long")
+        raise ValidationError("leaf-lifetime-total", "§7.2")
 
 
 def check_key_package(suite: CipherSuite, package: KeyPackage, now: int | None) -> None:
@@ -80,9 +113,7 @@ def check_key_package(suite: CipherSuite, package: KeyPackage, now: int | None) 
     package.verify_signature(suite)
 
 
-def check_update_leaf(
-    suite: CipherSuite, leaf: LeafNode, group_id: bytes, leaf_index: int, now: int | None = None
-) -> None:
+def check_update_leaf(suite: CipherSuite, leaf: LeafNode, group_id: bytes, leaf_index: int) -> None:
     """The leaf of an Update proposal sent from `leaf_index` (§7.3); it has no lifetime.
 
     Raises:
@@ -104,12 +135,17 @@ def check_commit_leaf(suite: CipherSuite, leaf: LeafNode, group_id: bytes, leaf_
     leaf.verify_signature(suite, group_id, leaf_index)
 
 
-def check_tree_leaf(suite: CipherSuite, leaf: LeafNode, group_id: bytes, leaf_index: int) -> None:
+def check_tree_leaf(
+    suite: CipherSuite, leaf: LeafNode, group_id: bytes, leaf_index: int, now: int | None = None
+) -> None:
     """A leaf in a group's tree, from whatever source (§7.3).
 
-    Its lifetime is not checked: a member does not drop out of the group when it ends.
+    Whether its lifetime is over is not asked: a member does not drop out of the group then. Whether
+    it is too long in all is, unless `now` is None.
     """
     check_leaf(suite, leaf)
+    if leaf.lifetime is not None and now is not None:
+        check_total_lifetime(leaf.lifetime)
     leaf.verify_signature(suite, group_id, leaf_index)
 
 

@@ -65,9 +65,9 @@ class MLSMessage:
 def _read_envelope(r: Reader) -> int:
     version, wire_format = r.u16(), r.u16()
     if version != MLS10:
-        raise CodecError(f"MLSMessage of protocol version {version}, not mls10")
+        raise CodecError(f"MLSMessage of version {version}, not mls10", "version", "§6")
     if wire_format not in _CLASSES:
-        raise CodecError(f"unknown wire format {wire_format}")
+        raise CodecError(f"unknown wire format {wire_format}", "wire-format", "§6")
     return wire_format
 
 

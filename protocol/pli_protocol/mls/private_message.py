@@ -167,7 +167,7 @@ def protect_private(
     """Encrypt a member's signed content with the next key of its ratchet."""
     content = signed.content
     if content.sender.sender_type is not SenderType.MEMBER:
-        raise UsageError("only members send PrivateMessages (§6.3.2)")
+        raise UsageError("only members send PrivateMessages", "sender-not-member", "§6.3.2")
     plaintext = _plaintext(signed, padding)
     leaf, kind = content.sender.index, ratchet_kind(content.content_type)
     key, tree, changes = secret_tree.next_key(suite, leaf, kind)

@@ -182,7 +182,9 @@ def _public_signature_key(group: Group, signed: AuthenticatedContent) -> bytes:
                 raise ValidationError("proposal-new-member", "§6.1")
             return content.key_package.leaf_node.signature_key
         case SenderType.NEW_MEMBER_COMMIT:
-            if not isinstance(content, Commit) or content.path is None:
+            if not isinstance(content, Commit):
+                raise ValidationError("external-commit-content", "§6.1")
+            if content.path is None:
                 raise ValidationError("external-commit-path", "§12.4.3.2")
             return content.path.leaf_node.signature_key
 

@@ -177,7 +177,9 @@ def read_proposal(r: Reader) -> Proposal:
     proposal_type = r.u16()
     cls = _CLASSES.get(proposal_type)
     if cls is None:
-        raise CodecError(f"unknown proposal type {proposal_type:#06x}")
+        raise CodecError(
+            f"unknown proposal type {proposal_type:#06x}", "proposal-type", "§12.2, §13.2"
+        )
     return cls.read(r)
 
 

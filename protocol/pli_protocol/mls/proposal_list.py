@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from .ciphersuite import MLS10, CipherSuite
@@ -12,11 +12,12 @@ from .errors import ValidationError
 from .extension import Extension, check_unique
 from .external_senders import check_external_senders
 from .framing import Sender, SenderType
+from .grease import check_no_grease
 from .group_context import GroupContext
 from .group_support import check_credential_types, check_supports_group, check_unique_keys
 from .identity import IdentityCheck
 from .key_package import KeyPackage
-from .leaf_check import check_key_package, check_update_leaf
+from .leaf_check import check_key_package, check_lifetime, check_update_leaf
 from .leaf_node import LeafNode
 from .proposal import (
     ALLOWED_EXTERNAL,
@@ -104,6 +105,15 @@ def check_proposal(proposal: Proposal, sender: Sender, where: ListContext) -> No
                 raise ValidationError("external-init-regular", "§12.1.6")
 
 
+def check_sendable(proposal: Proposal) -> None:
+    """What we do not propose though nobody would refuse it by itself (§13.5).
+
+    Raises UsageError("sender-grease").
+    """
+    if isinstance(proposal, GroupContextExtensions | ReInit):
+        check_no_grease(extension.extension_type for extension in proposal.extensions)
+
+
 def _check_update(proposal: Update, sender: Sender, where: ListContext) -> None:
     if sender.sender_type is not SenderType.MEMBER:
         raise ValidationError("update-sender", "§12.1.2")
@@ -111,7 +121,7 @@ def _check_update(proposal: Update, sender: Sender, where: ListContext) -> None:
     if old is None:
         raise ValidationError("sender-blank", "§6.3.2")
     group_id = where.group_context.group_id
-    check_update_leaf(where.suite, proposal.leaf_node, group_id, sender.index, where.now)
+    check_update_leaf(where.suite, proposal.leaf_node, group_id, sender.index)
     check_successor(old, proposal.leaf_node, where.identity)
 
 
@@ -223,10 +233,6 @@ def apply_list(listed: Sequence[ListedProposal], where: ListContext) -> AppliedL
     for item in listed:
         if isinstance(item.proposal, Remove):
             removed.append(_member_at(tree, item.proposal.removed))
-    # Only whoever joins a group of one by resync could do that.
-    leaves = {member.leaf for member in removed}
-    if leaves and all(index in leaves for index, _ in where.tree.leaves()):
-        raise ValidationError("remove-all", "§12.4.3.2")
     for member in removed:
         tree = tree.remove_leaf(member.leaf)
     added = []
@@ -278,6 +284,14 @@ def check_applied(
     if changed:
         check_credential_types(leaves)
         check_unique_keys(leaves)
+        _check_not_parents(tree, changed)
+
+
+def _check_not_parents(tree: RatchetTree, changed: Collection[int]) -> None:
+    """A new leaf's key is no parent node's: whoever joins would refuse the tree (§12.4.3.1)."""
+    new = {leaf.encryption_key for leaf in map(tree.leaf, changed) if leaf is not None}
+    if any(node.encryption_key in new for _, node in tree.parents()):
+        raise ValidationError("encryption-key-twice", "§12.4.3.1")
 
 
 def _says_the_same(old: LeafNode | None, new: LeafNode | None) -> bool:
@@ -291,10 +305,27 @@ def _member_at(tree: RatchetTree, leaf: int) -> Member:
     return Member.at(leaf, node)
 
 
+def _check_together(
+    listed: Sequence[ListedProposal], last: ListedProposal, where: ListContext
+) -> None:
+    if isinstance(last.proposal, Add):
+        # What a client sends must be in time when it is sent (§7.3).
+        check_lifetime(last.proposal.key_package.leaf_node.lifetime, where.now)
+    check_list(listed, where)
+    applied = apply_list(listed, where)
+    check_applied(applied, applied.tree, where, None)
+
+
 def choose_pending(
-    fixed: Sequence[ListedProposal], pending: Sequence[ListedProposal], where: ListContext
+    fixed: Sequence[ListedProposal],
+    pending: Sequence[ListedProposal],
+    where: ListContext,
+    available: Callable[[PreSharedKeyID], bool] = lambda psk: True,
 ) -> tuple[ListedProposal, ...]:
     """Those pending proposals that go together with the fixed ones and each other (§12.2).
+
+    One that leads to an invalid tree, whose key package has expired, or whose pre-shared key is not
+    `available`, is left out: no member can stop the others' commits by proposing.
 
     Removes come before Updates of the same leaf, later Updates before earlier ones, and a ReInit
     is left for a later epoch when there is anything else.
@@ -312,8 +343,10 @@ def choose_pending(
     chosen: list[ListedProposal] = []
     for item in sorted(reversed(pending), key=rank):
         try:
-            check_list((*fixed, *chosen, item), where)
+            _check_together((*fixed, *chosen, item), item, where)
         except ValidationError:
+            continue
+        if isinstance(item.proposal, PreSharedKey) and not available(item.proposal.psk):
             continue
         chosen.append(item)
     order = {id(item): position for position, item in enumerate(pending)}

@@ -19,15 +19,17 @@ from .framing import (
     WireFormat,
     sign_content,
 )
+from .grease import greased, ungreased
 from .group_entries import key_changes, proposal_entry
 from .identity import ACCEPT_ALL, IdentityCheck
+from .key_package import check_own_content
 from .leaf_node import Capabilities, LeafContent, sign_leaf
 from .message import MLSMessage
 from .outcome import Proposed
 from .pending import PendingProposal
 from .private_message import Padding, protect_private
 from .proposal import ExternalInit, Proposal, Update
-from .proposal_list import ListContext, check_proposal
+from .proposal_list import ListContext, check_proposal, check_sendable
 from .public_message import protect_public
 from .sealing import check_usable
 from .secret_tree import Entries, SecretTree
@@ -75,9 +77,12 @@ def propose(
     """See `Group.propose`."""
     check_usable(group)
     if isinstance(proposal, ExternalInit):
-        raise UsageError("an ExternalInit stands in an external commit only (§12.1.6)")
+        raise UsageError(
+            "an ExternalInit stands in an external commit only", "sender-external-init", "§12.1.6"
+        )
     if isinstance(proposal, Update) and leaf_key is None:
         raise UsageError("use propose_update: the private key of the new leaf is needed")
+    check_sendable(proposal)
     sender = Sender(SenderType.MEMBER, group.own_leaf)
     check = identity or ACCEPT_ALL
     where = ListContext(group.suite, group.context, group.tree, group.own_leaf, check, now)
@@ -108,15 +113,16 @@ def propose_update(
     random: Random,
 ) -> Proposed:
     """See `Group.propose_update`."""
-    old = group.tree.leaf(group.own_leaf)
-    if old is None:
-        raise AssertionError("a group without its own member")
+    old = group.own_leaf_node
     content = LeafContent(
         signature_key=group.signer.public,
         credential=credential or old.credential,
         capabilities=capabilities or old.capabilities,
         extensions=old.extensions if leaf_extensions is None else tuple(leaf_extensions),
     )
+    if content != old.content:
+        check_own_content(ungreased(content))
+        content = greased(content, random)
     key = group.suite.generate_kem_key(random)
     leaf = sign_leaf(
         group.suite, group.signer, content, key.public, None, group.group_id, group.own_leaf

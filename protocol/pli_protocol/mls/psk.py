@@ -84,10 +84,10 @@ class PreSharedKeyID:
         if psktype == PSKType.EXTERNAL:
             return cls.external(r.opaque(), r.opaque())
         if psktype != PSKType.RESUMPTION:
-            raise CodecError(f"unknown PSKType {psktype}")
+            raise CodecError(f"unknown PSKType {psktype}", "enum", "§8.4")
         usage = r.u8()
         if usage not in (1, 2, 3):
-            raise CodecError(f"unknown ResumptionPSKUsage {usage}")
+            raise CodecError(f"unknown ResumptionPSKUsage {usage}", "enum", "§8.4")
         return cls.resumption(ResumptionPSKUsage(usage), r.opaque(), r.u64(), r.opaque())
 
 
@@ -127,7 +127,7 @@ def psk_secret(suite: CipherSuite, psks: Sequence[tuple[PreSharedKeyID, bytes]])
     Without any it is Nh zero bytes. More than 65535 is a UsageError.
     """
     if len(psks) > 0xFFFF:
-        raise UsageError("more than 65535 pre-shared keys")
+        raise UsageError("more than 65535 pre-shared keys", "sender-psk-count", "§8.4")
     zero = bytes(suite.hash_size)
     secret: bytes = zero
     for index, (psk, value) in enumerate(psks):

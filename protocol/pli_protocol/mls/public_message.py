@@ -76,7 +76,9 @@ def protect_public(
     Application data is a UsageError: it is always encrypted.
     """
     if signed.content.content_type is ContentType.APPLICATION:
-        raise UsageError("application data travels in a PrivateMessage only (§6)")
+        raise UsageError(
+            "application data travels in a PrivateMessage only", "sender-application-public", "§6"
+        )
     tag = None
     if signed.content.sender.sender_type is SenderType.MEMBER:
         if membership_key is None:

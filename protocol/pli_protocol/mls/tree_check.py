@@ -10,11 +10,13 @@ from .parent_hash import check_parent_hashes
 from .ratchet_tree import RatchetTree
 
 
-def check_tree(suite: CipherSuite, tree: RatchetTree, group_id: bytes) -> None:
+def check_tree(
+    suite: CipherSuite, tree: RatchetTree, group_id: bytes, now: int | None = None
+) -> None:
     """All that the tree alone can show; credentials and the group's parameters are not looked at.
 
     Raises:
-        ValidationError: "unmerged-leaves", "tree-keys", "parent-hash", and those of
+        ValidationError: "unmerged-leaves", "tree-keys", "signature-key-twice", "parent-hash", and those of
             `check_tree_leaf`.
     """
     check_unmerged_leaves(tree)
@@ -23,7 +25,7 @@ def check_tree(suite: CipherSuite, tree: RatchetTree, group_id: bytes) -> None:
         check_encryption_key(suite, node.encryption_key)
     check_parent_hashes(suite, tree)
     for index, leaf in tree.leaves():
-        check_tree_leaf(suite, leaf, group_id, index)
+        check_tree_leaf(suite, leaf, group_id, index, now)
 
 
 def check_unmerged_leaves(tree: RatchetTree) -> None:
@@ -51,4 +53,4 @@ def check_unique_keys(tree: RatchetTree) -> None:
         raise ValidationError("tree-keys", "§12.4.3.1", "an encryption key stands twice")
     signers = [leaf.signature_key for _, leaf in tree.leaves()]
     if len(set(signers)) != len(signers):
-        raise ValidationError("tree-keys", "§7.3", "a signature key stands twice")
+        raise ValidationError("signature-key-twice", "§7.3")

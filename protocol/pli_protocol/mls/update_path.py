@@ -16,7 +16,7 @@ from .ciphersuite import CipherSuite, KEMKeyPair, Random, SignatureKeyPair
 from .codec import Reader, Writer
 from .errors import CryptoError, ValidationError
 from .labels import HPKECiphertext, decrypt_with_label, encrypt_with_label
-from .leaf_check import check_commit_leaf, check_encryption_key
+from .leaf_check import check_commit_leaf, check_encryption_key, check_leaf
 from .leaf_node import LeafContent, LeafNode, sign_leaf
 from .parent_hash import set_path
 from .private_tree import (
@@ -135,6 +135,7 @@ def create_update_path(
 
     merged, leaf_parent_hash = set_path(suite, tree, sender, [pair.public for pair in pairs])
     leaf = sign_leaf(suite, signer, content, leaf_key.public, leaf_parent_hash, group_id, sender)
+    check_leaf(suite, leaf)
     merged = merged.with_nodes({2 * sender: leaf})
     bound_to = context(merged)
 

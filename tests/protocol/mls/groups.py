@@ -108,6 +108,7 @@ class Member:
         self.keep(merged.group, merged.changes)
 
     def seal(self, data: bytes, **more: Any) -> bytes:
+        more = {"ahead_of_proposals": True} | more
         sealed = self.group.seal(data, random=self.random, **more)
         self.keep(sealed.group, sealed.changes)
         return sealed.message

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from unittest.mock import patch
+
 import pytest
 
 from pli_protocol.mls import (
@@ -36,7 +39,9 @@ from pli_protocol.mls import (
     verify_signed,
 )
 from pli_protocol.mls.framing import ContentType, WireFormat
+from pli_protocol.mls.grease import ungreased
 
+from .forging import certified
 from .groups import (
     LIFETIME,
     NOW,
@@ -78,8 +83,9 @@ def test_a_creator_must_support_what_its_group_requires() -> None:
     with pytest.raises(ValidationError) as failed:
         alice.create(extensions=[required])
     assert failed.value.rule == "required-capabilities"
-    with pytest.raises(UsageError):
+    with pytest.raises(ValidationError) as failed:
         alice.create(extensions=[Extension(1, b""), Extension(1, b"")])
+    assert failed.value.rule == "extensions-duplicate"
 
 
 # Storing
@@ -411,8 +417,7 @@ def test_a_group_of_certificates() -> None:
 
     alice, bob = Member("alice"), Member("bob")
     for member in (alice, bob):
-        chain = (member.name.encode(), b"person", b"issuer")
-        member.credential = X509Credential(chain)  # type: ignore[assignment]
+        member.credential = certified(member.signer, member.name)  # type: ignore[assignment]
     alice.create(extensions=[required_capabilities_extension(RequiredCapabilities((), (), (2,)))])
     package = bob.key_package()
     made = alice.commit(Add(package[0]), identity=Chains())
@@ -421,7 +426,7 @@ def test_a_group_of_certificates() -> None:
     bob.join(made.welcome, package, identity=Chains())
     everyone_can_message_everyone(alice, bob)
     # A renewed chain for the same key comes with a commit.
-    renewed = X509Credential((b"alice, renewed", b"person", b"issuer"))
+    renewed = certified(alice.signer, "alice, renewed")
     made = alice.commit(credential=renewed, identity=Chains())
     alice.merge(made)
     bob.process(made.message, identity=Chains())
@@ -438,7 +443,13 @@ def reinitialised(number: int = 1) -> tuple[Member, Member]:
     return alice, bob
 
 
-def successor(alice: Member, bob: Member, number: int = 1, group_id: bytes = b"successor"):  # type: ignore[no-untyped-def]
+def successor(  # type: ignore[no-untyped-def]
+    alice: Member,
+    bob: Member,
+    number: int = 1,
+    group_id: bytes = b"successor",
+    forged: bool = True,
+):
     """alice makes the new group and adds bob with proof that both were in the old one."""
     old = alice.group
     new_alice, new_bob = Member("alice", number, seed=1), Member("bob", number, seed=1)
@@ -450,14 +461,15 @@ def successor(alice: Member, bob: Member, number: int = 1, group_id: bytes = b"s
         old.epoch,
         new_alice.random(new_alice.suite.hash_size),
     )
-    made = new_alice.commit(Add(package[0]), PreSharedKey(psk), predecessor=old)
+    with patch("pli_protocol.mls.committing.check_predecessor") if forged else nullcontext():
+        made = new_alice.commit(Add(package[0]), PreSharedKey(psk), predecessor=old)
     new_alice.merge(made)
     return new_alice, new_bob, made.welcome, package
 
 
 def test_a_successor_continues_a_reinitialised_group() -> None:
     alice, bob = reinitialised()
-    new_alice, new_bob, welcome, package = successor(alice, bob)
+    new_alice, new_bob, welcome, package = successor(alice, bob, forged=False)
     new_bob.join(welcome, package, predecessor=bob.group)
     everyone_can_message_everyone(new_alice, new_bob)
     assert new_bob.group.epoch == 1
@@ -498,7 +510,7 @@ def test_leaf_content_changes_with_a_commit_and_with_an_update() -> None:
     deliver(alice.commit(leaf_extensions=[extension]), alice, bob)
     leaf = bob.group.tree.leaf(0)
     assert leaf is not None
-    assert leaf.extensions == (extension,)
+    assert ungreased(leaf.content).extensions == (extension,)
     capabilities = Capabilities(cipher_suites=(3, 1), credentials=(1, 2))
     proposed = bob.group.propose_update(capabilities=capabilities, random=bob.random)
     bob.keep(proposed.group, proposed.changes)
@@ -506,8 +518,8 @@ def test_leaf_content_changes_with_a_commit_and_with_an_update() -> None:
     deliver(alice.commit(), alice, bob)
     leaf = alice.group.tree.leaf(1)
     assert leaf is not None
-    assert leaf.capabilities == capabilities
-    assert leaf.extensions == ()
+    assert ungreased(leaf.content).capabilities == capabilities
+    assert ungreased(leaf.content).extensions == ()
     everyone_can_message_everyone(alice, bob)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +22,7 @@ from pli_protocol.mls import (
     PreSharedKeyID,
     PublicMessage,
     Remove,
+    Removed,
     ResumptionPSKUsage,
     Sender,
     SenderType,
@@ -36,6 +38,7 @@ from pli_protocol.mls.framing import FramedContentAuthData, sign_content
 from pli_protocol.mls.public_message import protect_public
 from pli_protocol.mls.secret_tree import RatchetKind, SecretTree
 
+from .forging import careless
 from .groups import NOW, Member, add, deliver, everyone_can_message_everyone, party, refused
 
 
@@ -127,7 +130,11 @@ def test_the_nonces_of_pre_shared_keys_have_the_size_of_the_hash() -> None:
 
 
 def continued(
-    old: Sequence[Member], usage: ResumptionPSKUsage, new: Sequence[Member], count: int = 1
+    old: Sequence[Member],
+    usage: ResumptionPSKUsage,
+    new: Sequence[Member],
+    count: int = 1,
+    forged: bool = True,
 ) -> tuple[bytes, Any]:
     """The first of `new` makes a group after the old one and adds the second: its Welcome."""
     group = old[0].group
@@ -139,7 +146,8 @@ def continued(
         for _ in range(count)
     ]
     proposals = [Add(package[0]), *map(PreSharedKey, psks)]
-    made = maker.commit(*proposals, predecessor=group)
+    with careless() if forged else nullcontext():
+        made = maker.commit(*proposals, predecessor=group)
     maker.merge(made)
     assert made.welcome is not None
     return made.welcome, package
@@ -148,7 +156,7 @@ def continued(
 def test_a_branch_is_made_of_members_of_the_old_group() -> None:
     old = party("alice", "bob", "carol")
     new = Member("alice", seed=1), Member("bob", seed=1)
-    welcome, package = continued(old, ResumptionPSKUsage.BRANCH, new)
+    welcome, package = continued(old, ResumptionPSKUsage.BRANCH, new, forged=False)
     new[1].join(welcome, package, predecessor=old[1].group)
     everyone_can_message_everyone(*new)
 
@@ -196,7 +204,7 @@ def test_a_successor_begins_in_its_first_epoch() -> None:
     psk = PreSharedKeyID.resumption(
         ResumptionPSKUsage.BRANCH, group.group_id, group.epoch, maker.random(32)
     )
-    with patch("pli_protocol.mls.committing.check_proposal"):
+    with careless():
         made = maker.commit(Add(package[0]), PreSharedKey(psk), predecessor=group)
     assert made.welcome is not None
     with fails("successor-epoch"):
@@ -268,10 +276,16 @@ def test_a_joiner_mixes_in_external_keys() -> None:
     everyone_can_message_everyone(alice, bob, carol)
 
 
-def test_the_only_member_cannot_be_replaced_before_anybody_is_in() -> None:
+def test_the_only_member_of_a_group_comes_back_by_resync() -> None:
+    """The RFC forbids it nowhere: at most one Remove, of the joiner's former self (§12.2)."""
     (alice,) = party("alice")
-    with fails("remove-all"):
-        alice.join_external(alice.group.group_info(), resync=True)
+    again = Member("alice", seed="after the loss")
+    commit = again.join_external(alice.group.group_info(), resync=True)
+    outcome = alice.process(commit)
+    assert isinstance(outcome, Removed)
+    assert (again.group.epoch, again.group.own_leaf) == (1, 0)
+    add(again, bob := Member("bob"))
+    everyone_can_message_everyone(again, bob)
 
 
 def test_the_joiner_takes_the_leftmost_free_leaf() -> None:

@@ -7,6 +7,7 @@ import pytest
 from pli_protocol.mls.ciphersuite import SUITES, CipherSuite, suite
 from pli_protocol.mls.codec import decode, encode
 from pli_protocol.mls.errors import CodecError, ValidationError
+from pli_protocol.mls.grease import GREASE
 from pli_protocol.mls.key_package import (
     KeyPackage,
     KeyPackageSecrets,
@@ -52,22 +53,22 @@ def test_the_signature_covers_every_field() -> None:
             changed.verify_signature(used)
 
 
-def test_default_capabilities_carry_grease_and_given_ones_do_not() -> None:
+def test_a_key_package_carries_grease_unless_it_is_not_wanted() -> None:
     used = suite(1)
     package, _, signer = key_package(used, "anna", seeded(1))
-    capabilities = package.leaf_node.capabilities
-    for numbers in (
-        capabilities.cipher_suites,
-        capabilities.extensions,
-        capabilities.proposals,
-        capabilities.credentials,
-    ):
-        assert numbers[-1] in range(0x0A0A, 0xEAEA + 1, 0x1010)
-    given = own_capabilities(used, package.leaf_node.credential)
+    leaf = package.leaf_node
+    lists = leaf.capabilities
+    for numbers in (lists.cipher_suites, lists.extensions, lists.proposals, lists.credentials):
+        assert numbers[-1] in GREASE
+    for extensions in (leaf.extensions, package.extensions):
+        assert extensions[-1].extension_type == lists.extensions[-1]
+    given = own_capabilities(used, leaf.credential)
+    assert given == Capabilities((1,), (1, 3, 0x004E), (), (), (1,))
     package, _ = generate_key_package(
-        used, package.leaf_node.credential, signer, lifetime=LIFETIME, capabilities=given
+        used, leaf.credential, signer, lifetime=LIFETIME, capabilities=given, grease=False
     )
-    assert package.leaf_node.capabilities == Capabilities((1,), (1,), (), (), (1,))
+    assert package.leaf_node.capabilities == given
+    assert (package.leaf_node.extensions, package.extensions) == ((), ())
 
 
 def test_secrets_can_be_stored_and_show_nothing() -> None:

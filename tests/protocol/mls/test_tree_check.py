@@ -78,7 +78,7 @@ def test_no_encryption_key_may_stand_twice(group: TreeGroup) -> None:
 
 def test_no_signature_key_may_stand_twice(group: TreeGroup) -> None:
     double = replace(group.leaf(0), signature_key=group.leaf(1).signature_key)
-    with pytest.raises(ValidationError, match="tree-keys"):
+    with pytest.raises(ValidationError, match="signature-key-twice"):
         check_unique_keys(group.tree.with_nodes({0: double}))
 
 

@@ -38,14 +38,13 @@ def test_each_new_member_opens_its_own_secrets() -> None:
     (alice,) = party("alice")
     used, joiner, psk = alice.suite, JoinerSecret(b"j" * 32), bytes(32)
     new = [Member("bob").key_package(), Member("carol").key_package()]
-    welcome = create_welcome(
-        used, group_info(alice), joiner, psk, [], [NewMember(kp, None) for kp, _ in new]
-    )
+    sent = group_info(alice)
+    welcome = create_welcome(used, sent, joiner, psk, [], [NewMember(kp, None) for kp, _ in new])
     for package, secrets in new:
         opened = open_group_secrets(used, welcome, package.reference(used), secrets.init_key)
         assert opened == GroupSecrets(joiner, None)
         info = open_group_info(used, welcome, opened.joiner_secret, psk)
-        assert info == group_info(alice)
+        assert info == sent
     with pytest.raises(ValidationError) as failed:
         open_group_secrets(used, welcome, new[0][0].reference(used), new[1][1].init_key)
     assert failed.value.rule == "welcome-secrets"
