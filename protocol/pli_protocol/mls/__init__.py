@@ -29,6 +29,7 @@ from .errors import (
     WrongEpochError,
 )
 from .extension import Extension, ExtensionType, RequiredCapabilities
+from .external_proposal import propose_from_outside, propose_own_add
 from .external_senders import ExternalSender, external_senders_extension
 from .framing import (
     AuthenticatedContent,
@@ -42,7 +43,11 @@ from .framing import (
 from .group import Group
 from .group_context import GroupContext
 from .group_info import GroupInfo
-from .group_support import required_capabilities, required_capabilities_extension
+from .group_support import (
+    check_best_suite,
+    required_capabilities,
+    required_capabilities_extension,
+)
 from .identity import ACCEPT_BASIC, IdentityCheck
 from .key_package import KeyPackage, KeyPackageSecrets, generate_key_package
 from .leaf_node import Capabilities, LeafNode, Lifetime
@@ -162,11 +167,14 @@ __all__ = [
     "Writer",
     "WrongEpochError",
     "X509Credential",
+    "check_best_suite",
     "decode",
     "encode",
     "external_senders_extension",
     "generate_key_package",
     "peek",
+    "propose_from_outside",
+    "propose_own_add",
     "required_capabilities",
     "required_capabilities_extension",
     "suite",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Self
 
-from .codec import Reader, Writer, decode
-from .errors import CodecError, ValidationError
+from .codec import Reader, Writer
+from .errors import ValidationError
 
 
 class ExtensionType(IntEnum):
@@ -93,18 +93,3 @@ class RequiredCapabilities:
     @classmethod
     def read(cls, r: Reader) -> Self:
         return cls(r.vector(Reader.u16), r.vector(Reader.u16), r.vector(Reader.u16))
-
-
-def required_capabilities(extensions: Sequence[Extension]) -> RequiredCapabilities | None:
-    """The group's requirements, or None.
-
-    Raises:
-        ValidationError: "required-capabilities" when the extension does not decode.
-    """
-    data = find_extension(extensions, ExtensionType.REQUIRED_CAPABILITIES)
-    if data is None:
-        return None
-    try:
-        return decode(RequiredCapabilities, data)
-    except CodecError as error:
-        raise ValidationError("required-capabilities", "§11.1") from error

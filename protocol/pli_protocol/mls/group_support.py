@@ -59,6 +59,26 @@ def _meets(leaf: LeafNode, required: RequiredCapabilities) -> bool:
     )
 
 
+def check_best_suite(suite: int, leaves: Iterable[LeafNode], preferred: Sequence[int]) -> None:
+    """Against a downgrade: nothing better may be supported by everybody (§11).
+
+    For a group's creator, with the leaves of the key packages that it is about to add and its own.
+
+    Args:
+        suite: number of the suite that was chosen.
+        preferred: numbers of the suites that we would use, the best first.
+
+    Raises:
+        ValidationError: "suite-downgrade".
+    """
+    listed = [set(leaf.capabilities.cipher_suites) for leaf in leaves]
+    for number in preferred:
+        if number == suite:
+            return
+        if all(number in suites for suites in listed):
+            raise ValidationError("suite-downgrade", "§11")
+
+
 def check_credential_types(leaves: Collection[LeafNode]) -> None:
     """Every member must support the credential types of all (§7.3).
 

@@ -55,7 +55,9 @@ def join_group(
         raise ValidationError("welcome-suite", "§12.4.3.1")
     suite = suite_of(body.cipher_suite)
     if signer.public != key_package.leaf_node.signature_key:
-        raise UsageError("the signature key is not that of the key package")
+        raise UsageError(
+            "the signature key is not that of the key package", "sender-signature-key", "§6.1"
+        )
     reference = key_package.reference(suite)
     group_secrets = open_group_secrets(suite, body, reference, secrets.init_key)
     psk = _psk_secret(suite, group_secrets, psks, predecessor)

@@ -10,8 +10,8 @@ from pli_protocol.mls.extension import (
     RequiredCapabilities,
     check_unique,
     find_extension,
-    required_capabilities,
 )
+from pli_protocol.mls.group_support import required_capabilities
 
 
 def test_an_extension_is_found_by_its_type() -> None:

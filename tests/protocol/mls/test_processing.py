@@ -29,6 +29,8 @@ from pli_protocol.mls import (
     decode,
     encode,
     external_senders_extension,
+    propose_from_outside,
+    propose_own_add,
 )
 from pli_protocol.mls.framing import AuthenticatedContent, FramedContentAuthData, sign_content
 from pli_protocol.mls.private_message import protect_private
@@ -280,8 +282,13 @@ def test_an_external_sender_proposes_to_remove_a_member() -> None:
     from .groups import add
 
     add(alice, carol, bob)
-    message = external_proposal(
-        alice, service.signer, Sender(SenderType.EXTERNAL, 0), Remove(carol.group.own_leaf)
+    message = propose_from_outside(
+        alice.suite,
+        alice.group.group_id,
+        alice.group.epoch,
+        Remove(carol.group.own_leaf),
+        service.signer,
+        sender_index=0,
     )
     for member in (alice, bob, carol):
         outcome = member.process(message)
@@ -317,9 +324,11 @@ def test_a_newcomer_proposes_its_own_add() -> None:
     alice, bob = party("alice", "bob")
     carol = Member("carol")
     package = carol.key_package()
-    message = external_proposal(
-        alice, carol.signer, Sender(SenderType.NEW_MEMBER_PROPOSAL), Add(package[0])
-    )
+    where = {"group_id": alice.group.group_id, "epoch": alice.group.epoch}
+    with pytest.raises(UsageError) as failed:
+        propose_own_add(package[0], alice.signer, **where)
+    assert failed.value.rule == "sender-signature-key"
+    message = propose_own_add(package[0], carol.signer, **where)
     for member in (alice, bob):
         assert isinstance(member.process(message), ProposalReceived)
     made = alice.commit()
