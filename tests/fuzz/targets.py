@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pli_protocol.mls import MLSError, Reader
-
-from . import group_targets, mls_targets, outer_targets
-from .target import Target, target
+from . import group_targets, mls_targets, outer_targets, planted
+from .target import Target
 
 TARGETS: dict[str, Callable[[], Target]] = {
     "mls-message": mls_targets.message_target,
@@ -26,30 +24,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "identity-enrolment": outer_targets.enrolment_target,
 }
 
-PLANTED = "planted"
-"""A target with a fault in it, to see that faults are found; it is no part of a run."""
-
-
-def planted_target() -> Target:
-    """Divides by zero when a message deep within has a certain byte."""
-
-    def run(data: bytes) -> None:
-        vectors = decode_vectors(data)
-        if len(vectors) == 2 and vectors[1][:1] == b"\x07":
-            print(1 // 0)
-
-    return target("planted", run, [b"\x02ab"], MLSError)
-
-
-def decode_vectors(data: bytes) -> list[bytes]:
-    """All vectors of an input, one after the other."""
-    r = Reader(data)
-    found = []
-    while r.position < len(data):
-        found.append(r.opaque())
-    return found
-
 
 def make(name: str) -> Target:
     """The target of a name."""
-    return planted_target() if name == PLANTED else TARGETS[name]()
+    return planted.planted_target() if name == planted.NAME else TARGETS[name]()

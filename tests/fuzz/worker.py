@@ -14,7 +14,7 @@ import atheris
 def main() -> None:
     """Run until libFuzzer ends the process: 0 nothing found, otherwise a file in FOLDER/found."""
     name, folder = sys.argv[1], Path(sys.argv[2])
-    with atheris.instrument_imports(include=["pli_protocol"]):
+    with atheris.instrument_imports(include=["pli_protocol", "tests.fuzz.planted"]):
         from .targets import make
 
         target = make(name)
