@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import IntEnum
 from typing import Self
 
@@ -139,23 +139,31 @@ def read_content(r: Reader, content_type: ContentType) -> Content:
 # } FramedContent;
 @dataclass(frozen=True, slots=True)
 class FramedContent:
-    """A content with its group, epoch and sender. Encoded once: it is signed, hashed and kept."""
+    """A content with its group, epoch and sender. Encoded once: it is signed, hashed and kept.
+
+    `encoded_content` is the content's part of the encoding, for who has it already: the codec accepts
+    one form only, so what came is what we would write.
+    """
 
     group_id: bytes
     epoch: int
     sender: Sender
     authenticated_data: bytes
     content: Content = field(repr=False)
+    encoded_content: InitVar[bytes | None] = None
     encoded: bytes = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, encoded_content: bytes | None) -> None:
         w = Writer()
         w.opaque(self.group_id)
         w.u64(self.epoch)
         self.sender.write(w)
         w.opaque(self.authenticated_data)
         w.u8(self.content_type)
-        write_content(w, self.content)
+        if encoded_content is None:
+            write_content(w, self.content)
+        else:
+            w.raw(encoded_content)
         object.__setattr__(self, "encoded", w.getvalue())
 
     @property
@@ -171,7 +179,10 @@ class FramedContent:
     def read(cls, r: Reader) -> Self:
         """Read the struct of §6."""
         group_id, epoch, sender, data = r.opaque(), r.u64(), Sender.read(r), r.opaque()
-        return cls(group_id, epoch, sender, data, read_content(r, read_content_type(r)))
+        content_type = read_content_type(r)
+        start = r.position
+        content = read_content(r, content_type)
+        return cls(group_id, epoch, sender, data, content, r.since(start))
 
     def to_be_signed(self, wire_format: int, context: GroupContext | None) -> bytes:
         """FramedContentTBS; `context` is needed where the sender signs it (§6.1)."""

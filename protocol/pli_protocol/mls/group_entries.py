@@ -16,8 +16,11 @@ them back is in `group_reading`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import zip_longest
+from operator import is_not
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..secret import Secret
 from .codec import Writer
@@ -40,7 +43,7 @@ T = TypeVar("T")
 
 def entries_of(group: Group) -> dict[str, bytes]:
     """Everything to store of a group."""
-    entries: dict[str, bytes] = dict(_epoch_entries(group))
+    entries: dict[str, bytes] = {part.name: stored(part.write) for part in _epoch_parts(group)}
     for index in range(group.tree.width):
         node = group.tree.node(index)
         if node is not None:
@@ -52,17 +55,22 @@ def entries_of(group: Group) -> dict[str, bytes]:
 
 def changes_between(old: Group, new: Group) -> dict[str, bytes | None]:
     """What turns the stored entries of `old` into those of `new`; shared parts are skipped."""
-    before, after = dict(_epoch_entries(old)), dict(_epoch_entries(new))
-    changes = _difference(before, after)
+    before = {part.name: part.of for part in _epoch_parts(old)}
+    changes: dict[str, bytes | None] = {}
+    for part in _epoch_parts(new):
+        known = before.pop(part.name, ())
+        if len(known) != len(part.of) or any(map(is_not, known, part.of)):
+            changes[part.name] = stored(part.write)
+    changes.update(dict.fromkeys(before))
     if old.tree is not new.tree:
         changes.update(_tree_changes(old.tree, new.tree))
     old_trees, new_trees = _secret_trees(old), _secret_trees(new)
     for epoch in old_trees.keys() | new_trees.keys():
         old_tree, new_tree = old_trees.get(epoch), new_trees.get(epoch)
-        if old_tree is not new_tree:
-            old_keys = old_tree.entries() if old_tree is not None else {}
-            new_keys = new_tree.entries() if new_tree is not None else {}
-            changes.update(_prefixed(epoch, _difference(old_keys, new_keys)))
+        if new_tree is None:
+            changes.update(_prefixed(epoch, dict.fromkeys(old_trees[epoch].entries())))
+        elif old_tree is not new_tree:
+            changes.update(_prefixed(epoch, new_tree.changes_from(old_tree)))
     return changes
 
 
@@ -73,17 +81,15 @@ def key_changes(epoch: int, changes: Mapping[str, bytes | None]) -> dict[str, by
 
 def proposal_entry(epoch: int, position: int, pending: PendingProposal) -> tuple[str, Secret]:
     """Name and content of a pending proposal's entry; names sort in the order of coming."""
-    return f"{PROPOSAL}{epoch}/{position:06}", stored(pending.write)
+    return _proposal_name(epoch, position), stored(pending.write)
+
+
+def _proposal_name(epoch: int, position: int) -> str:
+    return f"{PROPOSAL}{epoch}/{position:06}"
 
 
 def _prefixed(epoch: int, entries: Mapping[str, T]) -> dict[str, T]:
     return {f"{KEYS}{epoch}/{name}": value for name, value in entries.items()}
-
-
-def _difference(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes | None]:
-    changes: dict[str, bytes | None] = {name: None for name in old if name not in new}
-    changes.update((name, value) for name, value in new.items() if old.get(name) != value)
-    return changes
 
 
 def _secret_trees(group: Group) -> dict[int, SecretTree]:
@@ -92,25 +98,32 @@ def _secret_trees(group: Group) -> dict[int, SecretTree]:
     return trees
 
 
-def _epoch_entries(group: Group) -> Iterator[tuple[str, Secret]]:
+class _Part(NamedTuple):
+    """An entry: where it has the same values, the very same objects, it need not be written."""
+
+    name: str
+    of: tuple[object, ...]
+    write: Callable[[Writer], None]
+
+
+def _epoch_parts(group: Group) -> Iterator[_Part]:
     """Everything but ratchet tree and secret trees: what does not grow with the group."""
-    yield "group", stored(lambda w: _write_group(w, group))
-    yield "secrets", stored(lambda w: _write_secrets(w, group.secrets))
-    yield "private", stored(group.private_tree.write)
+    yield _Part("group", (group.context, group.reinit), partial(_write_group, group))
+    yield _Part("secrets", (group.secrets,), partial(_write_secrets, group.secrets))
+    yield _Part("private", (group.private_tree,), group.private_tree.write)
     for past in group.past:
-        yield f"{PAST}{past.context.epoch}", stored(lambda w, past=past: _write_past(w, past))  # type: ignore[misc]
+        of = (past.context, past.replaced, past.ended)
+        yield _Part(f"{PAST}{past.context.epoch}", of, partial(_write_past, past))
     for position, pending in enumerate(group.proposals):
-        yield proposal_entry(group.epoch, position, pending)
+        yield _Part(_proposal_name(group.epoch, position), (pending,), pending.write)
 
 
 def _tree_changes(old: RatchetTree, new: RatchetTree) -> dict[str, bytes | None]:
     """Nodes that are not the same object in both trees; equal ones cost a comparison only."""
     changes: dict[str, bytes | None] = {}
-    for index in range(max(old.width, new.width)):
-        before, after = old.node(index), new.node(index)
-        if before is after or before == after:
-            continue
-        changes[f"{TREE}{index}"] = None if after is None else _encode_node(after)
+    for index, (before, after) in enumerate(zip_longest(old.nodes, new.nodes)):
+        if before is not after and before != after:
+            changes[f"{TREE}{index}"] = None if after is None else _encode_node(after)
     return changes
 
 
@@ -118,7 +131,7 @@ def _encode_node(node: Node) -> bytes:
     return stored(lambda w: write_node(w, node))
 
 
-def _write_group(w: Writer, group: Group) -> None:
+def _write_group(group: Group, w: Writer) -> None:
     group.context.write(w)
     w.u32(group.own_leaf)
     w.u32(group.tree.leaf_count)
@@ -127,7 +140,7 @@ def _write_group(w: Writer, group: Group) -> None:
     w.optional(group.reinit, lambda w, reinit: reinit.write(w))
 
 
-def _write_secrets(w: Writer, secrets: EpochSecrets) -> None:
+def _write_secrets(secrets: EpochSecrets, w: Writer) -> None:
     for secret in (
         secrets.init_secret,
         secrets.sender_data_secret,
@@ -141,7 +154,7 @@ def _write_secrets(w: Writer, secrets: EpochSecrets) -> None:
         w.opaque(secret)
 
 
-def _write_past(w: Writer, past: PastEpoch) -> None:
+def _write_past(past: PastEpoch, w: Writer) -> None:
     past.context.write(w)
     w.opaque(past.sender_data_secret)
     w.opaque(past.resumption_psk)

@@ -218,6 +218,7 @@ def unprotect_private(
     r = Reader(plaintext)
     try:
         content = read_content(r, message.content_type)
+        encoded_content = r.since(0)
         auth = FramedContentAuthData.read(r, message.content_type)
     except CodecError as error:
         raise ValidationError("content", "§6.3.1") from error
@@ -230,6 +231,7 @@ def unprotect_private(
         Sender(SenderType.MEMBER, sender.leaf_index),
         message.authenticated_data,
         content,
+        encoded_content,
     )
     signed = AuthenticatedContent(WireFormat.PRIVATE_MESSAGE, framed, auth)
     return Opened(signed, tree, changes, sender.generation)

@@ -18,10 +18,10 @@ from typing import TypeAlias
 
 from ..secret import Secret
 from .ciphersuite import CipherSuite
-from .codec import Reader, Writer
+from .codec import Reader, Writer, varint
 from .errors import CodecError, GenerationError, UsageError
 from .labels import derive_tree_secret, expand_with_label
-from .stored import fixed, number, read_stored, stored
+from .stored import VERSION, fixed, number, read_stored, stored
 
 MAX_SKIPPED = 128
 """Keys of overtaken messages kept for one ratchet; the oldest go first."""
@@ -105,11 +105,8 @@ class Ratchet:
 
     def encode(self) -> Secret:
         """The ratchet's stored entry, without the overtaken keys."""
-        return stored(self._write)
-
-    def _write(self, w: Writer) -> None:
-        w.u32(self.generation)
-        w.opaque(self.secret)
+        generation, length = self.generation.to_bytes(4, "big"), varint(len(self.secret))
+        return Secret(b"".join((VERSION, generation, length, self.secret)))
 
     def encode_skipped(self) -> Secret | None:
         """The stored entry of the overtaken keys; None when there are none."""
@@ -253,6 +250,15 @@ class SecretTree:
         """Everything to store, by name."""
         return dict(_entries(self.root, 0, self.leaf_count))
 
+    def changes_from(self, before: SecretTree | None) -> Entries:
+        """What turns the entries of `before`, a tree of the same epoch, into these."""
+        changes: Entries = {}
+        if before is None:
+            changes.update(self.entries())
+        else:
+            _compare(before.root, self.root, 0, self.leaf_count, changes)
+        return changes
+
     @classmethod
     def from_entries(
         cls, suite: CipherSuite, leaf_count: int, entries: Mapping[str, bytes]
@@ -277,7 +283,7 @@ def _node_name(low: int, size: int) -> str:
 
 
 def _encode_secret(secret: Secret) -> Secret:
-    return stored(lambda w: w.raw(secret))
+    return Secret(VERSION + secret)
 
 
 def _split(suite: CipherSuite, secret: Secret) -> tuple[Secret, Secret]:
@@ -366,6 +372,20 @@ def _entries(node: _Node, low: int, size: int) -> Iterator[tuple[str, bytes]]:
         half = size // 2
         yield from _entries(node.left, low, half)
         yield from _entries(node.right, low + half, half)
+
+
+def _compare(before: _Node, after: _Node, low: int, size: int, changes: Entries) -> None:
+    """Add the changes between two subtrees; parts that they share cost nothing."""
+    if before is after:
+        return
+    if isinstance(before, _Split) and isinstance(after, _Split):
+        half = size // 2
+        _compare(before.left, after.left, low, half, changes)
+        _compare(before.right, after.right, low + half, half, changes)
+        return
+    old, new = dict(_entries(before, low, size)), dict(_entries(after, low, size))
+    changes.update((name, None) for name in old if name not in new)
+    changes.update((name, value) for name, value in new.items() if old.get(name) != value)
 
 
 def _read_subtrees(suite: CipherSuite, entries: Mapping[str, bytes]) -> dict[int, Secret | _Leaf]:

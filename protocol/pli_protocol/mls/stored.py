@@ -12,13 +12,16 @@ from .errors import CodecError
 FORMAT: Final = 1
 """The version that is written, and the newest that is read."""
 
+VERSION: Final = bytes((FORMAT,))
+"""How an entry begins."""
+
 T = TypeVar("T")
 
 
 def stored(write: Callable[[Writer], None]) -> Secret:
     """An entry: the version's byte, then what `write` appends."""
     w = Writer()
-    w.u8(FORMAT)
+    w.raw(VERSION)
     write(w)
     return Secret(w.getvalue())
 
