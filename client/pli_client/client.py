@@ -17,12 +17,11 @@ from pli_protocol.content import (
     RecordRef,
 )
 from pli_protocol.identity import Device, Person, Trust, safety_number
-from pli_protocol.relay.frames import GetGroups
 
 from . import events as e
 from .connection import ConnectionState
 from .conversation import QUEUE, Conversation, SentMessage
-from .engine import founding, joining, records, sending
+from .engine import founding, records, sending
 from .engine.engine import Engine
 from .engine.errors import (
     AmbiguousPerson,
@@ -32,13 +31,15 @@ from .engine.errors import (
     UnknownMessage,
     UnknownPerson,
 )
+from .engine.profile import SUITE
+from .engine.settled import is_settled
 from .engine.work import Work
-from .errors import InvalidInput, RelayRefused
+from .errors import InvalidInput
 from .event_stream import event_of
 from .files import Progress, SealedFile, download, unseal
 from .i18n import _
 from .message import Attachment, StoredMessage, of_row, read_message
-from .store import conversations, groups, key_packages, messages, outbox, people
+from .store import conversations, key_packages, messages, people
 from .store import events as event_store
 from .store import records as record_store
 from .store.people import KnownPerson
@@ -448,59 +449,15 @@ class Client:
             NotSettled: not within `timeout` seconds. What a person must mend first (wrong relay…).
         """
         await self.engine.connection.online(timeout)
-        await self.until(self._is_settled, timeout)
+        await self.until(lambda: is_settled(self.engine), timeout)
 
     async def stocked(self) -> bool | None:
         """Whether key packages are at the relay, so that others can add this device."""
 
         def look(db: Database) -> bool:
-            return key_packages.newest_last_resort(db) is not None
+            return key_packages.newest_last_resort(db, SUITE.number) is not None
 
         return await self.engine.read(look) or None
-
-    async def _refused(self, group_id: bytes) -> bool:
-        """Somebody's attempt to draw us into a group was refused: nothing is to come of it."""
-        why = await self.engine.read(lambda db: groups.refused_welcome(db, group_id))
-        return why is not None and not joining.can_be_mended(why)
-
-    async def _is_settled(self) -> bool | None:
-        engine = self.engine
-        if not engine.online:
-            await engine.connection.online(None)
-        away = engine.housekeeping.bots_away
-        if not engine.inflow.idle or await engine.read(lambda db: _waits(db, away)):
-            return None
-        try:
-            listed = (await engine.connection.request(GetGroups(0))).groups
-        except RelayRefused:
-            return None
-        rows = {row.group_id: row for row in await engine.read(groups.all_groups)}
-        for state in listed:
-            row = rows.get(state.group)
-            if row is None:
-                if (
-                    state.member
-                    and state.successor is None
-                    and not await self._refused(state.group)
-                ):
-                    return None
-            elif state.member and row.state == "active" and row.next_seq <= state.last:
-                return None
-        waits = await engine.read(lambda db: _waits(db, away))
-        return True if engine.inflow.idle and not waits else None
-
-
-def _waits(db: Database, away: frozenset[bytes]) -> bool:
-    if outbox.busy(db):
-        return True
-    bots = people.bots(db)
-    bot_there = bool(bots) and bots[0].person_id not in away
-    if any(i.kind != "forward" or bot_there for i in conversations.intents(db, None)):
-        return True
-    return any(
-        row.state in ("creating", "refused", "lost") or groups.pending(db, row.group_id) is not None
-        for row in groups.all_groups(db)
-    )
 
 
 def _events_after(db: Database, cursor: int, own: bytes) -> list[tuple[int, e.Event | None]]:

@@ -69,7 +69,7 @@ _MAKERS: dict[str, Make] = {
     "leaving": lambda r: e.MemberLeaving(r.number, r.conversation, r["person"]),
     "left": lambda r: e.ConversationLeft(r.number, r.conversation),
     "add-failed": lambda r: e.ChangeRefused(
-        r.number, r.conversation, "no-device", r.ids("accounts")
+        r.number, r.conversation, r["reason"] or "no-device", r.ids("accounts")
     ),
     "change-failed": lambda r: e.ChangeRefused(r.number, r.conversation, r["reason"]),
     "attached": lambda r: e.RecordAttached(

@@ -98,7 +98,8 @@ class ChangeRefused(_InConversation):
 
     reason: str
     accounts: tuple[bytes, ...] = ()
-    """Of persons who have no device to be added, where that is the reason."""
+    """Of persons who have no device that can be added, where that is the reason: `no-device`; or
+    `old-software`, where their devices offer only a cipher suite of before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pli_client.engine.engine import Engine
 from pli_client.engine.profile import SUITE, group_extensions, lifetime
 from pli_client.engine.profile import capabilities as profile_capabilities
 from pli_client.engine.work import Work
-from pli_client.store import groups
+from pli_client.store import groups, mls_state
 from pli_client.vault import Database, Vault
 from pli_protocol.mls import Add, Group, KeyPackage
 from pli_protocol.mls.codec import decode
@@ -84,7 +84,7 @@ class Lone:
 
     async def entries(self, group_id: bytes) -> dict[str, bytes]:
         """The secrets of a group as they are stored."""
-        return await self.read(lambda db: groups.read_entries(db, group_id))
+        return await self.read(lambda db: mls_state.read_entries(db, group_id))
 
     async def key_package(self, *, last_resort: bool = False) -> KeyPackage:
         """One that this person published."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pli_client.store import groups, people
+from pli_client.store import log_rows, people
 from pli_protocol.mls import X509Credential
 from pli_protocol.mls.codec import encode
 from pli_protocol.mls.framing import ContentType
@@ -125,7 +125,7 @@ async def test_a_row_that_the_relay_altered_is_never_shown(world: World, chained
         group = await bruno.group(conversation)
         relay.change = Alteration(group.chain, chained)
         await cast.say(amelie, conversation, "5 mg matin et soir")
-        aside = await bruno.until(lambda db: groups.set_aside(db))
+        aside = await bruno.until(lambda db: log_rows.set_aside(db))
         assert aside[0].seq == group.next_seq
         assert (await bruno.group(conversation)).state == ("active" if chained else "stopped")
         texts = [m.text for m in await (await bruno.client.conversation(TITLE)).page()]
@@ -271,7 +271,7 @@ async def test_a_commit_that_the_relay_makes_up_changes_no_members(world: World)
         group = await bruno.group(conversation)
         relay.change = Forgery(group.chain, amelie.engine.own.device_id)
         await amelie.send(conversation, "Ceci n'est pas un changement")
-        aside = await bruno.until(lambda db: groups.set_aside(db))
+        aside = await bruno.until(lambda db: log_rows.set_aside(db))
         assert [(row.seq, row.kind) for row in aside] == [(group.next_seq, "commit")]
         members = await (await bruno.client.conversation(conversation)).members()
         both = {cast.name("amelie"), cast.name("bruno")}

@@ -16,7 +16,16 @@ from pli_client.engine import (
 )
 from pli_client.engine.receiving import Taken, take
 from pli_client.engine.work import Work
-from pli_client.store import conversations, groups, messages, outbox, people, records
+from pli_client.store import (
+    conversations,
+    groups,
+    log_rows,
+    messages,
+    mls_state,
+    outbox,
+    people,
+    records,
+)
 from pli_client.vault import Database
 from pli_protocol.content import (
     Attach,
@@ -74,7 +83,7 @@ async def test_a_commit_that_lies_in_no_blob_stops_nobody(world: World) -> None:
         after = await amelie.row()
         assert (after.state, after.detail) == ("refused", "payload")
         assert after.next_seq == row.next_seq + 1
-        kept = await amelie.read(lambda db: groups.set_aside(db, row.conversation_id))
+        kept = await amelie.read(lambda db: log_rows.set_aside(db, row.conversation_id))
         assert [(k.seq, k.reason) for k in kept] == [(row.next_seq, "payload")]
 
 
@@ -194,7 +203,7 @@ async def test_a_request_to_return_that_the_relay_repeats_locks_nobody_out(world
             place = await amelie.row()
             frame = row_after(place, bruno.own.device_id, "return", data)
             assert await amelie.write(lambda work, f=frame: take(work, f, data)) is Taken.DONE  # type: ignore[misc]
-            kept = await amelie.read(lambda db: groups.set_aside(db, first.conversation_id))
+            kept = await amelie.read(lambda db: log_rows.set_aside(db, first.conversation_id))
             assert [k.reason for k in kept] == reasons
             asked = await amelie.read(lambda db: groups.returns(db, first.group_id))
             assert len(asked) == 1 - len(reasons)
@@ -418,7 +427,7 @@ async def test_who_was_revoked_since_is_removed_and_costs_the_late_reader_nothin
             found = committing.needs(work, after, work.now / 1000 + 60)
             assert found.commit
             assert committing.make(work, after, found.revoked)
-            pending = groups.pending(work.db, after.group_id)
+            pending = mls_state.pending(work.db, after.group_id)
             assert pending is not None
             return RosterChange.decode(pending.roster)
 

@@ -5,7 +5,7 @@ import pytest
 from pli_client.engine import candidates, committing, founding, returning
 from pli_client.engine.profile import SUITE, ProfileError, capabilities, lifetime
 from pli_client.engine.work import Work
-from pli_client.store import conversations, groups
+from pli_client.store import conversations, groups, mls_state
 from pli_client.vault import Database
 from pli_protocol.identity import ReturnRequest, SigningKey, make_device, sign
 from pli_protocol.mls import SignatureKeyPair, X509Credential, generate_key_package
@@ -23,7 +23,7 @@ async def _claimed(*people: Lone) -> list[list[bytes]]:
 
 
 async def _pending(who: Lone, group_id: bytes) -> RosterChange:
-    pending = await who.read(lambda db: groups.pending(db, group_id))
+    pending = await who.read(lambda db: mls_state.pending(db, group_id))
     assert pending is not None
     return RosterChange.decode(pending.roster)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ..errors import PliError
-from ..store import groups
+from ..store import groups, mls_state
 from ..vault import Database
 from .work import Work
 
@@ -45,9 +45,9 @@ def forget_past(work: Work) -> None:
 
 def _grown_old(db: Database, before: int) -> list[bytes]:
     found = []
-    for group_id in groups.with_past(db):
+    for group_id in mls_state.with_past(db):
         row = groups.read(db, group_id)
-        since = None if row is None else groups.epoch_since(db, group_id, row.epoch)
+        since = None if row is None else mls_state.epoch_since(db, group_id, row.epoch)
         if since is not None and since < before:
             found.append(group_id)
     return found

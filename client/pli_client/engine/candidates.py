@@ -1,9 +1,10 @@
 """Key packages of those to be added: fetched, kept for several tries, and checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pli_protocol.identity import Device, IdentityError, Person
+from pli_protocol.mls.ciphersuite import suite
 from pli_protocol.mls.codec import decode
 from pli_protocol.mls.errors import MLSError
 from pli_protocol.mls.key_package import KeyPackage
@@ -11,7 +12,7 @@ from pli_protocol.mls.leaf_check import check_key_package
 from pli_protocol.mls.message import MLSMessage
 from pli_protocol.mls.proposal import Add
 
-from ..store import conversations
+from ..store import conversations, groups
 from .profile import SUITE, ProfileError, check_leaf_lifetime
 from .work import Work
 
@@ -20,9 +21,18 @@ def accounts_to_claim(work: Work, conversation_id: bytes) -> list[tuple[int, lis
     """(intent, accounts) whose key packages must be fetched before the commit."""
     found = []
     for intent in conversations.intents(work.db, conversation_id):
+        if intent.kind == "add" and takes_nobody(work, conversation_id):
+            continue
         if intent.kind in ("add", "create") and "claimed" not in intent.body:
             found.append((intent.id, list(as_list(intent.body["accounts"]))))
     return found
+
+
+def takes_nobody(work: Work, conversation_id: bytes) -> bool:
+    """Whether the conversation's group is of an old suite: it is re-founded before anybody comes in."""
+    row = groups.current(work.db, conversation_id)
+    group = None if row is None else work.load(row.group_id)
+    return group is not None and group.suite.number != SUITE.number
 
 
 def keep_claimed(
@@ -49,12 +59,18 @@ def read_key_package(data: bytes) -> KeyPackage:
     return body
 
 
-def check(work: Work, data: bytes, account: bytes | None) -> tuple[KeyPackage, Device]:
-    """A key package that may be added. Raises ProfileError, MLSError."""
+def check(
+    work: Work, data: bytes, account: bytes | None, suites: Collection[int] | None = None
+) -> tuple[KeyPackage, Device]:
+    """A key package that may be added. Raises ProfileError, MLSError.
+
+    Args:
+        suites: numbers of those that will do; SUITE alone unless it is for an older group.
+    """
     package = read_key_package(data)
-    if package.cipher_suite != SUITE.number:
+    if package.cipher_suite not in (suites or (SUITE.number,)):
         raise ProfileError("suite")
-    check_key_package(SUITE, package, work.now_s)
+    check_key_package(suite(package.cipher_suite), package, work.now_s)
     leaf = package.leaf_node
     check_leaf_lifetime(leaf)
     work.identity.check(leaf.credential, leaf.signature_key)
@@ -96,6 +112,24 @@ def adds_of(
         seen.add(device.device_id)
         adds.append(Add(package))
     return adds, accounts
+
+
+def why_nobody(claimed: object, missing: Collection[bytes]) -> str:
+    """Why accounts that were asked for cannot be added: `no-device`, or `old-software`.
+
+    The latter is known by key packages of a suite that is offered no more.
+    """
+    for account, _device, data in as_list(claimed):
+        if account in missing and _offers_old_suite(data):
+            return "old-software"
+    return "no-device"
+
+
+def _offers_old_suite(data: bytes) -> bool:
+    try:
+        return read_key_package(data).cipher_suite != SUITE.number
+    except (ProfileError, MLSError):
+        return False
 
 
 def _meant(work: Work, persons: object, person: Person) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pli_protocol.relay.frames import GetCommitReports
 
 from ..errors import RelayRefused
-from ..store import groups, people
+from ..store import groups, log_rows, people
 from ..vault import transaction
 from . import decisions, founding, returning
 from .work import Work
@@ -92,13 +92,7 @@ class ComingBack:
         culprit = await self._culprit(row)
         if culprit is None and await self._removed_by_refused(row):
             return AGAIN
-        members = await engine.read(lambda db: groups.members(db, row.group_id))
-
-        def accounts(work: Work) -> list[bytes]:
-            persons = (people.read_person(work.db, m.person_id) for m in members)
-            return [p.account for p in persons if p is not None and not p.revoked]
-
-        wanted = await engine.write(accounts)
+        wanted = await engine.write(lambda work: founding.accounts_of(work, row.group_id))
         claimed = await engine.claim([*wanted, engine.own.account])
 
         def step(work: Work) -> bool:
@@ -117,7 +111,7 @@ class ComingBack:
             return False
 
         def step(work: Work) -> bool:
-            commit = groups.kept_row(work.db, row.group_id, row.timeline, seq)
+            commit = log_rows.kept_row(work.db, row.group_id, row.timeline, seq)
             if commit is not None:
                 returning.note_removals(work, row, commit)
             now = groups.read(work.db, row.group_id)

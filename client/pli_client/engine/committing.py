@@ -18,12 +18,12 @@ from pli_protocol.mls.outcome import Committed
 from pli_protocol.mls.proposal import Add, Proposal, Remove
 from pli_protocol.relay.log import RosterChange
 
-from ..store import conversations, groups, outbox, people
+from ..store import conversations, groups, mls_state, outbox, people
 from . import candidates, history
 from .candidates import as_list
 from .commit_checks import plan_data
 from .decisions import Reasons, commit_now, lowest_active
-from .profile import RENEWED_AFTER, ProfileError, padding
+from .profile import RENEWED_AFTER, SUITE, ProfileError, padding
 from .sending import queue
 from .work import Work
 
@@ -51,6 +51,8 @@ class Needs:
     """Unix seconds at which this may change by itself."""
     revoked: tuple[int, ...] = ()
     """Leaves of devices that count no more, or whose person is leaving."""
+    refound: bool = False
+    """Somebody is to come in, which a group of an old suite does not do: re-found it first."""
 
 
 # --- when -------------------------------------------------------------------------------------
@@ -73,12 +75,14 @@ def needs(work: Work, row: groups.GroupRow, patience: float) -> Needs:
     inactive = {r.device_id for r in returning} | {m.device_id for m in members if m.leaving}
     inactive |= {m.device_id for m in members if m.leaf in revoked}
     lowest = lowest_active([(m.leaf, m.device_id) for m in members], inactive)
-    wanted = conversations.intents(work.db, row.conversation_id)
+    wanted = {i.kind for i in conversations.intents(work.db, row.conversation_id)}
+    old_suite = group.suite.number != SUITE.number
+    strangers = [r for r in due if not _fits(r, group)]
     reasons = Reasons(
-        wanted=any(i.kind in ("add", "remove") for i in wanted),
+        wanted="remove" in wanted or ("add" in wanted and not old_suite),
         proposals=bool(_foreign_proposals(group)),
         revoked=bool(revoked),
-        returns_due=bool(due),
+        returns_due=len(due) > len(strangers),
         renewal=work.now - row.leaf_renewed_at > RENEWED_AFTER * 1000,
         message_waits=bool(outbox.in_state(work.db, row.conversation_id, "waiting", 1)),
         our_turn=lowest == own or work.now >= patience * 1000,
@@ -86,7 +90,14 @@ def needs(work: Work, row: groups.GroupRow, patience: float) -> Needs:
     later = [r.due_at / 1000 for r in returning if r.due_at > work.now]
     if (reasons.proposals or reasons.revoked) and not reasons.our_turn:
         later.append(patience)
-    return Needs(commit_now(reasons), min(later, default=None), revoked)
+    commit = commit_now(reasons)
+    refound = old_suite and not commit and ("add" in wanted or bool(strangers))
+    return Needs(commit, min(later, default=None), revoked, refound)
+
+
+def _fits(asked: groups.ReturnRow, group: Group) -> bool:
+    """Whether a device that asks to be added offers a key package of the group's suite."""
+    return candidates.read_key_package(asked.key_package).cipher_suite == group.suite.number
 
 
 def _revoked(work: Work, group: Group, leaf: int) -> bool:
@@ -104,7 +115,7 @@ def _foreign_proposals(group: Group) -> list[Any]:
 def make(work: Work, row: groups.GroupRow, revoked: Sequence[int]) -> bool:
     """Make one commit for all that is due, and store it pending. False: there was nothing to do."""
     group = work.load(row.group_id)
-    if group is None or groups.pending(work.db, row.group_id) is not None:
+    if group is None or mls_state.pending(work.db, row.group_id) is not None:
         return False
     proposals, intent = _collect(work, row, group, revoked)
     if not proposals and not _foreign_proposals(group) and not intent.renews:
@@ -114,15 +125,15 @@ def make(work: Work, row: groups.GroupRow, revoked: Sequence[int]) -> bool:
     except MLSError as error:
         return _give_up(work, row, intent, group, error)
     work.keep(committed.sent, committed.changes_sent)
-    groups.add_pending(
+    mls_state.add_pending(
         work.db,
-        groups.PendingCommit(
+        mls_state.PendingCommit(
             group.group_id,
             work.random(16),
             group.epoch,
             committed.message,
             committed.welcome,
-            groups.encode_entries(committed.group.entries()),
+            mls_state.encode_changes(committed.changes),
             plan_data(committed.plan),
             msgspec.msgpack.encode(intent),
             row.last_send,
@@ -155,7 +166,8 @@ def _collect(
     adds: list[Add] = []
     seen: set[bytes] = set()
     served: list[int] = []
-    staying = {m.person_id for m in members if not m.leaving} - _unwanted(work, row)
+    staying = {m.person_id for m in members if not m.leaving} - unwanted(work, row)
+    old_suite = group.suite.number != SUITE.number
     for asked in groups.returns(work.db, row.group_id):
         if asked.person_id not in staying:
             # Removed since it asked, or about to be: this would let the person in again.
@@ -164,7 +176,9 @@ def _collect(
         if asked.due_at > work.now:
             continue
         try:
-            package, device = candidates.check(work, asked.key_package, None)
+            if not _fits(asked, group):
+                continue
+            package, device = candidates.check(work, asked.key_package, None, (group.suite.number,))
         except (ProfileError, MLSError):
             groups.drop_return(work.db, row.group_id, asked.device_id)
             continue
@@ -173,12 +187,15 @@ def _collect(
         removed |= {m.leaf for m in members if m.device_id == device.device_id}
     present = {m.device_id for m in members if m.leaf not in removed}
     for intent in conversations.intents(work.db, row.conversation_id):
-        if intent.kind == "add" and "claimed" in intent.body:
+        if intent.kind == "add" and "claimed" in intent.body and not old_suite:
             made, accounts = candidates.adds_of(work, intent.body, present, seen)
             missing = set(as_list(intent.body["accounts"])) - accounts
             if missing and not made:
-                conversations.fail_intents(work.db, [intent.id], "no-device")
-                work.event(row.conversation_id, "add-failed", accounts=sorted(missing))
+                reason = candidates.why_nobody(intent.body["claimed"], missing)
+                conversations.fail_intents(work.db, [intent.id], reason)
+                work.event(
+                    row.conversation_id, "add-failed", accounts=sorted(missing), reason=reason
+                )
                 continue
             adds += made
             served.append(intent.id)
@@ -199,7 +216,7 @@ def _collect(
     return proposals, CommitIntent(tuple(served), bool(adds), renews)
 
 
-def _unwanted(work: Work, row: groups.GroupRow) -> set[object]:
+def unwanted(work: Work, row: groups.GroupRow) -> set[object]:
     """Persons whom this person wants removed."""
     wanted = conversations.intents(work.db, row.conversation_id, "remove")
     return {intent.body["person"] for intent in wanted}
@@ -224,18 +241,18 @@ def _give_up(
 
 
 def merge(
-    work: Work, row: groups.GroupRow, pending: groups.PendingCommit, where: history.Place
+    work: Work, row: groups.GroupRow, pending: mls_state.PendingCommit, where: history.Place
 ) -> None:
     """Our commit came back in the log: its epoch begins. Raises MLSError for a damaged state."""
     current = work.load(row.group_id)
-    following = Group.from_entries(groups.decode_entries(pending.entries), work.own.signer)
     if current is None:
         raise ProfileError("state")
+    following = current.following(mls_state.decode_changes(pending.changes))
     before = {m.device_id: m.person_id for m in groups.members(work.db, row.group_id)}
     changed = following.merged(current)
     work.keep(changed.group, changed.changes)
     finish(work, row, changed.group)
-    groups.drop_pending(work.db, row.group_id)
+    mls_state.drop_pending(work.db, row.group_id)
     intent = msgspec.msgpack.decode(pending.intent, type=CommitIntent)
     conversations.end_intents(work.db, list(intent.intents))
     groups.set_renewed(work.db, row.group_id, work.now)
@@ -293,11 +310,11 @@ def note_change(
 
 def lost(work: Work, row: groups.GroupRow) -> None:
     """Another commit won: ours is dropped, what it was for is tried again."""
-    pending = groups.pending(work.db, row.group_id)
+    pending = mls_state.pending(work.db, row.group_id)
     if pending is None:
         return
     intent = msgspec.msgpack.decode(pending.intent, type=CommitIntent)
-    groups.drop_pending(work.db, row.group_id)
+    mls_state.drop_pending(work.db, row.group_id)
     conversations.count_attempt(work.db, list(intent.intents))
     tired = [
         i
@@ -310,11 +327,11 @@ def lost(work: Work, row: groups.GroupRow) -> None:
 
 def refused(work: Work, row: groups.GroupRow, reason: str) -> None:
     """The relay does not take our commit, and will not: give up visibly."""
-    pending = groups.pending(work.db, row.group_id)
+    pending = mls_state.pending(work.db, row.group_id)
     if pending is None:
         return
     intent = msgspec.msgpack.decode(pending.intent, type=CommitIntent)
-    groups.drop_pending(work.db, row.group_id)
+    mls_state.drop_pending(work.db, row.group_id)
     conversations.fail_intents(work.db, list(intent.intents), reason)
     work.event(row.conversation_id, "change-failed", reason=reason)
     work.wake(row.conversation_id)

@@ -16,13 +16,14 @@ from pli_protocol.relay.frames import LeaveGroup
 
 from ..errors import Offline, PliError, RelayError, RelayRefused
 from ..files import upload
-from ..store import conversations, groups, messages, outbox
+from ..store import conversations, groups, messages, mls_state, outbox
 from ..vault import transaction
 from . import candidates, committing, founding, returning, sending
 from .coming_back import ComingBack
 from .flights import Flights
 from .forwarding import forward
 from .pending_commits import PendingCommits
+from .suite_change import SuiteChange
 from .work import Work
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class ConversationWorker:
         self._flights = Flights(engine, conversation_id, self.wake)
         self._coming_back = ComingBack(engine, conversation_id)
         self._pending = PendingCommits(engine, self._coming_back)
+        self._suite_change = SuiteChange(engine)
         self._patience: tuple[bytes, int, float] | None = None
         self.idle = False
 
@@ -108,7 +110,7 @@ class ConversationWorker:
             return await self._coming_back.step(current)
         if current.state != "active":
             return await self._end(current)
-        pending = await self._engine.read(lambda db: groups.pending(db, current.group_id))
+        pending = await self._engine.read(lambda db: mls_state.pending(db, current.group_id))
         if pending is not None:
             return await self._pending.send(current)
         return await self._go_on(current)
@@ -129,6 +131,11 @@ class ConversationWorker:
             if await self._claim() or await self._commit(row, needs):
                 return AGAIN
         if await self._leave(row):
+            return AGAIN
+        if needs.refound:
+            if open_sends or self._flights:
+                return await self._fly(needs.look_again)
+            await self._suite_change.make(row)
             return AGAIN
         if open_sends < sending.IN_FLIGHT:
             await self._upload(row)
@@ -157,7 +164,7 @@ class ConversationWorker:
     def _forget_past(self, work: Work, row: groups.GroupRow) -> None:
         """Keys of past epochs open late messages for a day, also where no new epoch begins."""
         group = work.load(row.group_id)
-        since = groups.epoch_since(work.db, row.group_id, row.epoch)
+        since = mls_state.epoch_since(work.db, row.group_id, row.epoch)
         if group is not None and group.past and since is not None and work.now - since > DAY_MS:
             changed = group.forget_past()
             work.keep(changed.group, changed.changes)
@@ -165,7 +172,7 @@ class ConversationWorker:
 
     def _seal(self, work: Work, row: groups.GroupRow, room: int) -> int:
         now = groups.read(work.db, row.group_id)
-        if now is None or now.state != "active" or groups.pending(work.db, row.group_id):
+        if now is None or now.state != "active" or mls_state.pending(work.db, row.group_id):
             return 0
         return sending.seal_waiting(work, now, room)
 
@@ -207,7 +214,7 @@ class ConversationWorker:
 
         def step(work: Work) -> None:
             conversations.end_intents(work.db, [intent.id for intent in intents])
-            groups.drop_pending(work.db, row.group_id)
+            mls_state.drop_pending(work.db, row.group_id)
             work.forget(row.group_id)
             groups.set_state(work.db, row.group_id, "left")
             conversations.set_state(work.db, self._id, "left")

@@ -251,9 +251,9 @@ class Engine:
             claimed += [(c.account, c.device, c.key_package) for c in answer.claimed]
             answered = {c.account for c in answer.claimed}
             # An answer holds a frame full of whole accounts: ask again for those behind the last.
+            # Who has no key package answers nothing, so only an empty answer is the end of a part.
             last = max((i for i, a in enumerate(part) if a in answered), default=len(part) - 1)
-            cut = last < len(part) - 1 and _full(answer.claimed)
-            waiting = waiting[(last + 1 if cut else len(part)) :]
+            waiting = waiting[last + 1 :]
         return claimed
 
     async def catch_up(self, group_id: bytes) -> int:
@@ -302,7 +302,3 @@ def _rows_are_gone(work: Work, group_id: bytes) -> None:
     if row is not None and row.state == "active":
         outbox.unseal(work.db, group_id)
         returning.trouble(work, row, "lost", "away-too-long", seq=row.next_seq)
-
-
-def _full(claimed: "tuple[Any, ...]") -> bool:
-    return sum(len(c.key_package) + 64 for c in claimed) > 32 * 1024

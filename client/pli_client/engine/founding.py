@@ -10,7 +10,7 @@ from pli_protocol.mls.group import Group
 from pli_protocol.relay.frames import Position
 from pli_protocol.relay.log import FIRST_CHAIN
 
-from ..store import conversations, groups, outbox
+from ..store import conversations, groups, mls_state, outbox, people
 from . import candidates, committing
 from .commit_checks import plan_data
 from .profile import SUITE, ProfileError, capabilities, group_extensions, lifetime
@@ -58,14 +58,15 @@ def create(work: Work, intent: conversations.Intent) -> bool:
     adds, accounts = candidates.adds_of(work, intent.body, set(), set())
     wanted: list[Any] = list(intent.body["accounts"])  # type: ignore[call-overload]
     missing = set(wanted) - accounts - {work.own.account}
+    reason = candidates.why_nobody(intent.body["claimed"], missing)
     if missing and not adds:
-        conversations.fail_intents(work.db, [intent.id], "no-device")
+        conversations.fail_intents(work.db, [intent.id], reason)
         conversations.set_state(work.db, conversation_id, "failed")
-        fail_all(work, conversation_id, "no-device")
-        work.event(conversation_id, "add-failed", accounts=sorted(missing))
+        fail_all(work, conversation_id, reason)
+        work.event(conversation_id, "add-failed", accounts=sorted(missing), reason=reason)
         return True
     if missing:
-        work.event(conversation_id, "add-failed", accounts=sorted(missing))
+        work.event(conversation_id, "add-failed", accounts=sorted(missing), reason=reason)
     _found(work, conversation_id, adds, 1, None, (intent.id,))
     return True
 
@@ -99,6 +100,13 @@ def refound(
     generation = old.generation + 1
     _found(work, old.conversation_id, adds, generation, old.group_id, (), beside=beside)
     return True
+
+
+def accounts_of(work: Work, group_id: bytes) -> list[bytes]:
+    """Accounts of a group's members, as far as they are known and not revoked."""
+    members = groups.members(work.db, group_id)
+    persons = (people.read_person(work.db, m.person_id) for m in members)
+    return [person.account for person in persons if person is not None and not person.revoked]
 
 
 def _found(
@@ -142,15 +150,15 @@ def _found(
         0,
         [(int(created.group.own_leaf), work.own.device_id, work.own.person_id)],
     )
-    groups.add_pending(
+    mls_state.add_pending(
         work.db,
-        groups.PendingCommit(
+        mls_state.PendingCommit(
             group_id,
             work.random(16),
             0,
             committed.message,
             committed.welcome,
-            groups.encode_entries(committed.group.entries()),
+            mls_state.encode_changes(committed.changes),
             plan_data(committed.plan),
             msgspec.msgpack.encode(committing.CommitIntent(intents, bool(adds), beside=beside)),
             None,
@@ -168,7 +176,7 @@ def abandon(work: Work, group_id: bytes, reason: str) -> None:
     row = groups.read(work.db, group_id)
     if row is None or row.state != "creating":
         return
-    pending = groups.pending(work.db, row.group_id)
+    pending = mls_state.pending(work.db, row.group_id)
     work.forget(row.group_id)
     groups.delete_group(work.db, row.group_id)
     if row.predecessor is None and pending is not None:
@@ -182,7 +190,7 @@ def abandon(work: Work, group_id: bytes, reason: str) -> None:
 def adopt_successor(work: Work, old: groups.GroupRow, successor: bytes) -> None:
     """The old group takes no more; what was sealed for it is looked for in its log, then sealed anew."""
     groups.set_successor(work.db, old.group_id, successor)
-    groups.drop_pending(work.db, old.group_id)
+    mls_state.drop_pending(work.db, old.group_id)
     if old.state != "closed":
         groups.set_state(work.db, old.group_id, "closed", old.detail or old.state)
     work.wake(old.conversation_id)

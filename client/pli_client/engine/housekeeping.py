@@ -18,7 +18,7 @@ from pli_protocol.relay.frames import (
 from ..connection import Online
 from ..errors import Offline, RelayError, RelayRefused
 from ..payloads import from_payload
-from ..store import conversations, groups, outbox, people
+from ..store import conversations, groups, log_rows, mls_state, outbox, people
 from ..store.device import add_revocations
 from ..store.key_packages import KeyPackageRow
 from ..vault import transaction
@@ -76,23 +76,29 @@ class Housekeeping:
         engine = self._engine
         self._held = held
 
-        def step(work: Work) -> list[KeyPackageRow]:
-            groups.forget_rows(work.db, work.now - REPAIR_WINDOW)
+        def step(work: Work) -> tuple[list[KeyPackageRow], bool]:
+            log_rows.forget_rows(work.db, work.now - REPAIR_WINDOW)
             for row in groups.all_groups(work.db):
                 _forget_closed(work, row)
-            return key_package_stock.restock(work, held)
+            return key_package_stock.restock(work, held), key_package_stock.outdated(work)
 
-        rows = await engine.write(step, name=STOCK)
+        rows, outdated = await engine.write(step, name=STOCK)
+        if outdated:
+            self._held = 0
         for start in range(0, len(rows), 8):
-            part = rows[start : start + 8]
+            part, replace = rows[start : start + 8], outdated and start == 0
             plain = tuple(row.key_package for row in part if not row.last_resort)
             last = next((row.key_package for row in part if row.last_resort), None)
             try:
-                await engine.connection.request(PublishKeyPackages(0, plain, last))
+                await engine.connection.request(PublishKeyPackages(0, plain, last, replace))
             except RelayRefused as refused:
                 if refused.refusal != "limit":
                     raise
-            await engine.write(lambda work, part=part: key_package_stock.published(work, part))  # type: ignore[misc]
+            await engine.write(
+                lambda work, part=part, replaced=replace: key_package_stock.published(  # type: ignore[misc]
+                    work, part, replaced=replaced
+                )
+            )
             self._held += len(plain)
 
     # --- bots ---------------------------------------------------------------------------------
@@ -245,7 +251,7 @@ def _forget_closed(work: Work, row: groups.GroupRow) -> None:
     successor = None if row.successor is None else groups.read(work.db, row.successor)
     if row.state != "closed" or successor is None:
         return
-    since = groups.epoch_since(work.db, successor.group_id, successor.epoch)
+    since = mls_state.epoch_since(work.db, successor.group_id, successor.epoch)
     open_sends = outbox.unfinished(work.db, row.group_id)
     if since is not None and work.now - since > DAY_MS and not open_sends:
         work.forget(row.group_id)

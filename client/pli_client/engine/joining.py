@@ -13,10 +13,10 @@ from pli_protocol.mls.outcome import Joined
 from pli_protocol.mls.welcome import Welcome
 from pli_protocol.relay.frames import AcknowledgeWelcome, WelcomeWaiting
 
-from ..store import conversations, groups, key_packages, outbox, people
+from ..store import conversations, groups, key_packages, log_rows, mls_state, outbox, people
 from . import founding, history
 from .decisions import refound_allowed
-from .profile import ProfileError, check_group, check_leaf_lifetime
+from .profile import SUITE, ProfileError, check_group, check_leaf_lifetime
 from .work import Work
 
 UNOPENABLE = ("no-key-package", "welcome:")
@@ -149,6 +149,8 @@ def _judge(
         old = groups.current(work.db, conversation_id)
     if old is None:
         raise ProfileError("conversation-id")
+    if group.suite.number != SUITE.number and work.suite_of(old.group_id) == SUITE.number:
+        raise ProfileError("suite")  # no way back to a suite of before
     if conversation.state in ("removed", "left"):
         return old  # invited anew
     known = {m.person_id for m in groups.members(work.db, old.group_id)}
@@ -209,7 +211,7 @@ def _store(
         conversations.add(work.db, conversation_id, "", "team", "active", work.now)
     if same:
         work.forget(group.group_id)
-        groups.drop_pending(work.db, group.group_id)
+        mls_state.drop_pending(work.db, group.group_id)
         work.gone.discard(group.group_id)
         newest = groups.current(work.db, conversation_id)
         if newest is not None and newest.state == "creating":
@@ -272,7 +274,7 @@ def _tell(
     if same:
         # What was sealed for the old leaf may stand in the log; only its row could have said so.
         outbox.unseal(work.db, before.group_id)
-        missed = groups.unread_rows(work.db, before.group_id, where.position.seq)
+        missed = log_rows.unread_rows(work.db, before.group_id, where.position.seq)
         if missed > 0:
             work.event(conversation_id, "gap", rows=missed, reason=before.detail)
     else:

@@ -11,7 +11,7 @@ from pli_protocol.relay.frames import CreateGroup, Send
 
 from ..errors import RelayRefused
 from ..payloads import as_payload
-from ..store import groups
+from ..store import groups, mls_state
 from ..vault import transaction
 from . import committing, founding
 
@@ -35,7 +35,7 @@ class PendingCommits:
     async def send(self, row: groups.GroupRow) -> float | None:
         """Send the commit that waits (again): its outcome stands in the log, nowhere else."""
         engine, timing = self._engine, self._engine.timing
-        pending = await engine.read(lambda db: groups.pending(db, row.group_id))
+        pending = await engine.read(lambda db: mls_state.pending(db, row.group_id))
         if pending is None:
             if row.state == "creating":
                 await engine.write(lambda work: founding.abandon(work, row.group_id, "internal"))
@@ -62,13 +62,13 @@ class PendingCommits:
                 lambda work: groups.set_timeline(work.db, row.group_id, timeline), name=OUTCOME
             )
         await engine.catch_up(row.group_id)
-        still = await engine.read(lambda db: groups.pending(db, row.group_id))
+        still = await engine.read(lambda db: mls_state.pending(db, row.group_id))
         if still is not None and still.send_id == pending.send_id:
             return timing.trouble  # accepted, yet not in the log: a relay that errs
         return AGAIN
 
     async def _refused(
-        self, row: groups.GroupRow, pending: groups.PendingCommit, refused: RelayRefused
+        self, row: groups.GroupRow, pending: mls_state.PendingCommit, refused: RelayRefused
     ) -> float | None:
         engine, timing = self._engine, self._engine.timing
         if refused.refusal == "try-later":
@@ -83,7 +83,7 @@ class PendingCommits:
             return timing.between(timing.retry)
         with suppress(RelayRefused):
             await engine.catch_up(row.group_id)
-        still = await engine.read(lambda db: groups.pending(db, row.group_id))
+        still = await engine.read(lambda db: mls_state.pending(db, row.group_id))
         if still is None or still.send_id != pending.send_id:
             return timing.between(timing.retry)  # another commit won; try again with jitter
         if refused.refusal in ("stale-epoch", "predecessor-missing", "conflict", "not-found"):

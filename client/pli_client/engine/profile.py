@@ -1,17 +1,20 @@
-"""Pli's profile of MLS: the suite, lifetimes, extensions, capabilities, padding (docs: design)."""
+"""Pli's profile of MLS: the suites, lifetimes, extensions, capabilities, padding (docs: design)."""
 
 from typing import Final
 
 from pli_protocol.content import CONVERSATION_EXTENSION
-from pli_protocol.mls.ciphersuite import suite
+from pli_protocol.mls.ciphersuite import CipherSuite, suite
 from pli_protocol.mls.codec import encode
 from pli_protocol.mls.credential import CredentialType
 from pli_protocol.mls.extension import Extension, ExtensionType, RequiredCapabilities
 from pli_protocol.mls.group import Group
 from pli_protocol.mls.leaf_node import Capabilities, LeafNode, Lifetime
 
-SUITE: Final = suite(0x0003)
-"""The one suite that is created, offered and accepted."""
+SUITE: Final = suite(0x004E)
+"""The suite of every group that is made here, and of every key package that is offered."""
+
+SUITES: Final = frozenset({SUITE.number, 0x0003})
+"""Suites of groups that go on. Those of another suite than SUITE take in nobody new (decision 10)."""
 
 DAY: Final = 86_400
 LIFETIME: Final = 90 * DAY
@@ -43,10 +46,10 @@ def lifetime(now: int) -> Lifetime:
     return Lifetime(now - BACKDATED, now - BACKDATED + LIFETIME)
 
 
-def capabilities() -> Capabilities:
-    """What every leaf of ours supports."""
+def capabilities(used: CipherSuite | None = None) -> Capabilities:
+    """What every leaf of ours supports: one suite, SUITE unless another is named."""
     return Capabilities(
-        cipher_suites=(SUITE.number,),
+        cipher_suites=((used or SUITE).number,),
         extensions=(int(ExtensionType.LAST_RESORT), CONVERSATION_EXTENSION),
         credentials=(int(CredentialType.X509),),
     )
@@ -63,7 +66,7 @@ def group_extensions(conversation_id: bytes) -> tuple[Extension, ...]:
 
 def check_group(group: Group) -> bytes:
     """The conversation's id of a group of our profile. Raises ProfileError."""
-    if group.suite.number != SUITE.number:
+    if group.suite.number not in SUITES:
         raise ProfileError("suite")
     if {e.extension_type for e in group.context.extensions} != _ALLOWED_EXTENSIONS:
         raise ProfileError("group-extensions")

@@ -23,7 +23,7 @@ from pli_protocol.relay.frames import Acknowledge, Acknowledgement, ReportCommit
 from pli_protocol.relay.log import RosterChange, chain_hash, device_id
 
 from ..errors import PliError
-from ..store import conversations, groups, messages, outbox, people
+from ..store import conversations, groups, log_rows, messages, mls_state, outbox, people
 from ..vault.database import SQLError, is_environment
 from . import committing, history, returning
 from .commit_checks import check_commit
@@ -72,14 +72,14 @@ def take(work: Work, row: Row, message: bytes | None) -> Taken:
             _check_promised(work, row)
         elif group_row.state in ("active", "closed", "creating"):
             return Taken.GAP
-        groups.keep_row(work.db, row, message or b"")
+        log_rows.keep_row(work.db, row, message or b"")
         groups.advance(work.db, row.group, row.position.seq + 1, row.chain)
         if message is None:
             _put_aside(work, group_row, row, b"", "payload")
         else:
             _process(work, group_row, row, message)
     except RelayForked as fork:
-        groups.put_aside(work.db, row, message or b"", fork.what)
+        log_rows.put_aside(work.db, row, message or b"", fork.what)
         groups.set_trouble(
             work.db,
             row.group,
@@ -167,7 +167,7 @@ def _reason(error: Exception) -> str:
 def _put_aside(
     work: Work, group_row: groups.GroupRow, row: Row, message: bytes, reason: str
 ) -> None:
-    groups.put_aside(work.db, row, message, reason)
+    log_rows.put_aside(work.db, row, message, reason)
     commit = row.kind == "commit" and group_row.state in ("active", "closed")
     if commit and row.epoch == group_row.epoch:
         # Everybody else may be an epoch further now; this device can only ask to come back.
@@ -200,7 +200,7 @@ def _own_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -
         if item.kind == "message":
             _again(work, item)
         return
-    pending = groups.pending(work.db, row.group)
+    pending = mls_state.pending(work.db, row.group)
     if pending is not None and pending.send_id == row.send_id:
         if pending.message != message:
             raise RelayForked("own-row")
@@ -242,10 +242,10 @@ def _others_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes
         return
     if group is None:
         if group_row.state in ("active", "closed"):
-            groups.put_aside(work.db, row, message, "state-unreadable")
+            log_rows.put_aside(work.db, row, message, "state-unreadable")
             returning.lost_state(work, group_row)
         else:
-            groups.put_aside(work.db, row, message, "no-state")
+            log_rows.put_aside(work.db, row, message, "no-state")
         if row.kind == "commit":
             returning.note_removals(work, group_row, message)
         return
@@ -306,9 +306,9 @@ def _compare_heads(work: Work, group_row: groups.GroupRow, said: history.Said) -
     """What the sender saw of the log and of the revocations must fit what we saw."""
     head = said.message.log
     if head is not None:
-        ours = groups.row_chain(work.db, group_row.group_id, head.position)
+        ours = log_rows.row_chain(work.db, group_row.group_id, head.position)
         # It may have been written before the conversation was re-founded.
-        elsewhere = groups.chain_known(work.db, group_row.conversation_id, head.chain)
+        elsewhere = log_rows.chain_known(work.db, group_row.conversation_id, head.chain)
         if ours is not None and ours != head.chain and not elsewhere:
             work.event(
                 group_row.conversation_id, "forked", by=said.person_id, seq=head.position.seq
@@ -361,7 +361,7 @@ def _removed(work: Work, group_row: groups.GroupRow, row: Row, received: Removed
     own_person = work.own.person_id
     work.frames.append(ReportCommit(row.group, row.position.seq, True))
     work.forget(row.group)
-    groups.drop_pending(work.db, row.group)
+    mls_state.drop_pending(work.db, row.group)
     if work.own.device_id in change.added:
         groups.set_trouble(
             work.db, row.group, "lost", "added-again", at=work.now, seq=None, culprit=None

@@ -24,7 +24,7 @@ from pli_protocol.content import (
 from pli_protocol.content.proof import ProofError, verify_receipt
 from pli_protocol.relay.frames import Position
 
-from ..store import conversations, groups, messages, people
+from ..store import conversations, groups, messages, mls_state, people
 from ..store import records as store
 from .work import Work
 
@@ -190,7 +190,7 @@ def proof_of(work: Work, message_id: bytes) -> Proof | None:
         return None
     if row.epoch is None or row.timeline is None or row.seq is None:
         return None
-    context = groups.epoch_context(work.db, row.group_id, row.epoch)
+    context = mls_state.epoch_context(work.db, row.group_id, row.epoch)
     chain = people.device_chain(work.db, row.device_id)
     if row.device_id == work.own.device_id:
         chain = work.own.chain

@@ -3,15 +3,17 @@
 from typing import Final
 
 from pli_protocol.identity import Device, ReturnRequest, sign, verify_statement
+from pli_protocol.mls.ciphersuite import suite
 from pli_protocol.mls.errors import MLSError
 from pli_protocol.mls.message import peek
 from pli_protocol.relay.frames import Position, Row
 from pli_protocol.relay.log import RosterChange
 
-from ..store import conversations, groups, people
+from ..store import conversations, groups, log_rows, mls_state, people
+from ..store.key_packages import Where
 from . import candidates, key_package_stock
 from .decisions import lowest_active, when_to_act
-from .profile import ProfileError
+from .profile import SUITE, SUITES, ProfileError
 from .sending import fail_all
 from .work import Work
 
@@ -30,7 +32,7 @@ def trouble(
 ) -> None:
     """This device cannot go on in the group: it sends nothing more from that state, and asks back."""
     groups.set_trouble(work.db, row.group_id, state, reason, at=work.now, seq=seq, culprit=culprit)
-    groups.drop_pending(work.db, row.group_id)
+    mls_state.drop_pending(work.db, row.group_id)
     work.forget(row.group_id)
     person = people.person_of_device(work.db, culprit) if culprit else None
     work.event(row.conversation_id, "trouble", state=state, reason=reason, culprit=person)
@@ -75,7 +77,9 @@ def request(work: Work, group_id: bytes, reason: str) -> bytes:
     """The signed request to be added again, with a fresh key package."""
     row = groups.read(work.db, group_id)
     last = None if row is None else Position(row.timeline, max(row.next_seq - 1, 0))
-    package = key_package_stock.make(work, published=True)
+    number = work.suite_of(group_id)
+    used = suite(number) if number in SUITES else SUITE
+    package = key_package_stock.make(work, used=used, where=Where.OUT)
     statement = ReturnRequest(
         group_id, work.own.device_id, package.key_package, reason[:200], last, work.now_s
     )
@@ -87,7 +91,7 @@ def request(work: Work, group_id: bytes, reason: str) -> bytes:
 def asked(work: Work, group_row: groups.GroupRow, row: Row, data: bytes) -> None:
     """A device asks to come back. Raises ProfileError, IdentityError, MLSError: put the row aside."""
     statement, device = _checked(work, group_row, data)
-    if groups.kept_before(work.db, row, data):
+    if log_rows.kept_before(work.db, row, data):
         # The relay repeats an old request: its key package is used, the device would be locked out.
         raise ProfileError("return-repeated")
     members = groups.members(work.db, group_row.group_id)
@@ -98,7 +102,13 @@ def asked(work: Work, group_row: groups.GroupRow, row: Row, data: bytes) -> None
         return
     if device.person.person_id not in {m.person_id for m in members}:
         raise ProfileError("return-not-a-member")
-    package, candidate = candidates.check(work, statement.key_package, device.person.account)
+    package, candidate = candidates.check(
+        work,
+        statement.key_package,
+        device.person.account,
+        # A device that never was in a group of an old suite does not know of it.
+        (group.suite.number, SUITE.number),
+    )
     if candidate.device_id != device.device_id:
         raise ProfileError("return-key-package")
     keys = {leaf.encryption_key for _, leaf in group.tree.leaves()}

@@ -13,13 +13,15 @@ from typing import Any
 
 from pli_protocol.identity import Device, SigningKey, Trust
 from pli_protocol.mls.ciphersuite import SignatureKeyPair
+from pli_protocol.mls.codec import decode
 from pli_protocol.mls.credential import X509Credential
 from pli_protocol.mls.epoch import Member
 from pli_protocol.mls.errors import MLSError
 from pli_protocol.mls.group import Group
+from pli_protocol.mls.group_context import GroupContext
 
 from ..connection.requests import Unanswered
-from ..store import conversations, events, groups, people
+from ..store import conversations, events, groups, mls_state, people
 from ..vault import Database
 from .timing import Timing
 from .trust_check import TrustCheck
@@ -111,7 +113,7 @@ class Work:
         return group
 
     def _read(self, group_id: bytes) -> Group | None:
-        entries = groups.read_entries(self.db, group_id)
+        entries = mls_state.read_entries(self.db, group_id)
         if not entries:
             return None
         try:
@@ -119,14 +121,19 @@ class Work:
         except (MLSError, ValueError, KeyError):
             return None
 
+    def suite_of(self, group_id: bytes) -> int | None:
+        """The suite of a group that is or was held, also when its state is gone."""
+        context = mls_state.newest_context(self.db, group_id)
+        return None if context is None else decode(GroupContext, context).cipher_suite
+
     def keep(self, group: Group, changes: Mapping[str, bytes | None]) -> None:
         """Take over a new value of a group."""
-        groups.write_entries(self.db, group.group_id, changes)
+        mls_state.write_entries(self.db, group.group_id, changes)
         self._values[group.group_id] = group
 
     def forget(self, group_id: bytes) -> None:
         """Delete a group's keys; they leave the write-ahead log at once."""
-        groups.delete_entries(self.db, group_id)
+        mls_state.delete_entries(self.db, group_id)
         self._values.pop(group_id, None)
         self.gone.add(group_id)
         self.scrub = True
@@ -134,7 +141,7 @@ class Work:
     def enter_epoch(self, group: Group) -> None:
         """Note what is public of an epoch that begins: its context (for proofs) and members."""
         groups.set_epoch(self.db, group.group_id, group.epoch)
-        groups.add_epoch(
+        mls_state.add_epoch(
             self.db,
             group.group_id,
             group.epoch,

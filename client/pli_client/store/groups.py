@@ -1,11 +1,8 @@
-"""MLS groups: their place in the relay's log, members, state, pending commits, rows put aside."""
+"""MLS groups: their place in the relay's log, their members, and who asks to come back."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import msgspec
-
-from pli_protocol.relay.frames import Position, Row
+from pli_protocol.relay.frames import Position
 
 from ..vault import Database
 
@@ -41,20 +38,6 @@ class MemberRow:
     person_id: bytes
     joined_epoch: int
     leaving: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PendingCommit:
-    group_id: bytes
-    send_id: bytes
-    epoch: int
-    message: bytes = field(repr=False)
-    welcome: bytes | None = field(repr=False)
-    entries: bytes = field(repr=False)
-    roster: bytes
-    intent: bytes
-    previous: bytes | None
-    creates: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,104 +228,6 @@ def drop_member(db: Database, group_id: bytes, device_id: bytes) -> None:
     db.execute("DELETE FROM members WHERE group_id = ? AND device_id = ?", (group_id, device_id))
 
 
-# --- MLS state --------------------------------------------------------------------------------
-
-
-def read_entries(db: Database, group_id: bytes) -> dict[str, bytes]:
-    rows = db.execute("SELECT key, value FROM mls_state WHERE group_id = ?", (group_id,)).fetchall()
-    return {row[0]: row[1] for row in rows}
-
-
-def write_entries(db: Database, group_id: bytes, changes: Mapping[str, bytes | None]) -> None:
-    db.executemany(
-        "DELETE FROM mls_state WHERE group_id = ? AND key = ?",
-        [(group_id, key) for key, value in changes.items() if value is None],
-    )
-    db.executemany(
-        "INSERT OR REPLACE INTO mls_state VALUES (?, ?, ?)",
-        [(group_id, key, value) for key, value in changes.items() if value is not None],
-    )
-
-
-def epoch_since(db: Database, group_id: bytes, epoch: int) -> int | None:
-    """When this device entered the epoch (milliseconds)."""
-    row = db.execute(
-        "SELECT since FROM epochs WHERE group_id = ? AND epoch = ?", (group_id, epoch)
-    ).fetchone()
-    return None if row is None else row[0]
-
-
-def with_past(db: Database) -> list[bytes]:
-    """Groups that hold keys of past epochs."""
-    rows = db.execute(
-        "SELECT DISTINCT group_id FROM mls_state WHERE key >= 'past/' AND key < 'past0'"
-    ).fetchall()
-    return [row[0] for row in rows]
-
-
-def delete_entries(db: Database, group_id: bytes) -> None:
-    db.execute("DELETE FROM mls_state WHERE group_id = ?", (group_id,))
-
-
-def add_epoch(
-    db: Database, group_id: bytes, epoch: int, context: bytes, authenticator: bytes, now: int
-) -> None:
-    db.execute(
-        "INSERT OR IGNORE INTO epochs VALUES (?, ?, ?, ?, ?)",
-        (group_id, epoch, context, authenticator, now),
-    )
-
-
-def epoch_context(db: Database, group_id: bytes, epoch: int) -> bytes | None:
-    row = db.execute(
-        "SELECT context FROM epochs WHERE group_id = ? AND epoch = ?", (group_id, epoch)
-    ).fetchone()
-    return None if row is None else row[0]
-
-
-# --- pending commits --------------------------------------------------------------------------
-
-
-def add_pending(db: Database, pending: PendingCommit, now: int) -> None:
-    db.execute(
-        "INSERT INTO pending_commits VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            pending.group_id,
-            pending.send_id,
-            pending.epoch,
-            pending.message,
-            pending.welcome,
-            pending.entries,
-            pending.roster,
-            pending.intent,
-            pending.previous,
-            int(pending.creates),
-            now,
-        ),
-    )
-
-
-def pending(db: Database, group_id: bytes) -> PendingCommit | None:
-    row = db.execute(
-        """SELECT group_id, send_id, epoch, message, welcome, entries, roster, intent, previous,
-               creates FROM pending_commits WHERE group_id = ?""",
-        (group_id,),
-    ).fetchone()
-    return None if row is None else PendingCommit(*(*row[:9], bool(row[9])))
-
-
-def drop_pending(db: Database, group_id: bytes) -> None:
-    db.execute("DELETE FROM pending_commits WHERE group_id = ?", (group_id,))
-
-
-def encode_entries(entries: Mapping[str, bytes]) -> bytes:
-    return msgspec.msgpack.encode(dict(entries))
-
-
-def decode_entries(data: bytes) -> dict[str, bytes]:
-    return msgspec.msgpack.decode(data, type=dict[str, bytes])
-
-
 # --- requests to return -----------------------------------------------------------------------
 
 
@@ -381,119 +266,3 @@ def refused_welcome(db: Database, group_id: bytes) -> str | None:
         (group_id,),
     ).fetchone()
     return None if row is None else row[0]
-
-
-# --- rows of the log --------------------------------------------------------------------------
-
-
-def keep_row(db: Database, row: Row, message: bytes) -> None:
-    """Kept for the repair window."""
-    db.execute(
-        "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            row.group,
-            row.position.timeline,
-            row.position.seq,
-            row.epoch,
-            row.kind,
-            row.sender,
-            row.send_id,
-            message,
-            row.chain,
-            row.time,
-        ),
-    )
-
-
-def row_chain(db: Database, group_id: bytes, position: Position) -> bytes | None:
-    row = db.execute(
-        "SELECT chain FROM rows WHERE group_id = ? AND timeline = ? AND seq = ?",
-        (group_id, position.timeline, position.seq),
-    ).fetchone()
-    return None if row is None else row[0]
-
-
-def kept_row(db: Database, group_id: bytes, timeline: int, seq: int) -> bytes | None:
-    """A row's payload, within the repair window."""
-    row = db.execute(
-        "SELECT message FROM rows WHERE group_id = ? AND timeline = ? AND seq = ?",
-        (group_id, timeline, seq),
-    ).fetchone()
-    return None if row is None else row[0]
-
-
-def kept_before(db: Database, row: Row, message: bytes) -> bool:
-    """Whether an earlier row of the group, within the repair window, has the same payload."""
-    found = db.execute(
-        """SELECT 1 FROM rows WHERE group_id = ? AND kind = ? AND message = ?
-             AND (timeline, seq) < (?, ?) LIMIT 1""",
-        (row.group, row.kind, message, row.position.timeline, row.position.seq),
-    ).fetchone()
-    return found is not None
-
-
-def chain_known(db: Database, conversation_id: bytes, chain: bytes) -> bool:
-    """Whether a row of any of the conversation's groups has this chain hash."""
-    row = db.execute(
-        """SELECT 1 FROM rows JOIN groups USING (group_id)
-           WHERE conversation_id = ? AND rows.chain = ? LIMIT 1""",
-        (conversation_id, chain),
-    ).fetchone()
-    return row is not None
-
-
-def forget_rows(db: Database, before: int) -> None:
-    db.execute("DELETE FROM rows WHERE time < ?", (before,))
-
-
-def put_aside(db: Database, row: Row, message: bytes, reason: str) -> None:
-    """A row that cannot be processed, with its bytes."""
-    db.execute(
-        "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            row.group,
-            row.position.timeline,
-            row.position.seq,
-            row.sender,
-            row.kind,
-            message,
-            reason,
-            row.time,
-        ),
-    )
-
-
-def unread_rows(db: Database, group_id: bytes, until: int) -> int:
-    """Messages up to a row that this device had no state to read; later ones can be read now."""
-    reasons = "reason IN ('no-state', 'state-unreadable')"
-    db.execute(
-        f"DELETE FROM quarantine WHERE group_id = ? AND seq > ? AND {reasons}", (group_id, until)
-    )
-    row = db.execute(
-        f"SELECT count(*) FROM quarantine WHERE group_id = ? AND kind = 'application' AND {reasons}",
-        (group_id,),
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """A row in quarantine."""
-
-    group_id: bytes
-    seq: int
-    sender: bytes
-    kind: str
-    message: bytes = field(repr=False)
-    reason: str
-    time: int
-
-
-def set_aside(db: Database, conversation_id: bytes | None = None) -> list[SetAside]:
-    rows = db.execute(
-        """SELECT q.group_id, q.seq, q.sender, q.kind, q.message, q.reason, q.time
-           FROM quarantine AS q LEFT JOIN groups AS g USING (group_id)
-           WHERE ? IS NULL OR g.conversation_id = ? ORDER BY q.time, q.seq""",
-        (conversation_id, conversation_id),
-    ).fetchall()
-    return [SetAside(*row) for row in rows]

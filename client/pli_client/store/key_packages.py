@@ -1,8 +1,20 @@
 """Key packages of ours whose private keys are still needed."""
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from ..vault import Database
+
+
+class Where(IntEnum):
+    """Where a key package is: column `published`."""
+
+    WAITING = 0
+    """Made, to be published."""
+    AT_RELAY = 1
+    """Published; perhaps claimed by now."""
+    OUT = 2
+    """Handed to somebody, or in the stock no more: it may still be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +26,7 @@ class KeyPackageRow:
     not_after: int
 
 
-def add(db: Database, row: KeyPackageRow, now: int, *, published: bool = False) -> None:
+def add(db: Database, row: KeyPackageRow, now: int, *, where: Where = Where.WAITING) -> None:
     db.execute(
         "INSERT INTO key_packages VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
@@ -23,7 +35,7 @@ def add(db: Database, row: KeyPackageRow, now: int, *, published: bool = False) 
             row.secrets,
             int(row.last_resort),
             row.not_after,
-            int(published),
+            int(where),
             now,
         ),
     )
@@ -66,9 +78,40 @@ def mark_used(db: Database, reference: bytes) -> None:
     db.execute("UPDATE key_packages SET published = 2 WHERE reference = ?", (reference,))
 
 
-def newest_last_resort(db: Database) -> int | None:
-    """When the newest published and unused last-resort package ends (Unix seconds)."""
+def newest_last_resort(db: Database, suite: int) -> int | None:
+    """When the newest published and unused last-resort package of a suite ends (Unix seconds)."""
     row = db.execute(
-        "SELECT max(not_after) FROM key_packages WHERE last_resort = 1 AND published = 1"
+        f"""SELECT max(not_after) FROM key_packages
+            WHERE last_resort = 1 AND published = 1 AND {_SUITE} = ?""",
+        (suite.to_bytes(2, "big"),),
     ).fetchone()
     return None if row is None else row[0]
+
+
+# A KeyPackage begins with version and cipher suite, two bytes each (RFC 9420 §10).
+_SUITE = "substr(key_package, 3, 2)"
+
+
+def delete_waiting_of_others(db: Database, suite: int) -> None:
+    """Those of another suite that nobody has seen."""
+    db.execute(
+        f"DELETE FROM key_packages WHERE published = 0 AND {_SUITE} != ?",
+        (suite.to_bytes(2, "big"),),
+    )
+
+
+def of_others_at_relay(db: Database, suite: int) -> bool:
+    """Whether some of another suite lie at the relay."""
+    row = db.execute(
+        f"SELECT 1 FROM key_packages WHERE published = 1 AND {_SUITE} != ? LIMIT 1",
+        (suite.to_bytes(2, "big"),),
+    ).fetchone()
+    return row is not None
+
+
+def taken_out_of_others(db: Database, suite: int) -> None:
+    """Those of another suite lie at the relay no more; who claimed one before may still use it."""
+    db.execute(
+        f"UPDATE key_packages SET published = 2 WHERE published = 1 AND {_SUITE} != ?",
+        (suite.to_bytes(2, "big"),),
+    )

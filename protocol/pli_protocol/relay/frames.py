@@ -277,10 +277,15 @@ class Directory(Frame, frozen=True):
 
 
 class PublishKeyPackages(Request, frozen=True):
-    """Add key packages for this device; `last_resort` replaces the one held."""
+    """Add key packages for this device; `last_resort` replaces the one held.
+
+    `replace`: those that nobody claimed yet go, the last resort too: they are of a cipher suite that
+    this device offers no more.
+    """
 
     key_packages: Annotated[tuple[Inline, ...], Meta(max_length=32)]
     last_resort: Inline | None = None
+    replace: bool = False
 
 
 class ClaimKeyPackages(Request, frozen=True):

@@ -28,6 +28,8 @@ async def publish(relay: Relay, session: Session, frame: f.PublishKeyPackages) -
         raise Refusal("too-large", f"a key package has at most {MAX_KEY_PACKAGE} bytes")
 
     def work(tx: Transaction) -> None:
+        if frame.replace:
+            _drop_unclaimed(tx, session.device_no)
         for key_package in frame.key_packages:
             _add(tx, session.device_no, key_package, last_resort=0)
         if last_resort is not None and _unknown(tx, last_resort):
@@ -82,6 +84,14 @@ def _add(tx: Transaction, device_no: int, key_package: bytes, *, last_resort: in
                 created=tx.now,
             )
         )
+
+
+def _drop_unclaimed(tx: Transaction, device_no: int) -> None:
+    tx.connection.execute(
+        sa.delete(t.key_packages).where(
+            t.key_packages.c.device_no == device_no, t.key_packages.c.claimed.is_(None)
+        )
+    )
 
 
 def _unknown(tx: Transaction, key_package: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pli_client.engine import candidates, founding, joining, key_package_stock, receiving, sending
 from pli_client.engine.timing import Timing
 from pli_client.engine.work import Own, Surroundings, Work
-from pli_client.store import conversations, groups, messages, outbox
+from pli_client.store import conversations, groups, messages, mls_state, outbox
 from pli_client.vault import Kdf, Vault, passphrase
 from pli_protocol.content import Post, TextPart
 from pli_protocol.identity import (
@@ -222,7 +222,7 @@ async def commit(
 ) -> Row:
     """The committer's pending commit enters the log and is merged; newcomers get the Welcome."""
     row = await committer.group(conversation)
-    pending = await committer.vault.read(lambda db: groups.pending(db, row.group_id))
+    pending = await committer.vault.read(lambda db: mls_state.pending(db, row.group_id))
     assert pending is not None
     taken = log.append(committer.device_id, pending.send_id, pending.message)
     await committer.take(taken)

@@ -10,7 +10,7 @@ from pli_client.engine import committing, receiving
 from pli_client.engine.receiving import Taken
 from pli_client.engine.work import Work
 from pli_client.errors import DiskFull
-from pli_client.store import conversations, groups, outbox
+from pli_client.store import conversations, groups, log_rows, mls_state, outbox
 from pli_protocol.relay.frames import Acknowledge, Position, ReportCommit, Row
 from pli_protocol.relay.log import chain_hash
 
@@ -109,7 +109,7 @@ async def test_a_log_that_does_not_hold_stops_the_group_and_keeps_the_evidence(
     assert await scene.bruno.take(forged) == [Taken.STOPPED]
     assert await scene.bruno.take(row) == [Taken.STOPPED]
     assert await scene.bruno.posts(scene.id) == []
-    (evidence,) = await scene.bruno.vault.read(lambda db: groups.set_aside(db, scene.id))
+    (evidence,) = await scene.bruno.vault.read(lambda db: log_rows.set_aside(db, scene.id))
     assert evidence.message == forged.message
 
 
@@ -125,7 +125,7 @@ async def test_a_row_that_cannot_be_opened_is_put_aside_and_the_next_is_shown(
     (good,) = await scene.say(scene.bruno, "moi")
     assert await scene.bruno.take(bad, good) == [Taken.DONE, Taken.DONE]
     assert await scene.bruno.posts(scene.id) == [("moi", "stored")]
-    (aside,) = await scene.bruno.vault.read(lambda db: groups.set_aside(db, scene.id))
+    (aside,) = await scene.bruno.vault.read(lambda db: log_rows.set_aside(db, scene.id))
     assert aside.message == broken
 
 
@@ -161,7 +161,7 @@ async def test_the_loser_of_two_commits_takes_the_winner_and_tries_again(scene: 
         lost = await scene.bruno.vault.read(lambda db: groups.all_groups(db)[0])
         won = await commit(scene.log, scene.amelie, scene.id, chloe)
         assert await scene.bruno.take(won) == [Taken.DONE]
-        still = await scene.bruno.vault.read(lambda db: groups.pending(db, lost.group_id))
+        still = await scene.bruno.vault.read(lambda db: mls_state.pending(db, lost.group_id))
         assert still is None
         (intent,) = await scene.bruno.vault.read(lambda db: conversations.intents(db, scene.id))
         assert (intent.kind, intent.attempts) == ("add", 1)
@@ -201,7 +201,7 @@ async def test_a_commit_that_does_not_open_is_reported_and_nothing_more_is_sent(
     await scene.bruno.say(scene.id, "à garder")
     await _want(scene, scene.amelie, None)
     row = await scene.amelie.group(scene.id)
-    pending = await scene.amelie.vault.read(lambda db: groups.pending(db, row.group_id))
+    pending = await scene.amelie.vault.read(lambda db: mls_state.pending(db, row.group_id))
     assert pending is not None
     broken = pending.message[:-3] + bytes(b ^ 1 for b in pending.message[-3:])
     bad = scene.log.append(scene.amelie.device_id, pending.send_id, broken)
@@ -211,7 +211,7 @@ async def test_a_commit_that_does_not_open_is_reported_and_nothing_more_is_sent(
     assert scene.bruno.work is not None
     reports = [f for f in scene.bruno.work.frames if isinstance(f, ReportCommit)]
     assert [(r.seq, r.applied) for r in reports] == [(bad.position.seq, False)]
-    entries = await scene.bruno.vault.read(lambda db: groups.read_entries(db, row.group_id))
+    entries = await scene.bruno.vault.read(lambda db: mls_state.read_entries(db, row.group_id))
     assert entries == {}
     assert await scene.bruno.posts(scene.id) == [("à garder", "queued")]
 

@@ -14,7 +14,7 @@ from pli_client.engine.engine import Engine
 from pli_client.engine.pending_commits import PendingCommits
 from pli_client.engine.work import Work
 from pli_client.errors import DiskFull
-from pli_client.store import conversations, events, groups, messages
+from pli_client.store import conversations, events, groups, messages, mls_state
 from pli_client.store.device import DeviceRow
 from pli_protocol.relay.frames import WelcomeWaiting
 
@@ -130,11 +130,11 @@ async def test_a_transaction_that_fails_leaves_nothing_in_memory_that_is_not_in_
         work.keep(sealed.group, sealed.changes)
         raise DiskFull()
 
-    stored = await engine.read(lambda db: groups.read_entries(db, group_row.group_id))
+    stored = await engine.read(lambda db: mls_state.read_entries(db, group_row.group_id))
     with pytest.raises(DiskFull):
         await engine.write(seal_and_fail)
     assert group_row.group_id not in engine._memory
-    assert await engine.read(lambda db: groups.read_entries(db, group_row.group_id)) == stored
+    assert await engine.read(lambda db: mls_state.read_entries(db, group_row.group_id)) == stored
     after = await engine.write(lambda work: work.load(group_row.group_id))
     assert after is not None
     assert after is not before
