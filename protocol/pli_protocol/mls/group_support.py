@@ -42,21 +42,21 @@ def check_supports_group(extensions: Sequence[Extension], leaves: Iterable[LeafN
     Raises ValidationError: "extension-unsupported" or "required-capabilities".
     """
     in_use = {extension.extension_type for extension in extensions} - DEFAULT_EXTENSIONS
-    required = required_capabilities(extensions)
+    required = required_capabilities(extensions) or RequiredCapabilities()
+    # Made once: a list may be long and its entries the same again and again.
+    needed_extensions = set(required.extension_types) - DEFAULT_EXTENSIONS
+    needed_proposals = set(required.proposal_types) - DEFAULT_PROPOSALS
+    needed_credentials = set(required.credential_types)
     for leaf in leaves:
-        if not in_use <= set(leaf.capabilities.extensions):
+        capabilities = leaf.capabilities
+        if not in_use.issubset(capabilities.extensions):
             raise ValidationError("extension-unsupported", "§13.4")
-        if required is not None and not _meets(leaf, required):
+        if not (
+            needed_extensions.issubset(capabilities.extensions)
+            and needed_proposals.issubset(capabilities.proposals)
+            and needed_credentials.issubset(capabilities.credentials)
+        ):
             raise ValidationError("required-capabilities", "§11.1")
-
-
-def _meets(leaf: LeafNode, required: RequiredCapabilities) -> bool:
-    capabilities = leaf.capabilities
-    return (
-        set(required.extension_types) <= DEFAULT_EXTENSIONS | set(capabilities.extensions)
-        and set(required.proposal_types) <= DEFAULT_PROPOSALS | set(capabilities.proposals)
-        and set(required.credential_types) <= set(capabilities.credentials)
-    )
 
 
 def check_best_suite(suite: int, leaves: Iterable[LeafNode], preferred: Sequence[int]) -> None:

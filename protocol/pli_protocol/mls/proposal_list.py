@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from .ciphersuite import MLS10, CipherSuite
 from .commit import ProposalRef
@@ -33,6 +34,9 @@ from .proposal import (
 )
 from .psk import PreSharedKeyID, ResumptionPSKUsage
 from .ratchet_tree import RatchetTree
+
+MOST_CHECKS: Final = 100
+"""How often a committer tries a part of the pending proposals before it leaves the rest out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,22 +228,24 @@ def apply_list(listed: Sequence[ListedProposal], where: ListContext) -> AppliedL
     for item in listed:
         if isinstance(item.proposal, GroupContextExtensions):
             extensions = item.proposal.extensions
-    updated = []
-    for item in listed:
-        if isinstance(item.proposal, Update):
-            tree = tree.update_leaf(item.sender.index, item.proposal.leaf_node)
-            updated.append(item.sender.index)
-    removed = []
-    for item in listed:
-        if isinstance(item.proposal, Remove):
-            removed.append(_member_at(tree, item.proposal.removed))
-    for member in removed:
-        tree = tree.remove_leaf(member.leaf)
-    added = []
-    for item in listed:
-        if isinstance(item.proposal, Add):
-            tree, leaf = tree.add_leaf(item.proposal.key_package.leaf_node)
-            added.append((int(leaf), item.proposal.key_package))
+    updates = [
+        (item.sender.index, item.proposal.leaf_node)
+        for item in listed
+        if isinstance(item.proposal, Update)
+    ]
+    updated = [leaf for leaf, _ in updates]
+    removed = [
+        _member_at(tree, item.proposal.removed)
+        for item in listed
+        if isinstance(item.proposal, Remove)
+    ]
+    packages = [item.proposal.key_package for item in listed if isinstance(item.proposal, Add)]
+    tree, places = tree.changed(
+        updates,
+        [member.leaf for member in removed],
+        [package.leaf_node for package in packages],
+    )
+    added = [(int(leaf), package) for leaf, package in zip(places, packages, strict=True)]
     proposals = [item.proposal for item in listed]
     return AppliedList(
         tree=tree,
@@ -306,14 +312,55 @@ def _member_at(tree: RatchetTree, leaf: int) -> Member:
 
 
 def _check_together(
-    listed: Sequence[ListedProposal], last: ListedProposal, where: ListContext
+    listed: Sequence[ListedProposal], new: Sequence[ListedProposal], where: ListContext
 ) -> None:
-    if isinstance(last.proposal, Add):
-        # What a client sends must be in time when it is sent (§7.3).
-        check_lifetime(last.proposal.key_package.leaf_node.lifetime, where.now)
+    for item in new:
+        if isinstance(item.proposal, Add):
+            # What a client sends must be in time when it is sent (§7.3).
+            check_lifetime(item.proposal.key_package.leaf_node.lifetime, where.now)
     check_list(listed, where)
     applied = apply_list(listed, where)
     check_applied(applied, applied.tree, where, None)
+
+
+def _claims(item: ListedProposal) -> set[Hashable]:
+    """What no other proposal of a list may be about: a leaf, a key, the group's extensions."""
+    match item.proposal:
+        case Update():
+            return {("leaf", item.sender.index)}
+        case Remove(removed):
+            return {("leaf", removed)}
+        case Add(package):
+            return {("key", package.leaf_node.signature_key)}
+        case PreSharedKey(psk):
+            return {psk}
+        case other:
+            return {other.proposal_type}
+
+
+def _those_that_fit(
+    fixed: Sequence[ListedProposal], wanted: Sequence[ListedProposal], where: ListContext
+) -> list[ListedProposal]:
+    """As many as go together, in this order, at the cost of a bounded number of checks.
+
+    All at once when nothing is wrong with them, else by halves. Whoever sends many bad proposals
+    may thereby spoil those that rank after them, but not Removes, nor the commit.
+    """
+    chosen: list[ListedProposal] = []
+    waiting = [list(wanted)]
+    for _ in range(MOST_CHECKS):
+        if not waiting:
+            break
+        some = waiting.pop()
+        try:
+            _check_together((*fixed, *chosen, *some), some, where)
+        except ValidationError:
+            middle = len(some) // 2
+            if middle:
+                waiting += (some[middle:], some[:middle])
+        else:
+            chosen += some
+    return chosen
 
 
 def choose_pending(
@@ -340,14 +387,16 @@ def choose_pending(
             case _:
                 return 1
 
-    chosen: list[ListedProposal] = []
+    wanted: list[ListedProposal] = []
+    taken = {claim for item in fixed for claim in _claims(item)} | {("leaf", where.committer)}
     for item in sorted(reversed(pending), key=rank):
-        try:
-            _check_together((*fixed, *chosen, item), item, where)
-        except ValidationError:
+        claims = _claims(item)
+        if not taken.isdisjoint(claims):
             continue
         if isinstance(item.proposal, PreSharedKey) and not available(item.proposal.psk):
             continue
-        chosen.append(item)
+        taken |= claims
+        wanted.append(item)
+    chosen = _those_that_fit(fixed, wanted, where)
     order = {id(item): position for position, item in enumerate(pending)}
     return tuple(sorted(chosen, key=lambda item: order[id(item)]))

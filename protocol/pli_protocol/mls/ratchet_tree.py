@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -250,6 +250,55 @@ class RatchetTree:
                 changed[ancestor] = ParentNode(node.encryption_key, node.parent_hash, unmerged)
         return tree.with_nodes(changed), index
 
+    def changed(
+        self,
+        updated: Iterable[tuple[int, LeafNode]],
+        removed: Iterable[int],
+        added: Sequence[LeafNode],
+    ) -> tuple[RatchetTree, tuple[LeafIndex, ...]]:
+        """Many members updated, then removed, then added, as if one after the other (§12.3).
+
+        A list of n changes costs O(n log m) besides one copy of a tree of m members.
+
+        Returns:
+            The tree, and where the added leaves stand.
+
+        Raises:
+            UsageError: a leaf to update or to remove is blank.
+        """
+        nodes: dict[int, Node | None] = {}
+        for index, leaf in updated:
+            self._put_leaf(nodes, index, leaf)
+        some_removed = False
+        for index in removed:
+            self._put_leaf(nodes, index, None)
+            some_removed = True
+        tree = self.with_nodes(nodes) if nodes else self
+        if some_removed:
+            tree = tree._truncated()
+        return tree._with_added(added) if added else (tree, ())
+
+    def _with_added(self, added: Sequence[LeafNode]) -> tuple[RatchetTree, tuple[LeafIndex, ...]]:
+        tree = self
+        blank = [LeafIndex(at) for at, node in enumerate(tree.nodes[::2]) if node is None]
+        while len(blank) < len(added):
+            blank += map(LeafIndex, range(tree.leaf_count, 2 * tree.leaf_count))
+            tree = tree._extended()
+        places = tuple(blank[: len(added)])
+        changed: dict[int, Node | None] = {}
+        unmerged: dict[int, list[int]] = {}
+        for index, leaf in zip(places, added, strict=True):
+            changed[2 * index] = leaf
+            for ancestor in tree.direct_path(index):
+                if tree.nodes[ancestor] is not None:
+                    unmerged.setdefault(ancestor, []).append(index)
+        for above, leaves in unmerged.items():
+            node = tree.parent_node(above)
+            if node is not None:
+                all_leaves = tuple(sorted({*node.unmerged_leaves, *leaves}))
+                changed[above] = ParentNode(node.encryption_key, node.parent_hash, all_leaves)
+        return tree.with_nodes(changed), places
+
     def update_leaf(self, index: int, leaf: LeafNode) -> RatchetTree:
         """Replace a member's leaf and blank its direct path (§12.1.2)."""
         return self._replace_leaf(index, leaf)
@@ -266,11 +315,15 @@ class RatchetTree:
         return self._replace_leaf(index, None)._truncated()
 
     def _replace_leaf(self, index: int, leaf: LeafNode | None) -> RatchetTree:
+        changed: dict[int, Node | None] = {}
+        self._put_leaf(changed, index, leaf)
+        return self.with_nodes(changed)
+
+    def _put_leaf(self, changed: dict[int, Node | None], index: int, leaf: LeafNode | None) -> None:
         if self.leaf(index) is None:
             raise UsageError("the leaf is blank")
-        changed: dict[int, Node | None] = {2 * index: leaf}
+        changed[2 * index] = leaf
         # Blank nodes need no change, but their tree hashes do: `with_nodes` sees to that.
         for ancestor in self.direct_path(index):
             if self.nodes[ancestor] is not None:
                 changed[ancestor] = None
-        return self.with_nodes(changed)

@@ -252,7 +252,8 @@ def _receivers(tree: RatchetTree, child: int, added: Collection[int]) -> Sequenc
     resolution = tree.resolution(child)
     if not added:
         return resolution
-    return [node for node in resolution if node & 1 or node >> 1 not in added]
+    joined = frozenset(added)
+    return [node for node in resolution if node & 1 or node >> 1 not in joined]
 
 
 def _receiver_keys(tree: RatchetTree, child: int, added: Collection[int]) -> list[bytes]:

@@ -243,3 +243,30 @@ def test_kept_tree_hashes_are_those_of_a_tree_made_anew(
             case _:
                 tree = tree.update_leaf(chosen, leaf(f"updated {number}"))
         assert tree.tree_hash(SUITE) == decode(RatchetTree, encode(tree)).tree_hash(SUITE)
+
+
+@given(ratchet_trees(), st.data())
+def test_many_changes_at_once_are_those_changes_one_after_the_other(
+    tree: RatchetTree, data: st.DataObject
+) -> None:
+    tree.tree_hash(SUITE)
+    members = [int(index) for index, _ in tree.leaves()]
+    touched = data.draw(st.lists(st.sampled_from(members), unique=True))
+    cut = data.draw(st.integers(0, len(touched)))
+    updated = [(index, leaf(f"updated {index}")) for index in touched[:cut]]
+    removed = touched[cut:]
+    added = [leaf(f"added {number}") for number in range(data.draw(st.integers(0, 12)))]
+
+    expected, places = tree, []
+    for index, new in updated:
+        expected = expected.update_leaf(index, new)
+    for index in removed:
+        expected = expected.remove_leaf(index)
+    for new in added:
+        expected, place = expected.add_leaf(new)
+        places.append(place)
+
+    found, at = tree.changed(updated, removed, added)
+    assert found == expected
+    assert list(at) == places
+    assert found.tree_hash(SUITE) == expected.tree_hash(SUITE)
