@@ -1,0 +1,76 @@
+"""A world as the version before left it: groups and key packages of suite 0x0003, on real parts."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+from pli_client import client as sdk
+from pli_client.engine import (
+    candidates,
+    committing,
+    founding,
+    joining,
+    key_package_stock,
+    profile,
+    returning,
+)
+from pli_protocol.mls.ciphersuite import suite
+
+from .actor import reconnect_quickly
+from .world import PATIENCE, PEOPLE, World, copy, make_template
+
+OLD = suite(0x0003)
+TEAM = "Étage 2"
+"""A conversation of Amélie, Bruno and Chloé."""
+
+_MODULES = (profile, candidates, committing, founding, joining, key_package_stock, returning, sdk)
+
+
+@contextmanager
+def before() -> Iterator[None]:
+    """The client as it was: it knows the old suite only."""
+    with ExitStack() as stack:
+        for module in _MODULES:
+            stack.enter_context(mock.patch.object(module, "SUITE", OLD))
+        for module in (profile, returning):
+            stack.enter_context(mock.patch.object(module, "SUITES", frozenset({OLD.number})))
+        yield
+
+
+async def make_old_template(folder: Path, port: int) -> None:
+    """The template, by the client of before, and a conversation of three in which all have written."""
+    with before():
+        await make_template(folder, port)
+        async with copy_in_place(folder, port) as world:
+            await world.relay.start()
+            async with asyncio.timeout(PATIENCE):
+                actors = [await world.open(who) for who in ("amelie", "bruno", "chloe")]
+                others = [PEOPLE[who].name for who in ("bruno", "chloe")]
+                team = await actors[0].start(TEAM, *others)
+                await actors[0].stored(await actors[0].send(team, "avant, d’amelie"))
+                for name, actor in zip(("bruno", "chloe"), actors[1:], strict=True):
+                    await actor.conversation(TEAM)
+                    await actor.stored(await actor.send(team, f"avant, de {name}"))
+                for actor in actors:
+                    await actor.settled()
+                for actor in actors:
+                    await actor.close()
+
+
+def copy_in_place(folder: Path, port: int) -> World:
+    """The world of a folder itself."""
+    return World(folder, port)
+
+
+def new_template(base: Path, port: int) -> Path:
+    """Made once per run."""
+    reconnect_quickly()
+    folder = base / "old-suite"
+    if not folder.exists():
+        asyncio.run(make_old_template(folder, port))
+    return folder
+
+
+__all__ = ["OLD", "TEAM", "before", "copy", "new_template"]
