@@ -18,8 +18,10 @@ async def claim(member: Member, *accounts: bytes) -> list[tuple[bytes, bool]]:
     return [(claimed.key_package, claimed.last_resort) for claimed in answer.claimed]
 
 
-async def publish(member: Member, *key_packages: bytes, last: bytes | None = None) -> None:
-    await member.client.ask(f.PublishKeyPackages(member.client.rid(), key_packages, last))
+async def publish(
+    member: Member, *key_packages: bytes, last: bytes | None = None, replace: bool = False
+) -> None:
+    await member.client.ask(f.PublishKeyPackages(member.client.rid(), key_packages, last, replace))
 
 
 async def test_each_is_handed_out_once_then_the_last_resort(
@@ -41,6 +43,21 @@ async def test_each_is_handed_out_once_then_the_last_resort(
     await publish(b, b"one", b"three", last=b"newer")
     assert await claim(a, account) == [(b"three", False)]
     assert await claim(a, account) == [(b"newer", True)]
+
+
+async def test_what_nobody_claimed_can_be_replaced_and_what_was_claimed_stays_used(
+    server: Server, home: TestEstablishment
+) -> None:
+    a, b, c = [await joins(server, home) for _ in range(3)]
+    await publish(b, b"one", b"two", last=b"last")
+    await publish(c, b"of another")
+    account = b.person.account
+    assert await claim(a, account) == [(b"one", False)]
+    for _ in range(2):  # sending again changes nothing
+        await publish(b, b"one", b"new", last=b"newer", replace=True)
+    assert await claim(a, account) == [(b"new", False)]
+    assert await claim(a, account) == [(b"newer", True)]
+    assert await claim(a, c.person.account) == [(b"of another", False)]
 
 
 async def test_claims_at_once_never_get_the_same_one(
