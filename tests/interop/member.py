@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .process import DriverProcess, Failed
+from .process import Caller, Failed
 
 Kind = Literal["application", "proposal", "commit", "removed", "refused"]
 Count = Counter[tuple[str, str]]
@@ -32,7 +32,7 @@ class Member:
     """A client of a driver. Asleep it takes letters, and opens them in order when it wakes."""
 
     name: str
-    driver: DriverProcess
+    driver: Caller
     side: str
     features: dict[str, Any]
     group: str

@@ -81,7 +81,9 @@ class Client:
             mls_rs.Client(
                 self.identity,
                 key,
-                mls_rs.ClientConfig(group_state_storage=self.store, use_ratchet_tree_extension=tree),
+                mls_rs.ClientConfig(
+                    group_state_storage=self.store, use_ratchet_tree_extension=tree
+                ),
             )
             for tree in (True, False)
         )
@@ -179,7 +181,11 @@ class Peer:
         client, group_id = self._client(request), octets(request, "group")
         client.group(group_id).write_to_storage()
         tree = request.get("tree_ext")
-        return client, group_id, client.load(group_id, tree=client.tree_ext if tree is None else tree)
+        return (
+            client,
+            group_id,
+            client.load(group_id, tree=client.tree_ext if tree is None else tree),
+        )
 
     def _made(self, client: Client, group_id: bytes, output: Any) -> JSON:
         commit = output.commit_message.to_bytes()

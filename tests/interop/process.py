@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 ROOT = Path(__file__).parents[2]
 OURS = (sys.executable, "-m", "tests.interop.driver")
 MLS_RS = (sys.executable, "-m", "tests.interop.mls_rs_peer")
+
+
+class Caller(Protocol):
+    """Whoever carries out ops: a driver's process, or in tests something in its place."""
+
+    def call(self, op: str, **fields: Any) -> dict[str, Any]: ...
 
 
 class Failed(Exception):
@@ -76,3 +83,10 @@ class DriverProcess:
         if reply["ok"] is not True:
             raise Failed(op, reply)
         return reply
+
+
+@contextmanager
+def two_drivers(*, live: bool) -> Iterator[list[DriverProcess]]:
+    """One of ours beside mls-rs, or (not live) two of ours."""
+    with DriverProcess(OURS) as ours, DriverProcess(MLS_RS if live else OURS) as other:
+        yield [ours, other]

@@ -6,20 +6,15 @@ A seed chooses who does what; keys are fresh each time, and decide nothing. To r
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from random import Random
+import argparse
 from typing import Any
 
-from .agreement import check_agreement
-from .late_mail import LateMail
-from .member import Count, Disagreement, Kind, Letter, Member
-from .process import DriverProcess, Failed
+from .member import Disagreement, Letter, Member
+from .play import Play, named
+from .process import two_drivers
 
 SIZE = 6
 """Most members at a time."""
-CAST = 8
-"""Clients of a scenario: some are outside, or were removed."""
 STEPS = 40
 MOVES = {
     "send": 3,
@@ -42,55 +37,8 @@ MOVES = {
 """What may happen in a step, and how often beside the others."""
 
 
-class Scenario:
-    """One group, and clients of all drivers that do random things in and to it.
-
-    Attributes:
-        members: who is in the group, asleep or not.
-        outside: who is not; `former` were once.
-        away: who was removed while asleep, and does not know yet.
-        count: what happened, by the side that did it.
-        story: a line for each step, for whoever must find out what went wrong.
-
-    """
-
-    def __init__(self, drivers: Sequence[DriverProcess], suite: int, seed: int) -> None:
-        self.random = Random(f"{seed} {suite}")
-        self.suite = suite
-        self.seed = seed
-        self.group = self.random.randbytes(8).hex()
-        self.count: Count = Counter()
-        self.story: list[str] = []
-        self.members: list[Member] = []
-        self.outside: list[Member] = []
-        self.former: set[Member] = set()
-        self.away: list[Member] = []
-        self.late = LateMail(self.random, self.count)
-        self.epoch = 0
-        self._engage(drivers)
-        self._found()
-
-    def _engage(self, drivers: Sequence[DriverProcess]) -> None:
-        infos = [driver.call("info") for driver in drivers]
-        first = self.random.randrange(len(drivers))
-        for n in range(CAST):
-            which = (first + n) % len(drivers)
-            info = infos[which]
-            name = f"{self.seed}-{self.suite}-{n}"
-            member = Member(name, drivers[which], info["name"], info["features"], self.group)
-            member.call(
-                "new_client",
-                identity=member.identity,
-                suite=self.suite,
-                tree_ext=self.random.choice([True, False]),
-            )
-            self.outside.append(member)
-
-    def _found(self) -> None:
-        founder = self.outside.pop(0)
-        founder.do("create_group")
-        self.members.append(founder)
-        self._did("found a group", founder)
+class Scenario(Play):
+    """A play of random moves; each returns whether it can be made now."""
 
     # Playing
 
@@ -115,57 +63,25 @@ class Scenario:
         while self.wake():
             pass
         self.late.deliver_all(self.epoch)
-        self._agree()
-
-    def tell(self) -> str:
-        sides = {member.side for member in [*self.members, *self.outside, *self.away]}
-        ours = "" if "mls-rs" in sides else " --ours"
-        steps = "\n".join(f"{n:4} {line}" for n, line in enumerate(self.story))
-        return (
-            f"python -m tests.interop.scenario --seed {self.seed} --suite {self.suite}{ours}\n"
-            f"epoch {self.epoch}; the steps until then:\n{steps}"
-        )
-
-    def _did(self, what: str, who: Member, more: str = "") -> None:
-        self.count[what, who.side] += 1
-        self.story.append(f"{who}: {what}{more and ' '}{more}")
-
-    # Who may
-
-    @property
-    def awake(self) -> list[Member]:
-        return [member for member in self.members if not member.asleep]
-
-    def pick(self, *but: Member, able: str | None = None) -> Member | None:
-        """Somebody awake in the group, who can do something; None when there is nobody."""
-        able_ones = [m for m in self.awake if m not in but and (able is None or m.can(able))]
-        return self.random.choice(able_ones) if able_ones else None
-
-    def pick_some(self, pool: Sequence[Member], most: int) -> list[Member]:
-        return self.random.sample(pool, self.random.randint(1, min(most, len(pool))))
-
-    def wire(self, member: Member, what: str) -> str:
-        chosen: str = self.random.choice(member.features["wire"])
-        self.count[f"{what} as {chosen} message", member.side] += 1
-        return chosen
+        self.agree()
 
     # Application messages
 
     def send(self) -> bool:
         sender = self.pick()
         assert sender is not None
-        self._did("send", sender)
-        self._deliver(self._sealed(sender), sender)
+        self.did("send", sender)
+        self.deliver(self.sealed(sender), sender)
         return True
 
     def send_late(self) -> bool:
         """A few messages that arrive later, in any order, maybe epochs later."""
         sender = self.pick()
         assert sender is not None
-        self._did("send late", sender)
+        self.did("send late", sender)
         to = [m for m in self.members if m is not sender and not m.asleep]
         for _ in range(self.random.randint(1, 4)):
-            self.late.post(self._sealed(sender), sender, to, self.epoch)
+            self.late.post(self.sealed(sender), sender, to, self.epoch)
         return True
 
     def send_burst(self) -> bool:
@@ -173,8 +89,8 @@ class Scenario:
         sender = self.pick()
         assert sender is not None
         number = self.random.choice([5, 10, 65])
-        self._did("send many, reordered", sender, str(number))
-        letters = [self._sealed(sender) for _ in range(number)]
+        self.did("send many, reordered", sender, str(number))
+        letters = [self.sealed(sender) for _ in range(number)]
         for member in self.awake:
             if member is not sender:
                 for letter in self.random.sample(letters, number):
@@ -188,21 +104,11 @@ class Scenario:
         """A message that comes again is refused, and harms nobody."""
         sender = self.pick()
         assert sender is not None
-        letter = self._sealed(sender)
-        self._did("send, and it comes twice", sender)
-        self._deliver(letter, sender)
-        self._deliver(Letter(letter.message, "refused"), sender)
+        letter = self.sealed(sender)
+        self.did("send, and it comes twice", sender)
+        self.deliver(letter, sender)
+        self.deliver(Letter(letter.message, "refused"), sender)
         return True
-
-    def _sealed(self, sender: Member) -> Letter:
-        text = self.random.randbytes(self.random.randrange(60)).hex()
-        message = sender.do("send", plaintext=text)["message"]
-        return Letter(message, "application", text, sender.identity)
-
-    def _deliver(self, letter: Letter, *but: Member) -> None:
-        for member in self.random.sample(self.members, len(self.members)):
-            if member not in but:
-                member.take(letter)
 
     # Commits
 
@@ -215,12 +121,12 @@ class Scenario:
 
     def _add(self, committer: Member, new: list[Member]) -> None:
         made = self._commit_add(committer, new)
-        self._settle(committer, made, joining=new)
+        self.settle(committer, made, joining=new)
 
     def _commit_add(self, committer: Member, new: list[Member]) -> dict[str, Any]:
         tree_ext = self.random.choice(committer.features["tree_ext"])
         packages = [self._key_package(one) for one in new]
-        self._did("add", committer, named(new) + ("" if tree_ext else ", the tree beside"))
+        self.did("add", committer, named(new) + ("" if tree_ext else ", the tree beside"))
         wire = self.wire(committer, "commit")
         return committer.do("add", key_packages=packages, wire=wire, tree_ext=tree_ext)
 
@@ -234,11 +140,11 @@ class Scenario:
             return False
         most = 2 if committer.can("multi_remove") else 1
         gone = self.pick_some([m for m in self.members if m is not committer], most)
-        self._settle(committer, self._commit_remove(committer, gone), leaving=gone)
+        self.settle(committer, self._commit_remove(committer, gone), leaving=gone)
         return True
 
     def _commit_remove(self, committer: Member, gone: list[Member]) -> dict[str, Any]:
-        self._did("remove", committer, named(gone))
+        self.did("remove", committer, named(gone))
         identities = [member.identity for member in gone]
         return committer.do("remove", identities=identities, wire=self.wire(committer, "commit"))
 
@@ -246,11 +152,11 @@ class Scenario:
         committer = self.pick(able="update")
         if committer is None:
             return False
-        self._settle(committer, self._commit_update(committer))
+        self.settle(committer, self._commit_update(committer))
         return True
 
     def _commit_update(self, committer: Member) -> dict[str, Any]:
-        self._did("update", committer)
+        self.did("update", committer)
         return committer.do("commit_update", wire=self.wire(committer, "commit"))
 
     def psk(self) -> bool:
@@ -259,13 +165,13 @@ class Scenario:
             return False
         committer = self.pick()
         assert committer is not None
-        self._did("mix in a pre-shared key", committer)
+        self.did("mix in a pre-shared key", committer)
         psk_id, psk = self.random.randbytes(4).hex(), self.random.randbytes(32).hex()
         for member in self.members:
             if member is not committer or self.random.random() < 0.5:
                 member.call("psk_register", psk_id=psk_id, psk=psk)
         wire = self.wire(committer, "commit")
-        self._settle(committer, committer.do("commit_psk", psk_id=psk_id, psk=psk, wire=wire))
+        self.settle(committer, committer.do("commit_psk", psk_id=psk_id, psk=psk, wire=wire))
         return True
 
     def race(self) -> bool:
@@ -282,13 +188,13 @@ class Scenario:
             if racer is not winner:
                 racer.do("discard")
                 self.count["lose a race", racer.side] += 1
-        self._did("win the race", winner)
-        self._settle(winner, made, joining=new, leaving=gone)
+        self.did("win the race", winner)
+        self.settle(winner, made, joining=new, leaving=gone)
         # A commit that came too late is refused by whoever still gets it.
         lost = [(racer, made["commit"]) for racer, (made, _, _) in zip(racers, tried, strict=True)]
         for racer, commit in lost:
             if racer is not winner:
-                self._deliver(Letter(commit, "refused"), racer, *new)
+                self.deliver(Letter(commit, "refused"), racer, *new)
         return True
 
     def _try_commit(self, racer: Member) -> tuple[dict[str, Any], list[Member], list[Member]]:
@@ -315,11 +221,11 @@ class Scenario:
                     member.take(letter)
         committer = self.pick(*leaving)
         assert committer is not None
-        self._did("commit what was proposed", committer)
+        self.did("commit what was proposed", committer)
         tree_ext = self.random.choice(committer.features["tree_ext"])
         wire = self.wire(committer, "commit")
         made = committer.do("commit_pending", wire=wire, tree_ext=tree_ext)
-        self._settle(committer, made, joining=joining, leaving=leaving)
+        self.settle(committer, made, joining=joining, leaving=leaving)
         return True
 
     def _propose(
@@ -350,13 +256,15 @@ class Scenario:
         return joining, leaving, letters
 
     def _propose_add(self, proposer: Member, new: Member) -> str:
-        self._did("propose to add", proposer, str(new))
+        self.did("propose to add", proposer, str(new))
         package, wire = self._key_package(new), self.wire(proposer, "proposal")
         message: str = proposer.do("propose_add", key_package=package, wire=wire)["proposal"]
         return message
 
     def _propose_remove(self, proposer: Member, gone: Member) -> str:
-        self._did("propose to leave" if gone is proposer else "propose to remove", proposer, str(gone))
+        self.did(
+            "propose to leave" if gone is proposer else "propose to remove", proposer, str(gone)
+        )
         wire = self.wire(proposer, "proposal")
         message: str = proposer.do("propose_remove", identity=gone.identity, wire=wire)["proposal"]
         return message
@@ -374,8 +282,8 @@ class Scenario:
         heard = self.random.sample(heard, self.random.randint(0, len(heard)))
         for member in heard:
             member.take(letter)
-        self._settle(committer, self._commit_update(committer))
-        self._deliver(Letter(letter.message, "refused"), proposer, *heard)
+        self.settle(committer, self._commit_update(committer))
+        self.deliver(Letter(letter.message, "refused"), proposer, *heard)
         return True
 
     # Entering by a commit
@@ -387,9 +295,9 @@ class Scenario:
         new = self.random.choice(able)
         commit = self._enter(new, resync=False)
         self.outside.remove(new)
-        self._next_epoch(commit, "commit", new)
-        self._entered(new)
-        self._agree()
+        self.next_epoch(commit, new)
+        self.entered(new)
+        self.agree()
         return True
 
     def resync(self) -> bool:
@@ -399,15 +307,15 @@ class Scenario:
             return False
         commit = self._enter(lost, resync=True)
         self.late.removed(lost)
-        self._next_epoch(commit, "commit", lost)
-        self._agree()
+        self.next_epoch(commit, lost)
+        self.agree()
         return True
 
     def _enter(self, new: Member, *, resync: bool) -> Letter:
         teller = self.pick(new, able="group_info")
         assert teller is not None
         tree_ext = self.random.choice(teller.features["tree_ext"])
-        self._did("resync" if resync else "join by a commit", new, f"told by {teller}")
+        self.did("resync" if resync else "join by a commit", new, f"told by {teller}")
         info = teller.do("group_info", tree_ext=tree_ext)
         tree = {} if tree_ext else {"tree": info["tree"]}
         joined = new.call("external_join", group_info=info["group_info"], resync=resync, **tree)
@@ -423,7 +331,7 @@ class Scenario:
             return False
         sleeper = self.pick()
         assert sleeper is not None
-        self._did("fall asleep", sleeper)
+        self.did("fall asleep", sleeper)
         sleeper.asleep = True
         return True
 
@@ -433,75 +341,30 @@ class Scenario:
         if not asleep:
             return False
         sleeper = self.random.choice(asleep)
-        self._did("wake", sleeper, f"to {len(sleeper.inbox)} letters")
+        self.did("wake", sleeper, f"to {len(sleeper.inbox)} letters")
         sleeper.wake()
         if sleeper in self.away:
             self.away.remove(sleeper)
             self.outside.append(sleeper)
-        self._agree()
+        self.agree()
         return True
 
-    # After a commit
 
-    def _settle(
-        self,
-        committer: Member,
-        made: dict[str, Any],
-        joining: Sequence[Member] = (),
-        leaving: Sequence[Member] = (),
-    ) -> None:
-        """The commit won: everybody takes it over, some come, some go; then all agree."""
-        committer.do("merge")
-        for gone in leaving:
-            self._left(gone, made["commit"])
-        self._next_epoch(Letter(made["commit"], "commit"), "commit", committer)
-        for new in self.random.sample(joining, len(joining)):
-            self._welcome(new, made)
-        self._agree()
-
-    def _left(self, gone: Member, commit: str) -> None:
-        self.count["be removed", gone.side] += 1
-        gone.take(Letter(commit, "removed"))
-        self.members.remove(gone)
-        (self.away if gone.asleep else self.outside).append(gone)
-        self.former.add(gone)
-        self.late.removed(gone)
-
-    def _next_epoch(self, letter: Letter, kind: Kind, committer: Member) -> None:
-        self._deliver(letter, committer)
-        self.epoch += 1
-        for member in self.members:
-            if member is not committer:
-                self.count["take over a commit", member.side] += 1
-        self.late.deliver_due(self.epoch)
-
-    def _welcome(self, new: Member, made: dict[str, Any]) -> None:
-        tree = {"tree": made["tree"]} if "tree" in made else {}
-        for welcome in made.get("welcomes", [made.get("welcome")]):
-            try:
-                joined = new.call("join", welcome=welcome, **tree)
-                break
-            except Failed as failed:
-                refusal = failed
-        else:
-            raise Disagreement(f"{new} cannot join: {refusal}")
-        if joined["group"] != self.group:
-            raise Disagreement(f"{new} joined {joined['group']}")
-        beside = ", the tree beside" if tree else ""
-        self.count["join by a Welcome" + beside, new.side] += 1
-        self.outside.remove(new)
-        self._entered(new)
-
-    def _entered(self, new: Member) -> None:
-        self.members.append(new)
-        if new in self.former:
-            self.count["come back", new.side] += 1
-
-    def _agree(self) -> None:
-        identities = {member.identity for member in self.members}
-        check_agreement(self.awake, identities, self.random)
-        self.count["epochs compared", "all"] += 1
+def main() -> None:
+    """Replay one scenario, and tell its steps."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.interop.scenario", description=main.__doc__
+    )
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--suite", type=lambda text: int(text, 0), default=1)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--ours", action="store_true", help="two of ours, without mls-rs")
+    asked = parser.parse_args()
+    with two_drivers(live=not asked.ours) as drivers:
+        scenario = Scenario(drivers, asked.suite, asked.seed)
+        scenario.run(asked.steps)
+    print(scenario.tell())
 
 
-def named(members: Sequence[Member]) -> str:
-    return ", ".join(map(str, members))
+if __name__ == "__main__":
+    main()
