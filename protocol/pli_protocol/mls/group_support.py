@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from .codec import decode, encode
 from .errors import CodecError, ValidationError
@@ -15,6 +15,7 @@ from .extension import (
     find_extension,
 )
 from .leaf_node import LeafNode
+from .tree_index import TreeIndex
 
 
 def required_capabilities(extensions: Sequence[Extension]) -> RequiredCapabilities | None:
@@ -79,24 +80,25 @@ def check_best_suite(suite: int, leaves: Iterable[LeafNode], preferred: Sequence
             raise ValidationError("suite-downgrade", "§11")
 
 
-def check_credential_types(leaves: Collection[LeafNode]) -> None:
+def check_credential_types(index: TreeIndex) -> None:
     """Every member must support the credential types of all (§7.3).
 
     Raises ValidationError("credential-type").
     """
-    in_use = {int(leaf.credential.credential_type) for leaf in leaves}
     # Members of one kind share few different lists: each is looked at once.
-    for supported in {leaf.capabilities.credentials for leaf in leaves}:
-        if not in_use <= set(supported):
+    for supported in index.supported_credentials:
+        if not index.credential_types.keys() <= set(supported):
             raise ValidationError("credential-type", "§7.3")
 
 
-def check_unique_keys(leaves: Collection[LeafNode]) -> None:
-    """No two members have the same signature or encryption key (§7.3).
+def check_unique_keys(index: TreeIndex) -> None:
+    """No two members have the same signature key, no two nodes the same encryption key.
+
+    §7.3 asks it of members; a leaf with a parent node's key is refused by whoever joins (§12.4.3.1).
 
     Raises ValidationError: "signature-key-twice" or "encryption-key-twice".
     """
-    if len({leaf.signature_key for leaf in leaves}) != len(leaves):
+    if len(index.signature_keys) != index.leaves:
         raise ValidationError("signature-key-twice", "§7.3")
-    if len({leaf.encryption_key for leaf in leaves}) != len(leaves):
+    if len(index.encryption_keys) != index.nodes:
         raise ValidationError("encryption-key-twice", "§7.3")

@@ -15,7 +15,7 @@ from .external_senders import check_external_senders
 from .group_context import GroupContext
 from .group_info import GroupInfo
 from .group_support import check_credential_types, check_supports_group
-from .identity import IdentityCheck
+from .identity import IdentityCheck, all_among
 from .key_package import KeyPackage, KeyPackageSecrets
 from .key_schedule import derive_epoch, derive_epoch_secret
 from .message import MLSMessage
@@ -140,7 +140,7 @@ def check_group_info(
     check_unique(info.extensions)
     check_unique(info.group_context.extensions)
     check_supports_group(info.group_context.extensions, leaves)
-    check_credential_types(leaves)
+    check_credential_types(tree.index)
     check_external_senders(info.group_context.extensions, identity)
     for leaf in leaves:
         # An expired lifetime does not put a member out of the group (§7.3).
@@ -197,7 +197,7 @@ def check_predecessor(
     if special.usage is ResumptionPSKUsage.BRANCH:
         if context.cipher_suite != predecessor.suite.number:
             raise ValidationError("branch-parameters", "§11.3")
-        if not all(any(identity.same_identity(a, b) for a in old) for b in new):
+        if not all_among(identity, new, old, newer=True):
             raise ValidationError("branch-members", "§11.3")
         return
     reinit = predecessor.reinit
@@ -206,5 +206,5 @@ def check_predecessor(
     wanted = (reinit.version, reinit.group_id, reinit.cipher_suite, reinit.extensions)
     if (MLS10, context.group_id, context.cipher_suite, context.extensions) != wanted:
         raise ValidationError("reinit-parameters", "§12.4.3.1")
-    if not all(any(identity.same_identity(a, b) for b in new) for a in old):
+    if not all_among(identity, old, new, newer=False):
         raise ValidationError("reinit-members", "§12.4.3.1")

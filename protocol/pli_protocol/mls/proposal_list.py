@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -216,9 +216,9 @@ def _check_adds(listed: Sequence[ListedProposal], tree: RatchetTree) -> None:
     keys = [package.leaf_node.signature_key for package in adds]
     if len(set(keys)) != len(keys):
         raise ValidationError("add-twice", "§12.2")
-    removed = {item.proposal.removed for item in listed if isinstance(item.proposal, Remove)}
-    members = {leaf.signature_key for index, leaf in tree.leaves() if index not in removed}
-    if not members.isdisjoint(keys):
+    removed = [item.proposal.removed for item in listed if isinstance(item.proposal, Remove)]
+    leaving = {leaf.signature_key for leaf in map(tree.leaf, removed) if leaf is not None}
+    if any(key in tree.index.signature_keys and key not in leaving for key in keys):
         raise ValidationError("add-member", "§12.2")
 
 
@@ -281,23 +281,14 @@ def check_applied(
     new_extensions = applied.extensions != where.group_context.extensions
     if not changed and not new_extensions:
         return
-    leaves = [leaf for _, leaf in tree.leaves()]
     if new_extensions:
-        check_supports_group(applied.extensions, leaves)
+        check_supports_group(applied.extensions, [leaf for _, leaf in tree.leaves()])
     else:
         new = [leaf for leaf in map(tree.leaf, changed) if leaf is not None]
         check_supports_group(applied.extensions, new)
     if changed:
-        check_credential_types(leaves)
-        check_unique_keys(leaves)
-        _check_not_parents(tree, changed)
-
-
-def _check_not_parents(tree: RatchetTree, changed: Collection[int]) -> None:
-    """A new leaf's key is no parent node's: whoever joins would refuse the tree (§12.4.3.1)."""
-    new = {leaf.encryption_key for leaf in map(tree.leaf, changed) if leaf is not None}
-    if any(node.encryption_key in new for _, node in tree.parents()):
-        raise ValidationError("encryption-key-twice", "§12.4.3.1")
+        check_credential_types(tree.index)
+        check_unique_keys(tree.index)
 
 
 def _says_the_same(old: LeafNode | None, new: LeafNode | None) -> bool:

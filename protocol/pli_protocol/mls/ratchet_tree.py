@@ -13,6 +13,7 @@ from .errors import CodecError, UsageError
 from .leaf_node import LeafNode
 from .node import Node, ParentNode, read_node
 from .tree_hash import fill_hashes
+from .tree_index import LazyIndex, TreeIndex
 from .tree_math import LeafIndex, NodeIndex
 
 _Hashes = list[bytes | None]
@@ -33,6 +34,7 @@ class RatchetTree:
     nodes: tuple[Node | None, ...]
     # By name of the hash; filled when asked for, so that equal trees may differ here.
     _hashes: dict[str, _Hashes] = field(default_factory=dict, repr=False, compare=False)
+    _index: LazyIndex = field(default_factory=LazyIndex, repr=False, compare=False)
 
     # --- making and encoding ---
 
@@ -141,6 +143,11 @@ class RatchetTree:
                 return index
         return None
 
+    @property
+    def index(self) -> TreeIndex:
+        """How often keys and kinds of credentials stand in the tree."""
+        return self._index.of(self.nodes)
+
     def is_blank_below(self, node: int) -> bool:
         """Whether a node's subtree is all blank, and its resolution so empty."""
         first, last = tree_math.subtree(node)
@@ -198,7 +205,7 @@ class RatchetTree:
         nodes = list(self.nodes)
         for index, node in changed.items():
             nodes[index] = node
-        return RatchetTree(tuple(nodes), self._hashes_without(changed))
+        return RatchetTree(tuple(nodes), self._hashes_without(changed), self._index.after(changed))
 
     def _hashes_without(self, changed: Collection[int]) -> dict[str, _Hashes]:
         kept = {}
@@ -220,6 +227,7 @@ class RatchetTree:
         return RatchetTree(
             self.nodes + (None,) * added,
             {name: hashes + blanks for name, hashes in self._hashes.items()},
+            self._index.after(),
         )
 
     def _truncated(self) -> RatchetTree:
@@ -230,7 +238,7 @@ class RatchetTree:
         if width == len(self.nodes):
             return self
         kept = {name: hashes[:width] for name, hashes in self._hashes.items()}
-        return RatchetTree(self.nodes[:width], kept)
+        return RatchetTree(self.nodes[:width], kept, self._index.after())
 
     def with_free_leaf(self) -> tuple[RatchetTree, LeafIndex]:
         """The leftmost blank leaf, left blank; the tree is extended when there is none (§7.7)."""

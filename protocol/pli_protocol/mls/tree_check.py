@@ -48,9 +48,8 @@ def check_unmerged_leaves(tree: RatchetTree) -> None:
 
 def check_unique_keys(tree: RatchetTree) -> None:
     """No encryption key stands twice in the tree, no signature key twice among leaves (§7.3)."""
-    keys = [node.encryption_key for node in tree.nodes if node is not None]
-    if len(set(keys)) != len(keys):
+    index = tree.index
+    if len(index.encryption_keys) != index.nodes:
         raise ValidationError("tree-keys", "§12.4.3.1", "an encryption key stands twice")
-    signers = [leaf.signature_key for _, leaf in tree.leaves()]
-    if len(set(signers)) != len(signers):
+    if len(index.signature_keys) != index.leaves:
         raise ValidationError("signature-key-twice", "§7.3")

@@ -273,9 +273,8 @@ def _addressed_to(
 
 def _check_keys_fresh(suite: CipherSuite, tree: RatchetTree, keys: Sequence[bytes]) -> None:
     """§12.4.2: none of the path's keys stands in the tree; nor, so it stays true, twice in the path."""
-    used = {node.encryption_key for node in tree.nodes if node is not None}
+    used = tree.index.encryption_keys
+    if len(set(keys)) != len(keys) or any(key in used for key in keys):
+        raise ValidationError("path-key-reused", "§12.4.2")
     for key in keys:
-        if key in used:
-            raise ValidationError("path-key-reused", "§12.4.2")
-        used.add(key)
         check_encryption_key(suite, key, "path-key")

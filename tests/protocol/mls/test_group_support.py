@@ -21,6 +21,7 @@ from pli_protocol.mls.group_support import (
     check_supports_group,
     check_unique_keys,
 )
+from pli_protocol.mls.tree_index import TreeIndex
 
 from .groups import Member
 
@@ -72,15 +73,15 @@ def test_required_capabilities_that_do_not_decode_are_refused() -> None:
 
 
 def test_members_support_each_others_credential_types() -> None:
-    check_credential_types([leaf("alice"), leaf("bob")])
+    check_credential_types(TreeIndex.of([leaf("alice"), leaf("bob")]))
     with breaks("credential-type"):
-        check_credential_types([leaf("alice"), leaf("bob", credentials=(2,))])
+        check_credential_types(TreeIndex.of([leaf("alice"), leaf("bob", credentials=(2,))]))
 
 
 def test_keys_are_unique_among_members() -> None:
     alice, bob = leaf("alice"), leaf("bob")
-    check_unique_keys([alice, bob])
+    check_unique_keys(TreeIndex.of([alice, bob]))
     with breaks("signature-key-twice"):
-        check_unique_keys([alice, replace(bob, signature_key=alice.signature_key)])
+        check_unique_keys(TreeIndex.of([alice, replace(bob, signature_key=alice.signature_key)]))
     with breaks("encryption-key-twice"):
-        check_unique_keys([alice, replace(bob, encryption_key=alice.encryption_key)])
+        check_unique_keys(TreeIndex.of([alice, replace(bob, encryption_key=alice.encryption_key)]))
