@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from .credential import BasicCredential, Credential
 from .errors import ValidationError
@@ -44,3 +45,36 @@ class AcceptAll:
 
 ACCEPT_BASIC: IdentityCheck = AcceptBasic()
 ACCEPT_ALL: IdentityCheck = AcceptAll()
+
+
+COMPARED: Final = 64
+"""How many comparisons `all_among` makes at most, for each credential of either list."""
+
+
+def all_among(
+    identity: IdentityCheck, some: Sequence[Credential], others: Sequence[Credential], newer: bool
+) -> bool:
+    """Whether each of `some` is the same identity as one of `others`; `newer`: `some` are the new.
+
+    Equal credentials are. Where they differ, the application is asked, first about the one that
+    follows the last found: lists in one order cost one question for each. What costs more than
+    COMPARED questions for each, which takes hundreds that were all renewed and mixed up, is False.
+    """
+    equal = set(others)
+    left = COMPARED * (len(some) + len(others))
+    position = -1
+    for credential in some:
+        if credential in equal:
+            continue
+        for step in range(1, len(others) + 1):
+            at = (position + step) % len(others)
+            left -= 1
+            if left < 0:
+                return False
+            old, new = (others[at], credential) if newer else (credential, others[at])
+            if identity.same_identity(old, new):
+                position = at
+                break
+        else:
+            return False
+    return True
