@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -21,6 +22,7 @@ from pli_protocol.mls import (
     Commit,
     CommitPlan,
     Committed,
+    CryptoError,
     FramedContent,
     MLSMessage,
     Proposal,
@@ -31,8 +33,9 @@ from pli_protocol.mls import (
     X509Credential,
     encode,
 )
-from pli_protocol.mls.framing import Content, sign_content, with_tag
-from pli_protocol.mls.public_message import PublicMessage, protect_public
+from pli_protocol.mls.framing import AuthenticatedContent, Content, FramedContentAuthData
+from pli_protocol.mls.labels import sign_with_label
+from pli_protocol.mls.public_message import PublicMessage, _membership_tag, protect_public
 from pli_protocol.mls.update_path import CreatedPath, UpdatePath
 
 from .groups import Member
@@ -64,22 +67,26 @@ def forged_commit(
     *proposals: Proposal,
     path: Callable[[CreatedPath], UpdatePath] | None = None,
     commit: Callable[[Commit], Commit] | None = None,
+    path_wanted: bool = True,
     **more: Any,
 ) -> Committed:
     """A commit whose path or whole content was changed before it was signed."""
     from pli_protocol.mls import committing
 
     create, sign = committing.create_update_path, committing.sign_content
+    welcome = committing._welcome
+
+    def welcomed(*args: Any, **named: Any) -> bytes | None:
+        try:
+            return welcome(*args, **named)
+        except CryptoError:
+            return None  # nobody can encrypt to that init key
 
     def created(*args: Any, **named: Any) -> CreatedPath:
-        from dataclasses import replace
-
         made = create(*args, **named)
         return made if path is None else replace(made, path=path(made))
 
     def signed(used: Any, key: Any, wire: Any, content: FramedContent, context: Any) -> Any:
-        from dataclasses import replace
-
         found = content.content
         if commit is not None and isinstance(found, Commit):
             content = replace(content, content=commit(found))
@@ -90,6 +97,8 @@ def forged_commit(
         patch.object(committing, "create_update_path", created),
         patch.object(committing, "sign_content", signed),
         patch.object(committing, "_plan", lambda group, *_: CommitPlan(b"", 0, (), (), ())),
+        patch.object(committing, "_welcome", welcomed),
+        patch.object(committing, "_with_path", lambda *_: path_wanted),
     ):
         return member.commit(*proposals, **more)
 
@@ -106,19 +115,20 @@ def public_message(
     group = group or member.group
     sender = sender or Sender(SenderType.MEMBER, group.own_leaf)
     framed = FramedContent(group.group_id, group.epoch, sender, b"", content)
-    with patch("pli_protocol.mls.framing.ContentType.APPLICATION", None):
-        signed = sign_content(
-            group.suite, key or member.signer, WireFormat.PUBLIC_MESSAGE, framed, group.context
-        )
-        if isinstance(content, Commit):
-            signed = with_tag(signed, bytes(group.suite.hash_size))
+    wire, context = WireFormat.PUBLIC_MESSAGE, group.context
+    signature = sign_with_label(
+        group.suite,
+        key or member.signer,
+        "FramedContentTBS",
+        framed.to_be_signed(wire, context),
+    )
+    confirmation = bytes(group.suite.hash_size) if isinstance(content, Commit) else None
+    signed = AuthenticatedContent(wire, framed, FramedContentAuthData(signature, confirmation))
+    membership_key = group.secrets.membership_key
     if isinstance(content, bytes):
-        from pli_protocol.mls.public_message import _membership_tag
-
-        tag = _membership_tag(group.suite, signed, group.context, group.secrets.membership_key)
+        tag = _membership_tag(group.suite, signed, context, membership_key)
         return encode(MLSMessage(PublicMessage(framed, signed.auth, tag)))
-    key_of_members = group.secrets.membership_key
-    return encode(MLSMessage(protect_public(group.suite, signed, group.context, key_of_members)))
+    return encode(MLSMessage(protect_public(group.suite, signed, context, membership_key)))
 
 
 def certified(signer: SignatureKeyPair, name: str) -> X509Credential:
