@@ -44,7 +44,12 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
     for number in numbers:
         for measure, ops, sizes in PARTS:
             for members in options.members or sizes:
-                if members < min(sizes) or options.quick and not options.members and members not in QUICK:
+                if (
+                    members < min(sizes)
+                    or options.quick
+                    and not options.members
+                    and members not in QUICK
+                ):
                     continue
                 if options.op and not any(_wanted(op, options.op) for op in ops):
                     continue

@@ -18,13 +18,14 @@ from pli_protocol.mls import (
     ApplicationReceived,
     BasicCredential,
     CipherSuite,
+    Committed,
     Group,
     Remove,
 )
 
 from .floor import floor
-from .people import NOW, Newcomer, People, fresh_group, key_package, pairs, received, warm_group
 from .peer import Peer
+from .people import NOW, Newcomer, People, fresh_group, key_package, pairs, received, warm_group
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -55,20 +56,6 @@ class Samples:
     ours: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     peers: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     sizes: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
-    turns: int = 0
-
-    def both(
-        self, op: str, ours: Callable[[], T], peer: Callable[[], Any] | None
-    ) -> tuple[T, Any]:
-        """Time both, in turns which one first; the two results."""
-        self.turns += 1
-        theirs = None
-        if peer is not None and self.turns % 2:
-            theirs = _timed(self.peers[op], peer)
-        result = _timed(self.ours[op], ours)
-        if peer is not None and not self.turns % 2:
-            theirs = _timed(self.peers[op], peer)
-        return result, theirs
 
     def rows(self, suite: CipherSuite, members: int) -> Iterator[Row]:
         """The medians of the operations, then the sizes."""
@@ -113,11 +100,7 @@ def measure_messages(
     suite: CipherSuite, members: int, with_peer: bool, rounds: int, messages: int = MESSAGES
 ) -> Iterator[Row]:
     """1 KiB sealed and opened, medians over rounds of medians over messages."""
-    people = (
-        pairs(suite)
-        if members == 2
-        else fresh_group(suite, others(suite, members, with_peer))
-    )
+    people = pairs(suite) if members == 2 else fresh_group(suite, others(suite, members, with_peer))
     samples, floors = Samples(), defaultdict(list)
     for _ in range(rounds):
         with _collected():
@@ -168,78 +151,132 @@ def _opened(group: Group, message: bytes) -> ApplicationReceived:
 # --- commits ------------------------------------------------------------------------------------
 
 
-def measure_fresh(
-    suite: CipherSuite, members: int, with_peer: bool, rounds: int
-) -> Iterator[Row]:
-    """An update where all members were added by one commit; each round in a group of its own."""
+@dataclass(frozen=True)
+class Step:
+    """One of our commits, as the peer hears of it."""
+
+    op: str
+    message: bytes
+    alternative: Callable[[Peer], bytes] | None
+    """How the peer makes the same commit, if it can."""
+
+
+def _repeats(members: int) -> int:
+    """How often an operation is done in a row, so that small ones are measured warmed up."""
+    return 8 if members <= 100 else 2
+
+
+def measure_fresh(suite: CipherSuite, members: int, with_peer: bool, rounds: int) -> Iterator[Row]:
+    """An update where all members were added by one commit; each time in a group of its own."""
     crowd, samples = others(suite, members, with_peer), Samples()
     for _ in range(rounds):
-        people = fresh_group(suite, crowd)
-        samples.ours["join_fresh"].append(people.join_us)
-        if people.peer_join_us is not None:
-            samples.peers["join_fresh"].append(people.peer_join_us)
+        groups = [fresh_group(suite, crowd) for _ in range(_repeats(members) // 2)]
+        for people in groups:
+            samples.ours["join_fresh"].append(people.join_us)
+            if people.peer_join_us is not None:
+                samples.peers["join_fresh"].append(people.peer_join_us)
         with _collected():
-            _update(people, samples, "update_fresh")
+            steps = [_update(people, samples, "update_fresh") for people in groups]
+            for people, step in zip(groups, steps, strict=True):
+                _replay(people, samples, step)
     return samples.rows(suite, members)
 
 
 def measure_warm(suite: CipherSuite, members: int, with_peer: bool, rounds: int) -> Iterator[Row]:
     """All operations in a group whose members have committed since they came."""
     people, samples = warm_group(suite, others(suite, members, with_peer)), Samples()
-    _warm_round(people, Samples(), "warm-up")
-    for number in range(rounds):
+    _warm_round(people, Samples(), 1)
+    for _ in range(rounds):
         with _collected():
-            _warm_round(people, samples, f"newcomer {number}")
+            _warm_round(people, samples, _repeats(members))
     return samples.rows(suite, members)
 
 
-def _warm_round(people: People, samples: Samples, name: str) -> None:
-    _update(people, samples, "update_warm")
-    _external(people, samples)
-    _join(people, samples)
-    leaf = _add(people, samples, "add", name, path=False)
-    _remove(people, samples, "remove", name.encode(), leaf)
-    leaf = _add(people, samples, "add_path", name, path=True)
-    _remove(people, Samples(), "remove", name.encode(), leaf)
+def _warm_round(people: People, samples: Samples, repeats: int) -> None:
+    """Ours so many times in a row, then the peer's."""
+    steps = []
+    for _ in range(repeats):
+        steps.append(_update(people, samples, "update_warm"))
+        for op, path in (("add", False), ("add_path", True)):
+            newcomer = Newcomer.make(people.alice.suite, "newcomer")
+            step, leaf = _add(people, samples, op, newcomer.encoded, path)
+            steps += [step, _remove(people, samples, "remove", b"newcomer", leaf)]
+    for step in steps:
+        _replay(people, samples, step)
+    for _ in range(repeats):
+        _external(people, samples)
+    _joins(people, samples, repeats)
 
 
-def _take_over(people: People, samples: Samples, op: str, made: Any) -> None:
-    """Our alice's commit wins; receiving it is measured, at the peer with the same bytes."""
-    sizes = samples.sizes[f"{op}_commit"]
-    sizes["pli_bytes"] = len(made.message)
-    bob, peer_bob = people.bob, people.peer_bob
-    people.bob, _ = samples.both(
-        f"{op}_receive",
-        lambda: received(bob, made.message),
-        peer_bob and (lambda: peer_bob.process(made.message)),
-    )
-    if people.peer_alice is not None:
-        people.peer_alice.process(made.message)
+def _replay(people: People, samples: Samples, step: Step) -> None:
+    """The peer makes the same commit, and then receives ours, byte for byte."""
+    alice, bob = people.peer_alice, people.peer_bob
+    if alice is None or bob is None:
+        return
+    if step.alternative is not None:
+        message = _timed(samples.peers[f"{step.op}_commit"], partial(step.alternative, alice))
+        samples.sizes[f"{step.op}_commit"]["mls_rs_bytes"] = len(message)
+    alice.process(step.message)
+    _timed(samples.peers[f"{step.op}_receive"], partial(bob.process, step.message))
+
+
+def _take_over(
+    people: People,
+    samples: Samples,
+    op: str,
+    commit: Callable[[], Committed],
+    alternative: Callable[[Peer], bytes] | None,
+) -> tuple[Step, Committed]:
+    """Our alice commits, bob receives."""
+    made = _timed(samples.ours[f"{op}_commit"], commit)
+    samples.sizes[f"{op}_commit"]["pli_bytes"] = len(made.message)
+    people.bob = _timed(samples.ours[f"{op}_receive"], partial(received, people.bob, made.message))
     people.alice = made.group.merged(made.sent).group
+    return Step(op, made.message, alternative), made
 
 
-def _update(people: People, samples: Samples, op: str) -> None:
-    alice, other = people.alice, people.peer_alice
-    made, theirs = samples.both(
-        f"{op}_commit",
-        lambda: alice.commit(identity=ACCEPT_BASIC, now=NOW),
-        other and other.update,
-    )
-    if theirs is not None:
-        samples.sizes[f"{op}_commit"]["mls_rs_bytes"] = len(theirs)
-    _take_over(people, samples, op, made)
+def _update(people: People, samples: Samples, op: str) -> Step:
+    commit = partial(people.alice.commit, identity=ACCEPT_BASIC, now=NOW)
+    return _take_over(people, samples, op, commit, Peer.update)[0]
 
 
-def _join(people: People, samples: Samples) -> None:
-    """Join the group, one of ours and one of the peer's, as if alice had added each of them."""
-    suite = people.alice.suite
-    newcomer, peer = Newcomer.make(suite, "joiner"), None
-    welcome = _welcome(people.alice, newcomer.encoded)
-    samples.sizes["welcome"]["pli_bytes"] = len(welcome)
-    if people.peer_alice is not None:
-        peer = Peer(b"joiner")
-        for_peer = _welcome(people.alice, peer.key_package())
-    samples.both("join", lambda: newcomer.join(welcome), peer and (lambda: peer.join(for_peer)))
+def _add(people: People, samples: Samples, op: str, package: bytes, path: bool) -> tuple[Step, int]:
+    """One is added; the peer's commit of an Add has no path, so only that is compared."""
+    alice = people.alice
+
+    def commit() -> Committed:
+        return alice.commit([Add(key_package(package))], path=path, identity=ACCEPT_BASIC, now=NOW)
+
+    def add(peer: Peer) -> bytes:
+        return peer.add(package)
+
+    step, made = _take_over(people, samples, op, commit, None if path else add)
+    return step, int(made.plan.added[0].leaf)
+
+
+def _remove(people: People, samples: Samples, op: str, name: bytes, leaf: int) -> Step:
+    commit = partial(people.alice.commit, [Remove(leaf)], identity=ACCEPT_BASIC, now=NOW)
+
+    def remove(peer: Peer) -> bytes:
+        return peer.remove(name)
+
+    return _take_over(people, samples, op, commit, remove)[0]
+
+
+def _joins(people: People, samples: Samples, repeats: int) -> None:
+    """Join the group, ours and the peer's, as if alice had added each of them."""
+    welcomes = []
+    for _ in range(repeats):
+        newcomer = Newcomer.make(people.alice.suite, "joiner")
+        welcomes.append((newcomer, _welcome(people.alice, newcomer.encoded)))
+    for newcomer, welcome in welcomes:
+        _timed(samples.ours["join"], partial(newcomer.join, welcome))
+        samples.sizes["welcome"]["pli_bytes"] = len(welcome)
+    if people.peer_alice is None:
+        return
+    peers = [Peer(b"joiner") for _ in range(repeats)]
+    for peer, welcome in [(one, _welcome(people.alice, one.key_package())) for one in peers]:
+        _timed(samples.peers["join"], partial(peer.join, welcome))
 
 
 def _welcome(group: Group, package: bytes) -> bytes:
@@ -248,47 +285,18 @@ def _welcome(group: Group, package: bytes) -> bytes:
     return made.welcome
 
 
-def _add(people: People, samples: Samples, op: str, name: str, path: bool) -> int:
-    """One is added; the peer's commit of an Add has no path, so only that is compared."""
-    alice, peer = people.alice, None if path else people.peer_alice
-    newcomer = Newcomer.make(alice.suite, name)
-    package = newcomer.encoded
-    made, theirs = samples.both(
-        f"{op}_commit",
-        lambda: alice.commit(
-            [Add(key_package(package))], path=path, identity=ACCEPT_BASIC, now=NOW
-        ),
-        peer and (lambda: peer.add(package)),
-    )
-    if theirs is not None:
-        samples.sizes[f"{op}_commit"]["mls_rs_bytes"] = len(theirs)
-    _take_over(people, samples, op, made)
-    return int(made.plan.added[0].leaf)
-
-
-def _remove(people: People, samples: Samples, op: str, name: bytes, leaf: int) -> None:
-    alice, peer = people.alice, people.peer_alice
-    made, theirs = samples.both(
-        f"{op}_commit",
-        lambda: alice.commit([Remove(leaf)], identity=ACCEPT_BASIC, now=NOW),
-        peer and (lambda: peer.remove(name)),
-    )
-    if theirs is not None:
-        samples.sizes[f"{op}_commit"]["mls_rs_bytes"] = len(theirs)
-    _take_over(people, samples, op, made)
-
-
 def _external(people: People, samples: Samples) -> None:
     """Somebody joins by an external commit, which is then dropped. The bindings have none."""
     suite, info = people.alice.suite, people.alice.group_info()
-    signer, bob = suite.generate_signature_key(), people.bob
-    joined, _ = samples.both(
-        "external_commit",
-        lambda: Group.join_external(
-            info, BasicCredential(b"external"), signer, identity=ACCEPT_BASIC, now=NOW
-        ),
-        None,
+    join = partial(
+        Group.join_external,
+        info,
+        BasicCredential(b"external"),
+        suite.generate_signature_key(),
+        identity=ACCEPT_BASIC,
+        now=NOW,
     )
-    samples.both("external_receive", lambda: received(bob, joined.message), None)
+    joined = _timed(samples.ours["external_commit"], join)
+    _timed(samples.ours["external_receive"], partial(received, people.bob, joined.message))
     samples.sizes["external_commit"]["pli_bytes"] = len(joined.message)
     samples.sizes["group_info"]["pli_bytes"] = len(info)
