@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+
 from . import tree_math
 from .ciphersuite import CipherSuite
 from .errors import ValidationError
 from .leaf_check import check_encryption_key, check_tree_leaf
+from .node import ParentNode
 from .parent_hash import check_parent_hashes
 from .ratchet_tree import RatchetTree
 
@@ -33,17 +36,29 @@ def check_unmerged_leaves(tree: RatchetTree) -> None:
 
     Nothing is asked of the nodes above: they may have been set since, or not have been blank.
     """
-    unmerged = {int(index): frozenset(node.unmerged_leaves) for index, node in tree.parents()}
-    for top, leaves in unmerged.items():
-        first, last = tree_math.subtree(top)
-        for leaf in leaves:
-            if not first <= 2 * leaf <= last or tree.leaf(leaf) is None:
+    for index, node in tree.parents():
+        first, last = (at >> 1 for at in tree_math.subtree(index))
+        for leaf in node.unmerged_leaves:
+            if not first <= leaf <= last or tree.leaf(leaf) is None:
                 raise ValidationError("unmerged-leaves", "§12.4.3.1")
-            between = tree_math.parent(2 * leaf)
-            while between != top:
-                if between in unmerged and leaf not in unmerged[between]:
-                    raise ValidationError("unmerged-leaves", "§12.4.3.1")
-                between = tree_math.parent(between)
+        above = _nearest_parent(tree, index)
+        if above is None:
+            continue
+        # What the next node above has unmerged below this one. The others above follow from it.
+        leaves = above.unmerged_leaves
+        here = leaves[bisect_left(leaves, first) : bisect_right(leaves, last)]
+        if here and not set(here).issubset(node.unmerged_leaves):
+            raise ValidationError("unmerged-leaves", "§12.4.3.1")
+
+
+def _nearest_parent(tree: RatchetTree, node: int) -> ParentNode | None:
+    """The first node above that is not blank."""
+    while node != tree.root:
+        node = tree_math.parent(node)
+        value = tree.parent_node(node)
+        if value is not None:
+            return value
+    return None
 
 
 def check_unique_keys(tree: RatchetTree) -> None:
