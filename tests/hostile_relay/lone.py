@@ -15,7 +15,7 @@ from pli_client.engine.profile import capabilities as profile_capabilities
 from pli_client.engine.work import Work
 from pli_client.store import groups, mls_state
 from pli_client.vault import Database, Vault
-from pli_protocol.mls import Add, Group, KeyPackage
+from pli_protocol.mls import Add, CipherSuite, Group, KeyPackage
 from pli_protocol.mls.codec import decode
 from pli_protocol.mls.proposal import Proposal
 from pli_protocol.relay.frames import BlobRef, Payload, Position, Row, WelcomeWaiting
@@ -106,16 +106,17 @@ class Lone:
         group_id: bytes = b"n" * 32,
         extensions: Any = None,
         epochs: int = 0,
+        used: CipherSuite = SUITE,
     ) -> tuple[Group, bytes]:
         """A group of one's own making with these in it, after so many epochs: it, and their Welcome."""
         now = int(self.engine.timing.clock())
         group = Group.create(
-            SUITE,
+            used,
             group_id,
             self.own.credential,
             self.own.signer,
             lifetime=lifetime(now),
-            capabilities=profile_capabilities(),
+            capabilities=profile_capabilities(used),
             extensions=group_extensions(conversation) if extensions is None else extensions,
         ).group
         for _ in range(epochs):

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from pli_client.engine import joining, sending
+from pli_client.engine import joining, key_package_stock, sending
 from pli_client.engine.work import Work
 from pli_client.store import groups
 from pli_protocol.content import Post, TextPart
+from pli_protocol.mls.ciphersuite import suite
 from pli_protocol.mls.codec import decode, encode
 from pli_protocol.mls.extension import Extension
+from pli_protocol.mls.key_package import KeyPackage
 from pli_protocol.mls.message import MLSMessage
 from pli_protocol.mls.welcome import EncryptedGroupSecrets, Welcome
 
@@ -117,3 +119,51 @@ async def test_a_welcome_that_cannot_be_fetched_does_not_hold_up_the_queue(world
         frame = welcome_frame(b"n" * 32, blob(2**40), bruno.own.device_id)
         await amelie.engine.inflow._notice(frame)
         assert [type(sent).__name__ for sent in amelie.sent][0] == "AcknowledgeWelcome"
+
+
+async def test_a_conversation_does_not_go_back_to_a_suite_of_before(world: World) -> None:
+    """A member could, and then all who record the traffic would have a quantum computer's chance."""
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+        old = await amelie.write(lambda work: key_package_stock.make(work, used=suite(0x0003)))
+        package = decode(KeyPackage, old.key_package)
+        before = await amelie.entries(row.group_id)
+        _, welcome = await bruno.opens(row.conversation_id, package, used=suite(0x0003))
+        outcome = await _offer(
+            amelie, b"n" * 32, welcome, bruno.own.device_id, predecessor=row.group_id
+        )
+        assert outcome.refused == "suite"
+        assert await amelie.entries(row.group_id) == before
+        # The same under today's suite is a successor like any other.
+        _, welcome = await bruno.opens(row.conversation_id, await amelie.key_package())
+        outcome = await _offer(
+            amelie,
+            b"n" * 32,
+            welcome,
+            bruno.own.device_id,
+            predecessor=row.group_id,
+            item=b"j" * 16,
+        )
+        assert outcome.refused is None
+
+
+async def test_a_new_conversation_of_the_suite_before_is_entered_with_a_key_package_of_then(
+    world: World,
+) -> None:
+    """Somebody who has not updated claimed it before this device did."""
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        old = await amelie.write(lambda work: key_package_stock.make(work, used=suite(0x0003)))
+        package = decode(KeyPackage, old.key_package)
+        _, welcome = await bruno.opens(b"c" * 16, package, used=suite(0x0003))
+        outcome = await _offer(amelie, b"n" * 32, welcome, bruno.own.device_id)
+        assert outcome == joining.Outcome(b"c" * 16)
+        assert (await amelie.group(b"n" * 32)).suite.number == 0x0003
+
+
+async def test_a_group_of_a_suite_that_pli_never_used_is_refused(world: World) -> None:
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        other = await amelie.write(lambda work: key_package_stock.make(work, used=suite(0x0001)))
+        package = decode(KeyPackage, other.key_package)
+        _, welcome = await bruno.opens(b"c" * 16, package, used=suite(0x0001))
+        outcome = await _offer(amelie, b"n" * 32, welcome, bruno.own.device_id)
+        assert outcome.refused == "suite"
