@@ -1,11 +1,13 @@
-"""Hypothesis strategies for the structs of the upper half of RFC 9420."""
+"""Hypothesis strategies for every struct, by the name of its class (`STRUCTS`, `FUNCTIONS`)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
+from pli_protocol.mls.ciphersuite import HPKEPrivateKey, KEMKeyPair
 from pli_protocol.mls.commit import Commit, ProposalRef
-from pli_protocol.mls.credential import BasicCredential, Credential, X509Credential
 from pli_protocol.mls.extension import Extension
 from pli_protocol.mls.external_senders import ExternalSender
 from pli_protocol.mls.framing import (
@@ -20,12 +22,12 @@ from pli_protocol.mls.framing import (
 )
 from pli_protocol.mls.group_context import GroupContext
 from pli_protocol.mls.group_info import GroupInfo
-from pli_protocol.mls.key_package import KeyPackage
+from pli_protocol.mls.key_package import KeyPackageSecrets
 from pli_protocol.mls.key_schedule import JoinerSecret
-from pli_protocol.mls.labels import HPKECiphertext
-from pli_protocol.mls.leaf_node import Capabilities, LeafNode, LeafNodeSource, Lifetime
 from pli_protocol.mls.message import MLSMessage
+from pli_protocol.mls.pending import PendingProposal
 from pli_protocol.mls.private_message import PrivateMessage, SenderData
+from pli_protocol.mls.private_tree import PrivateTree
 from pli_protocol.mls.proposal import (
     Add,
     ExternalInit,
@@ -38,9 +40,11 @@ from pli_protocol.mls.proposal import (
 )
 from pli_protocol.mls.psk import PreSharedKeyID, ResumptionPSKUsage
 from pli_protocol.mls.public_message import PublicMessage
-from pli_protocol.mls.update_path import UpdatePath, UpdatePathNode
 from pli_protocol.mls.welcome import EncryptedGroupSecrets, GroupSecrets, Welcome
 from pli_protocol.secret import Secret
+
+from . import structs
+from .structs import ciphertexts, credentials, key_packages, leaf_nodes, update_paths
 
 # Vectors change the size of their length at 64 and at 16384 bytes.
 opaque = st.one_of(
@@ -56,33 +60,8 @@ def several(items: st.SearchStrategy[object], most: int = 3) -> st.SearchStrateg
 
 
 extensions = several(st.builds(Extension, u16, opaque), 2)
-credentials: st.SearchStrategy[Credential] = st.one_of(
-    st.builds(BasicCredential, short), st.builds(X509Credential, several(short))
-)
 group_contexts = st.builds(GroupContext, u16, short, u64, short, short, extensions)
 external_senders = st.builds(ExternalSender, short, credentials)
-capabilities = st.builds(Capabilities, *[several(u16) for _ in range(5)])
-
-
-@st.composite
-def leaf_nodes(draw: st.DrawFn) -> LeafNode:
-    source = draw(st.sampled_from(LeafNodeSource))
-    lifetime = Lifetime(draw(u64), draw(u64)) if source is LeafNodeSource.KEY_PACKAGE else None
-    parent_hash = draw(short) if source is LeafNodeSource.COMMIT else None
-    return LeafNode(
-        draw(short),
-        draw(short),
-        draw(credentials),
-        draw(capabilities),
-        source,
-        lifetime,
-        parent_hash,
-        draw(extensions),
-        draw(short),
-    )
-
-
-key_packages = st.builds(KeyPackage, u16, u16, short, leaf_nodes(), extensions, short)
 psk_ids = st.one_of(
     st.builds(PreSharedKeyID.external, short, short),
     st.builds(PreSharedKeyID.resumption, st.sampled_from(ResumptionPSKUsage), short, u64, short),
@@ -96,12 +75,8 @@ proposals: st.SearchStrategy[Proposal] = st.one_of(
     st.builds(ExternalInit, opaque),
     st.builds(GroupContextExtensions, extensions),
 )
-ciphertexts = st.builds(HPKECiphertext, short, short)
-paths = st.builds(
-    UpdatePath, leaf_nodes(), several(st.builds(UpdatePathNode, short, several(ciphertexts)), 2)
-)
 commits = st.builds(
-    Commit, several(st.one_of(proposals, short.map(ProposalRef))), st.none() | paths
+    Commit, several(st.one_of(proposals, short.map(ProposalRef))), st.none() | update_paths
 )
 senders = st.one_of(
     st.builds(Sender, st.sampled_from([SenderType.MEMBER, SenderType.EXTERNAL]), u32),
@@ -151,3 +126,63 @@ messages = st.builds(
     MLSMessage,
     st.one_of(public_messages(), private_messages, welcomes, group_infos, key_packages),
 )
+adds = st.builds(Add, key_packages)
+updates = st.builds(Update, leaf_nodes())
+key_pairs = st.builds(KEMKeyPair, short, short.map(HPKEPrivateKey))
+private_trees = st.builds(PrivateTree, u32, key_pairs, st.dictionaries(u32, key_pairs, max_size=3))
+
+
+@st.composite
+def pending_proposals(draw: st.DrawFn) -> PendingProposal:
+    content = draw(st.builds(FramedContent, short, u64, senders, opaque, proposals))
+    signed = AuthenticatedContent(
+        WireFormat.PRIVATE_MESSAGE, content, FramedContentAuthData(draw(short), None)
+    )
+    return PendingProposal(signed, ProposalRef(draw(short)), draw(st.none() | key_pairs))
+
+
+STRUCTS: dict[str, st.SearchStrategy[Any]] = {
+    "Add": adds,
+    "AuthenticatedContent": authenticated_contents(),
+    "Capabilities": structs.capabilities,
+    "Commit": commits,
+    "EncryptedGroupSecrets": st.builds(EncryptedGroupSecrets, short, ciphertexts),
+    "Extension": st.builds(Extension, u16, opaque),
+    "ExternalInit": st.builds(ExternalInit, opaque),
+    "ExternalSender": external_senders,
+    "FramedContent": framed_contents,
+    "GroupContext": group_contexts,
+    "GroupContextExtensions": st.builds(GroupContextExtensions, extensions),
+    "GroupInfo": group_infos,
+    "GroupSecrets": group_secrets,
+    "HPKECiphertext": ciphertexts,
+    "KeyPackage": key_packages,
+    "KeyPackageSecrets": st.builds(KeyPackageSecrets, key_pairs, key_pairs),
+    "LeafNode": leaf_nodes(),
+    "Lifetime": structs.lifetimes,
+    "MLSMessage": messages,
+    "ParentNode": structs.parent_nodes,
+    "PendingProposal": pending_proposals(),
+    "PreSharedKey": st.builds(PreSharedKey, psk_ids),
+    "PreSharedKeyID": psk_ids,
+    "PrivateMessage": private_messages,
+    "PrivateTree": private_trees,
+    "PublicMessage": public_messages(),
+    "RatchetTree": structs.ratchet_trees(),
+    "ReInit": st.builds(ReInit, short, u16, u16, extensions),
+    "Remove": st.builds(Remove, u32),
+    "RequiredCapabilities": structs.required_capabilities,
+    "Sender": senders,
+    "SenderData": sender_data,
+    "Update": updates,
+    "UpdatePath": update_paths,
+    "UpdatePathNode": structs.path_nodes,
+    "Welcome": welcomes,
+}
+FUNCTIONS: dict[str, st.SearchStrategy[Any]] = {
+    "credential": credentials,
+    "extensions": extensions,
+    "node": structs.nodes,
+    "proposal": proposals,
+}
+"""Structs that functions read and write."""
