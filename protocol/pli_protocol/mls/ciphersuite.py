@@ -85,17 +85,17 @@ class CipherSuite:
         """HKDF-Extract (RFC 5869 §2.2), Nh bytes."""
         return Secret(hmac.digest(salt or self.zero, ikm, self.hash_name))
 
-    def hkdf_expand(self, prk: bytes, info: bytes, length: int) -> bytes:
+    def hkdf_expand(self, prk: bytes, info: bytes, length: int) -> Secret:
         """HKDF-Expand (RFC 5869 §2.3). Raises UsageError over 255 Nh bytes."""
         if length <= self.hash_size:
-            return hmac.digest(prk, info + b"\x01", self.hash_name)[:length]
+            return Secret(hmac.digest(prk, info + b"\x01", self.hash_name)[:length])
         if length > 255 * self.hash_size:
             raise UsageError("more bytes than HKDF-Expand can give")
         block, output = b"", b""
         for counter in range(1, -(-length // self.hash_size) + 1):
             block = hmac.digest(prk, block + info + bytes((counter,)), self.hash_name)
             output += block
-        return output[:length]
+        return Secret(output[:length])
 
     def aead_seal(self, key: bytes, nonce: bytes, aad: bytes, plaintext: bytes) -> bytes:
         """Ciphertext and 16-byte tag."""

@@ -12,7 +12,7 @@ from .grease import check_no_grease
 from .group_context import GroupContext
 from .group_support import check_supports_group
 from .key_package import generate_key_package
-from .key_schedule import derive_epoch
+from .key_schedule import EpochSecret, derive_epoch
 from .leaf_node import Capabilities, Lifetime
 from .outcome import Changed
 from .private_tree import PrivateTree
@@ -58,7 +58,7 @@ def create_group(
         confirmed_transcript_hash=b"",
         extensions=tuple(extensions),
     )
-    epoch, encryption_secret = derive_epoch(suite, random(suite.hash_size))
+    epoch, encryption_secret = derive_epoch(suite, EpochSecret(random(suite.hash_size)))
     tag = confirmation_tag(suite, epoch.confirmation_key, b"")
     group = Group(
         suite=suite,

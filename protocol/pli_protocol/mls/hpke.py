@@ -64,15 +64,21 @@ def setup_base_sender(
     suite: CipherSuite, public: bytes, info: bytes, random: Random = os.urandom
 ) -> tuple[bytes, HPKEContext]:
     """SetupBaseS (RFC 9180 §5.1.1): the encapsulated key and the context."""
+    return _setup_sender(suite, public, info_context(suite, info), random)
+
+
+def _setup_sender(
+    suite: CipherSuite, public: bytes, context: bytes, random: Random
+) -> tuple[bytes, HPKEContext]:
     enc, secret = suite.kem.encap(public, random)
-    return enc, _key_schedule(suite, secret, info)
+    return enc, _key_schedule(suite, secret, context)
 
 
 def setup_base_receiver(
     suite: CipherSuite, enc: bytes, private: KEMKeyPair, info: bytes
 ) -> HPKEContext:
     """SetupBaseR (RFC 9180 §5.1.1). Raises CryptoError for an invalid encapsulated key."""
-    return _key_schedule(suite, suite.kem.decap(enc, private), info)
+    return _key_schedule(suite, suite.kem.decap(enc, private), info_context(suite, info))
 
 
 def seal(
@@ -84,16 +90,28 @@ def seal(
     random: Random = os.urandom,
 ) -> tuple[bytes, bytes]:
     """SealBase (RFC 9180 §6.1): encapsulated key and ciphertext."""
-    enc, context = setup_base_sender(suite, public, info, random)
-    return enc, suite.aead_seal(context.key, context.nonce, aad, plaintext)
+    return seal_in(suite, public, info_context(suite, info), aad, plaintext, random)
+
+
+def seal_in(
+    suite: CipherSuite,
+    public: bytes,
+    context: bytes,
+    aad: bytes,
+    plaintext: bytes,
+    random: Random = os.urandom,
+) -> tuple[bytes, bytes]:
+    """SealBase with an `info_context`: for one info and many public keys."""
+    enc, ready = _setup_sender(suite, public, context, random)
+    return enc, suite.aead_seal(ready.key, ready.nonce, aad, plaintext)
 
 
 def open_sealed(
     suite: CipherSuite, enc: bytes, private: KEMKeyPair, info: bytes, aad: bytes, ciphertext: bytes
-) -> bytes:
+) -> Secret:
     """OpenBase (RFC 9180 §6.1). Raises CryptoError when it does not open."""
     context = setup_base_receiver(suite, enc, private, info)
-    return suite.aead_open(context.key, context.nonce, aad, ciphertext)
+    return Secret(suite.aead_open(context.key, context.nonce, aad, ciphertext))
 
 
 # --- RFC 9180 §4 and §5 -------------------------------------------------------------------------
@@ -114,12 +132,20 @@ def _labeled_expand(
 ) -> Secret:
     suite_id = _suite_id(suite.kem.number, suite.kdf_id, suite.aead_id)
     labeled = length.to_bytes(2, "big") + b"HPKE-v1" + suite_id + label + info
-    return Secret(suite.hkdf_expand(prk, labeled, length))
+    return suite.hkdf_expand(prk, labeled, length)
 
 
-def _key_schedule(suite: CipherSuite, shared_secret: SharedSecret, info: bytes) -> HPKEContext:
-    # mode_base is 0, without a PSK (RFC 9180 §5.1).
-    psk_id_hash = _labeled_extract(suite, b"", b"psk_id_hash", b"")
-    info_hash = _labeled_extract(suite, b"", b"info_hash", info)
+def info_context(suite: CipherSuite, info: bytes) -> bytes:
+    """key_schedule_context (RFC 9180 §5.1): the same for all messages with this info."""
+    # mode_base is 0, without a PSK.
+    return b"\x00" + _no_psk(suite) + _labeled_extract(suite, b"", b"info_hash", info)
+
+
+@cache
+def _no_psk(suite: CipherSuite) -> bytes:
+    return _labeled_extract(suite, b"", b"psk_id_hash", b"")
+
+
+def _key_schedule(suite: CipherSuite, shared_secret: SharedSecret, context: bytes) -> HPKEContext:
     secret = _labeled_extract(suite, shared_secret, b"secret", b"")
-    return HPKEContext(suite, secret, b"\x00" + psk_id_hash + info_hash)
+    return HPKEContext(suite, secret, context)

@@ -233,7 +233,7 @@ class XWing:
     def encap(self, public: bytes, random: Random = os.urandom) -> tuple[bytes, SharedSecret]:
         ml_kem, point = self._public_parts(public)
         secret_m, sent_m = ml_kem.encapsulate()
-        ephemeral = random(32)
+        ephemeral = HPKEPrivateKey(random(32))
         secret_x, sent_x = _dh(ephemeral, point), bindings.crypto_scalarmult_base(ephemeral)
         return sent_m + sent_x, _combine(secret_m, secret_x, sent_x, point)
 

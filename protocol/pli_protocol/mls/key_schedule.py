@@ -68,7 +68,7 @@ def derive_joiner_secret(
 
 def derive_welcome_secret(suite: CipherSuite, joiner: bytes, psk_secret: bytes) -> Secret:
     """welcome_secret: encrypts the GroupInfo in a Welcome."""
-    return Secret(derive_secret(suite, suite.hkdf_extract(joiner, psk_secret), "welcome"))
+    return derive_secret(suite, suite.hkdf_extract(joiner, psk_secret), "welcome")
 
 
 def derive_epoch_secret(
@@ -83,7 +83,7 @@ def derive_epoch(suite: CipherSuite, epoch_secret: bytes) -> DerivedEpoch:
     """All secrets of an epoch from its epoch_secret, which the caller then forgets (§9.2)."""
 
     def derived(label: str) -> Secret:
-        return Secret(derive_secret(suite, epoch_secret, label))
+        return derive_secret(suite, epoch_secret, label)
 
     secrets = EpochSecrets(
         init_secret=InitSecret(derived("init")),
@@ -103,4 +103,4 @@ def export_secret(
 ) -> Secret:
     """MLS-Exporter(label, context, length) (§8.5)."""
     secret = derive_secret(suite, exporter_secret, label)
-    return Secret(expand_with_label(suite, secret, "exported", suite.hash(context), length))
+    return expand_with_label(suite, secret, "exported", suite.hash(context), length)

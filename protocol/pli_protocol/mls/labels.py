@@ -1,10 +1,12 @@
 """Labelled operations: signing and encryption (RFC 9420 §5.1), references (§5.2), derivation (§8)."""
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
+from ..secret import Secret
 from . import hpke
 from .ciphersuite import CipherSuite, KEMKeyPair, Random, SignatureKeyPair
 from .codec import Reader, Writer, varint
@@ -62,13 +64,26 @@ def encrypt_with_label(
     random: Random = os.urandom,
 ) -> HPKECiphertext:
     """EncryptWithLabel (§5.1.3)."""
-    info = _labelled("MLS 1.0 " + label, context)
-    return HPKECiphertext(*hpke.seal(suite, public, info, b"", plaintext, random))
+    (sealed,) = encrypt_to_each(suite, [(public, plaintext)], label, context, random)
+    return sealed
+
+
+def encrypt_to_each(
+    suite: CipherSuite,
+    messages: Iterable[tuple[bytes, bytes]],
+    label: str,
+    context: bytes,
+    random: Random = os.urandom,
+) -> Iterator[HPKECiphertext]:
+    """EncryptWithLabel for many pairs of public key and plaintext; looks at the context once."""
+    info = hpke.info_context(suite, _labelled("MLS 1.0 " + label, context))
+    for public, plaintext in messages:
+        yield HPKECiphertext(*hpke.seal_in(suite, public, info, b"", plaintext, random))
 
 
 def decrypt_with_label(
     suite: CipherSuite, private: KEMKeyPair, label: str, context: bytes, sealed: HPKECiphertext
-) -> bytes:
+) -> Secret:
     """DecryptWithLabel (§5.1.3). Raises CryptoError."""
     info = _labelled("MLS 1.0 " + label, context)
     return hpke.open_sealed(suite, sealed.kem_output, private, info, b"", sealed.ciphertext)
@@ -81,7 +96,7 @@ def ref_hash(suite: CipherSuite, label: str, value: bytes) -> bytes:
 
 def expand_with_label(
     suite: CipherSuite, secret: bytes, label: str | bytes, context: bytes, length: int
-) -> bytes:
+) -> Secret:
     """ExpandWithLabel (§8); a label given as bytes is taken as it is."""
     # struct {
     #     uint16 length;
@@ -102,13 +117,20 @@ def _kdf_label(label: str, length: int) -> bytes:
     return _begin_kdf_label(label.encode(), length)
 
 
-def derive_secret(suite: CipherSuite, secret: bytes, label: str | bytes) -> bytes:
+def derive_secret(suite: CipherSuite, secret: bytes, label: str | bytes) -> Secret:
     """DeriveSecret (§8), Nh bytes."""
+    if isinstance(label, str):
+        return suite.hkdf_expand(secret, _whole_kdf_label(label, suite.hash_size), suite.hash_size)
     return expand_with_label(suite, secret, label, b"", suite.hash_size)
+
+
+@lru_cache(maxsize=256)
+def _whole_kdf_label(label: str, length: int) -> bytes:
+    return _kdf_label(label, length) + varint(0)
 
 
 def derive_tree_secret(
     suite: CipherSuite, secret: bytes, label: str, generation: int, length: int
-) -> bytes:
+) -> Secret:
     """DeriveTreeSecret (§9)."""
     return expand_with_label(suite, secret, label, generation.to_bytes(4, "big"), length)

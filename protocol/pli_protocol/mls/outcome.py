@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .codec import encode
@@ -24,7 +24,7 @@ class Changed:
     """A new value of a group and what to store for it."""
 
     group: Group
-    changes: Changes
+    changes: Changes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Joined:
     """A group entered through a Welcome; `committer` is the member that let us in."""
 
     group: Group
-    changes: Changes
+    changes: Changes = field(repr=False)
     committer: Member | None
 
 
@@ -41,8 +41,8 @@ class ExternalJoin:
     """A group entered through an external commit, which `message` holds (MLSMessage)."""
 
     group: Group
-    message: bytes
-    changes: Changes
+    message: bytes = field(repr=False)
+    changes: Changes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Sealed:
     """An application message (MLSMessage) and its signed form (AuthenticatedContent)."""
 
     group: Group
-    message: bytes
-    signed: bytes
-    changes: Changes
+    message: bytes = field(repr=False)
+    signed: bytes = field(repr=False)
+    changes: Changes = field(repr=False)
     generation: int
 
 
@@ -61,9 +61,9 @@ class Proposed:
     """A proposal (MLSMessage) that now is pending here too."""
 
     group: Group
-    message: bytes
+    message: bytes = field(repr=False)
     reference: ProposalRef
-    changes: Changes
+    changes: Changes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,12 @@ class Committed:
 
     group: Group
     sent: Group
-    message: bytes
-    welcome: bytes | None
-    changes_sent: Changes
-    changes: Changes
+    message: bytes = field(repr=False)
+    welcome: bytes | None = field(repr=False)
+    changes_sent: Changes = field(repr=False)
+    changes: Changes = field(repr=False)
     plan: CommitPlan
-    signed: bytes
+    signed: bytes = field(repr=False)
     tree_in_welcome: bool
 
     @property
@@ -121,13 +121,13 @@ class ApplicationReceived:
     """A message of a member; `signed` proves it later (`verify_signed`)."""
 
     group: Group
-    changes: Changes
+    changes: Changes = field(repr=False)
     sender: Member
     epoch: int
     generation: int
-    data: bytes
+    data: bytes = field(repr=False)
     authenticated_data: bytes
-    signed: bytes
+    signed: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class ProposalReceived:
     """A valid proposal; it is pending now. `member` is its sender if that is a member."""
 
     group: Group
-    changes: Changes
+    changes: Changes = field(repr=False)
     sender: Sender
     member: Member | None
     proposal: Proposal
@@ -148,7 +148,7 @@ class CommitReceived:
     """The next epoch, begun by `sender`."""
 
     group: Group
-    changes: Changes
+    changes: Changes = field(repr=False)
     sender: Member
     added: tuple[Member, ...]
     removed: tuple[Member, ...]

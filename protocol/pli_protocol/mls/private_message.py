@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from ..secret import Secret
 from .ciphersuite import CipherSuite
 from .codec import Reader, Writer, decode
 from .errors import CodecError, CryptoError, UsageError, ValidationError
@@ -125,13 +126,14 @@ def _aad(group_id: bytes, epoch: int, content_type: int, authenticated_data: byt
     return w.getvalue()
 
 
-def _guarded(nonce: bytes, reuse_guard: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(nonce[:4], reuse_guard, strict=True)) + nonce[4:]
+def _guarded(nonce: bytes, reuse_guard: bytes) -> Secret:
+    start = int.from_bytes(nonce[:4], "big") ^ int.from_bytes(reuse_guard, "big")
+    return Secret(start.to_bytes(4, "big") + nonce[4:])
 
 
 def sender_data_key(
     suite: CipherSuite, sender_data_secret: bytes, ciphertext: bytes
-) -> tuple[bytes, bytes]:
+) -> tuple[Secret, Secret]:
     """Key and nonce of the sender data, from a sample of the ciphertext (§6.3.2)."""
     sample = ciphertext[: suite.hash_size]
     key = expand_with_label(suite, sender_data_secret, "key", sample, suite.key_size)

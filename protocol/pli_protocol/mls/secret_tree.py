@@ -41,6 +41,10 @@ class RatchetKind(Enum):
     HANDSHAKE = "handshake"
     APPLICATION = "application"
 
+    def __init__(self, text: str) -> None:
+        # As `value`, which costs a call of a descriptor for each name of an entry.
+        self.text = text
+
 
 @dataclass(frozen=True, slots=True)
 class MessageKey:
@@ -64,7 +68,7 @@ class Ratchet:
         if self.generation >= LAST_GENERATION:
             raise UsageError("the ratchet is used up: commit first", "sender-generation", "§9.1")
         key = _message_key(suite, self.secret, self.generation)
-        return key, replace(self, generation=self.generation + 1, secret=self._following(suite))
+        return key, Ratchet(self.generation + 1, self._following(suite), self.skipped)
 
     def take(self, suite: CipherSuite, generation: int) -> tuple[MessageKey, Ratchet]:
         """The key of a received generation, and the ratchet without it.
@@ -87,14 +91,11 @@ class Ratchet:
                 passed.append(_message_key(suite, ratchet.secret, ratchet.generation))
             ratchet = Ratchet(ratchet.generation + 1, ratchet._following(suite))
         key, ratchet = ratchet.step(suite)
-        if passed:
-            return key, replace(ratchet, skipped=(*self.skipped, *passed)[-MAX_SKIPPED:])
-        return key, replace(ratchet, skipped=self.skipped)
+        skipped = (*self.skipped, *passed)[-MAX_SKIPPED:] if passed else self.skipped
+        return key, Ratchet(ratchet.generation, ratchet.secret, skipped)
 
     def _following(self, suite: CipherSuite) -> Secret:
-        return Secret(
-            derive_tree_secret(suite, self.secret, "secret", self.generation, suite.hash_size)
-        )
+        return derive_tree_secret(suite, self.secret, "secret", self.generation, suite.hash_size)
 
     def _take_skipped(self, generation: int) -> tuple[MessageKey, Ratchet]:
         for position, key in enumerate(self.skipped):
@@ -139,8 +140,8 @@ class Ratchet:
 def _message_key(suite: CipherSuite, secret: bytes, generation: int) -> MessageKey:
     return MessageKey(
         generation,
-        Secret(derive_tree_secret(suite, secret, "key", generation, suite.key_size)),
-        Secret(derive_tree_secret(suite, secret, "nonce", generation, suite.nonce_size)),
+        derive_tree_secret(suite, secret, "key", generation, suite.key_size),
+        derive_tree_secret(suite, secret, "nonce", generation, suite.nonce_size),
     )
 
 
@@ -274,7 +275,7 @@ class SecretTree:
 
 
 def _name(what: str, leaf: int, kind: RatchetKind) -> str:
-    return f"{what}/{leaf}/{kind.value}"
+    return f"{what}/{leaf}/{kind.text}"
 
 
 def _node_name(low: int, size: int) -> str:
@@ -288,8 +289,8 @@ def _encode_secret(secret: Secret) -> Secret:
 
 def _split(suite: CipherSuite, secret: Secret) -> tuple[Secret, Secret]:
     return (
-        Secret(expand_with_label(suite, secret, "tree", b"left", suite.hash_size)),
-        Secret(expand_with_label(suite, secret, "tree", b"right", suite.hash_size)),
+        expand_with_label(suite, secret, "tree", b"left", suite.hash_size),
+        expand_with_label(suite, secret, "tree", b"right", suite.hash_size),
     )
 
 
@@ -303,7 +304,7 @@ def _divided(suite: CipherSuite, node: _Node, size: int) -> _Node:
 def _start(suite: CipherSuite, secret: Secret) -> _Leaf:
     handshake = expand_with_label(suite, secret, "handshake", b"", suite.hash_size)
     application = expand_with_label(suite, secret, "application", b"", suite.hash_size)
-    return _Leaf(Ratchet(0, Secret(handshake)), Ratchet(0, Secret(application)))
+    return _Leaf(Ratchet(0, handshake), Ratchet(0, application))
 
 
 def _with_leaf(

@@ -108,7 +108,7 @@ class NewMember(NamedTuple):
     path_secret: Secret | None
 
 
-def _welcome_key(suite: CipherSuite, welcome_secret: bytes) -> tuple[bytes, bytes]:
+def _welcome_key(suite: CipherSuite, welcome_secret: bytes) -> tuple[Secret, Secret]:
     key = expand_with_label(suite, welcome_secret, "key", b"", suite.key_size)
     return key, expand_with_label(suite, welcome_secret, "nonce", b"", suite.nonce_size)
 
@@ -128,8 +128,9 @@ def create_welcome(
     secrets = []
     for member in members:
         group_secrets = GroupSecrets(joiner_secret, member.path_secret, tuple(psks))
+        plaintext = Secret(encode(group_secrets))
         ciphertext = encrypt_with_label(
-            suite, member.key_package.init_key, "Welcome", encrypted, encode(group_secrets), random
+            suite, member.key_package.init_key, "Welcome", encrypted, plaintext, random
         )
         secrets.append(EncryptedGroupSecrets(member.key_package.reference(suite), ciphertext))
     return Welcome(suite.number, tuple(secrets), encrypted)
