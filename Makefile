@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench fuzz format clean
+.PHONY: help demo check test bench interop fuzz format clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ test: $(READY) ## all tests that need only python3 and make
 
 bench: $(READY) ## the benchmarks of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+interop: $(READY) ## 200 random scenarios of ours with mls-rs, and ours with ours
+	$(BIN)/python -m tests.interop
 
 FUZZ_SECONDS ?= 86
 fuzz: $(READY) ## feed every decoder bad input, about 10 minutes (FUZZ_SECONDS: for each target)

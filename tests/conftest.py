@@ -1,4 +1,4 @@
-"""What a run needs from outside: MLS vectors, PostgreSQL, NATS, strace, tmux; and what was left out."""
+"""What a run needs from outside: MLS vectors, servers, tools, packages; and what was left out."""
 
 import importlib.util
 import os
@@ -124,6 +124,7 @@ TOOLS: dict[str, Callable[[], str]] = {
     "strace": lambda: runs("strace", "-o", os.devnull, "true"),
     "tmux": lambda: runs("tmux", "-V"),
     "atheris": lambda: installed("atheris"),
+    "mls_rs": lambda: installed("mls_rs_uniffi"),
 }
 _reasons: dict[str, str] = {}
 

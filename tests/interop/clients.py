@@ -21,6 +21,7 @@ from pli_protocol.mls import (
     X509Credential,
     generate_key_package,
 )
+from pli_protocol.mls.extension import DEFAULT_EXTENSIONS
 
 from .line_protocol import BadRequest
 
@@ -51,7 +52,8 @@ class Client:
         return Capabilities(
             versions=(1,),
             cipher_suites=(self.suite.number,),
-            extensions=self.extension_types,
+            # The RFC's own types are understood anyhow, and must not be listed (§7.2).
+            extensions=tuple(t for t in self.extension_types if t not in DEFAULT_EXTENSIONS),
             proposals=(),
             credentials=(1, 2),
         )

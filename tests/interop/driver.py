@@ -29,7 +29,6 @@ from pli_protocol.mls import (
     Remove,
     Removed,
     RequiredCapabilities,
-    UnsupportedError,
     Welcome,
     WireFormat,
     decode,
@@ -43,7 +42,6 @@ from .line_protocol import (
     JSON,
     BadRequest,
     Operation,
-    Unsupported,
     answer,
     items,
     octets,
@@ -124,10 +122,7 @@ class Driver:
         }
 
     def new_client(self, request: JSON) -> JSON:
-        try:
-            chosen = suite(int(request["suite"]))
-        except UnsupportedError as error:
-            raise Unsupported(str(error)) from None
+        chosen = suite(int(request["suite"]))
         self.clients[request["client"]] = Client(
             identity=octets(request, "identity"),
             suite=chosen,

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
+from pli_protocol.mls import UnsupportedError
+
 JSON = dict[str, Any]
 Operation = Callable[[JSON], JSON]
 
@@ -32,7 +34,7 @@ def answer(operations: Mapping[str, Operation], request: JSON) -> JSON:
     else:
         try:
             reply = {"ok": True, **operation(request)}
-        except Unsupported as error:
+        except (Unsupported, UnsupportedError) as error:
             reply = {"ok": False, "error": str(error), "unsupported": True}
         except KeyError as error:
             reply = {"ok": False, "error": f"the request lacks {error}"}

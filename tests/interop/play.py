@@ -16,6 +16,10 @@ CAST = 8
 """Clients of a play: some are outside, or were removed."""
 
 
+EXTENSION = 0xF7A1
+"""A type of GroupContext extension, where all drivers can have one."""
+
+
 class Play:
     """One group, and clients of all drivers in and around it.
 
@@ -45,11 +49,11 @@ class Play:
         self._found()
 
     def _engage(self, drivers: Sequence[Caller]) -> None:
-        infos = [driver.call("info") for driver in drivers]
+        self.infos = [driver.call("info") for driver in drivers]
         first = self.random.randrange(len(drivers))
         for n in range(CAST):
             which = (first + n) % len(drivers)
-            info = infos[which]
+            info = self.infos[which]
             name = f"{self.seed}-{self.suite}-{n}"
             member = Member(name, drivers[which], info["name"], info["features"], self.group)
             member.call(
@@ -57,14 +61,28 @@ class Play:
                 identity=member.identity,
                 suite=self.suite,
                 tree_ext=self.random.choice([True, False]),
+                **({"extension_types": [EXTENSION]} if self._all_can("extensions") else {}),
             )
             self.outside.append(member)
 
+    def _all_can(self, feature: str) -> bool:
+        return all(info["features"].get(feature) for info in self.infos)
+
     def _found(self) -> None:
         founder = self.outside.pop(0)
-        founder.do("create_group")
+        more: dict[str, Any] = {}
+        if founder.can("extensions") and self._all_can("extensions") and self.random.random() < 0.5:
+            more["extensions"] = [[EXTENSION, self.random.randbytes(9).hex()]]
+        if founder.can("required_capabilities") and self.random.random() < 0.5:
+            listed = [EXTENSION] if self._all_can("extensions") else []
+            more["required_capabilities"] = {"extensions": listed, "proposals": []}
+            if self._all_can("x509_capable"):
+                more["required_capabilities"]["credentials"] = [2]
+        founder.do("create_group", **more)
         self.members.append(founder)
-        self.did("found a group", founder)
+        self.did("found a group", founder, ", ".join(more))
+        for one in more:
+            self.count[f"found a group with {one}", founder.side] += 1
 
     # The story
 

@@ -548,8 +548,8 @@ def test_messages_of_the_last_five_epochs_are_opened(table: Table) -> None:
     lost = table.send("a", "00")
     table.update("c", "a", "b")
     kept = [table.send("a", "01"), table.send("a", "02")]
-    for committer, *others in ("abc", "bac", "cab", "abc", "bca"):
-        table.update(committer, *others)
+    for order in ("abc", "bac", "cab", "abc", "bca"):
+        table.update(*order)
     assert table.process("b", kept[1])["plaintext"] == "02"
     assert table.process("c", kept[0])["sender"] == b"a".hex()
     assert table.process("b", kept[0])["plaintext"] == "01"
@@ -614,3 +614,12 @@ def test_the_tree_is_a_bare_ratchet_tree(table: Table) -> None:
     table.found("a", "b")
     tree = bytes.fromhex(table.ok("tree", "a")["tree"])
     assert encode(decode(RatchetTree, tree)) == tree
+
+
+def test_what_everybody_supports_may_be_listed_and_required(table: Table) -> None:
+    for name in "ab":
+        table.client(name, extension_types=[1, 2, 3, 4, 5])
+    required = {"extensions": [1, 2, 3, 4, 5], "proposals": [1, 2, 3, 4, 5, 6, 7]}
+    table.ok("create_group", "a", required_capabilities=required)
+    table.add("a", "b")
+    table.agree("a", "b")

@@ -19,7 +19,7 @@ from .scenario import Scenario
 pytestmark = pytest.mark.processes
 
 LIVE_SEEDS = range(12)
-OWN_SEEDS = range(4)
+OWN_SEEDS = range(6)
 
 # What a run must have seen; a scenario that never removes anybody proves nothing.
 BY_ANY = {
@@ -51,6 +51,7 @@ BY_ANY = {
 }
 BY_OURS = {
     *BY_ANY,
+    "found a group with required_capabilities",
     "commit as private message",
     "proposal as private message",
     "message of a removed sender opened",
