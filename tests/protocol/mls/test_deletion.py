@@ -393,3 +393,13 @@ def test_the_walk_finds_what_is_there() -> None:
     for pair in pairs_of(alice):
         assert memory.has_pair(pair)
     assert not memory.has(b"no such secret")
+
+
+def test_the_keys_of_blanked_nodes_go_with_them() -> None:
+    """The parent of the removed leaf is blank now: its key would open nothing but the past."""
+    alice, bob, carol, dave = party("alice", "bob", "carol", "dave")
+    deliver(carol.commit(), carol, alice, bob, dave)
+    old = carol.group.private_tree.path_keys[5]
+    deliver(alice.commit(Remove(dave.group.own_leaf)), alice, bob, carol, dave)
+    assert carol.group.tree.node(5) is None
+    assert not Memory(carol).has_pair(old)
