@@ -22,6 +22,7 @@ from .engine import history, sending
 from .engine.errors import (
     ChangeFailed,
     ConversationOver,
+    OldSoftware,
     SendFailed,
     UnknownConversation,
     UnknownMessage,
@@ -294,6 +295,7 @@ class Conversation:
 
         Raises:
             UnknownPerson, AmbiguousPerson. ChangeFailed: nobody of them can be added.
+            OldSoftware: they, or somebody in the conversation, have to update Pli first.
         """
         found = [await self._client.find_person(person) for person in people_]
         accounts = sorted({person.account for person in found})
@@ -331,7 +333,7 @@ class Conversation:
 
         state, error = await self._client.until(outcome, timeout)
         if state == "failed":
-            raise ChangeFailed(error)
+            raise OldSoftware(error) if error == "old-software" else ChangeFailed(error)
 
     async def leave(self, timeout: float | None = None) -> None:
         """Leave with all one's devices; nothing more arrives. Comes about when the relay is there."""

@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = (["tests.bench.mls"], ["tests.bench.relay", "--workload", "w1"])
+BENCHMARKS = (
+    ["tests.bench.mls"],
+    ["tests.bench.hpke"],
+    ["tests.bench.wire"],
+    ["tests.bench.relay", "--workload", "w1"],
+)
 
 
 def machine() -> str:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from pli_client import Client
-from pli_client.engine.errors import ChangeFailed
+from pli_client.engine.errors import OldSoftware
 from pli_client.engine.profile import SUITE
 from pli_client.events import ChangeRefused, ConversationRefounded
 from pli_client.store import groups
@@ -146,7 +146,7 @@ async def test_who_is_added_to_an_old_conversation_brings_it_todays_suite(world:
 async def test_nobody_is_left_behind_who_has_not_updated(world: World) -> None:
     async with together(world, "amelie", "bruno", "david") as (amelie, bruno, david):
         team = await amelie.conversation(TEAM)
-        with pytest.raises(ChangeFailed, match="old-software"):
+        with pytest.raises(OldSoftware):
             await team.add(PEOPLE["david"].name, timeout=PATIENCE)
         refused = await first(amelie, ChangeRefused)
         chloe = next(p for p in await amelie.people() if p.name == PEOPLE["chloe"].name)
@@ -170,7 +170,7 @@ async def test_who_has_not_updated_cannot_be_added_to_a_new_conversation_and_tha
 ) -> None:
     async with together(world, "amelie", "bruno") as (amelie, bruno):
         team = await amelie.start("Neuve", [PEOPLE["bruno"].name])
-        with pytest.raises(ChangeFailed, match="old-software"):
+        with pytest.raises(OldSoftware):
             await team.add(PEOPLE["chloe"].name, timeout=PATIENCE)
         await (await team.send("sans Chloé")).stored(PATIENCE)
         await settle(bruno)

@@ -65,6 +65,19 @@ class ChangeFailed(PliError):
         super().__init__(reason=reason)
 
 
+class OldSoftware(ChangeFailed):
+    """Somebody's devices understand only a cipher suite of before; event `ChangeRefused` names them."""
+
+    code = "old-software"
+    CAUSE = N_(
+        "The change of members did not come about: somebody still has an older version of Pli."
+    )
+    REMEDY = N_(
+        "Who is to come in, and everybody in this conversation, must have updated Pli and have been "
+        "online once since."
+    )
+
+
 class SendFailed(PliError):
     """A message was refused for good; it stays in the conversation, shown as failed."""
 
