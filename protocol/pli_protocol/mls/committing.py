@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .ciphersuite import Random, SignatureKeyPair
@@ -137,7 +137,7 @@ def create_commit(
     )
     signed = with_tag(signed, begun.confirmation_tag)
     message, secret_tree, changes = send_handshake(group, signed, padding=padding, random=random)
-    sent = replace(group, secret_tree=secret_tree)
+    sent = group.with_secret_tree(secret_tree)
     following = next_group(
         group,
         secret_tree,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 
 from .ciphersuite import MLS10
@@ -74,4 +74,11 @@ class GroupContext:
 
     def with_transcript(self, confirmed_transcript_hash: bytes) -> GroupContext:
         """The same context after its commit went into the transcript."""
-        return replace(self, confirmed_transcript_hash=confirmed_transcript_hash)
+        return GroupContext(
+            self.cipher_suite,
+            self.group_id,
+            self.epoch,
+            self.tree_hash,
+            confirmed_transcript_hash,
+            self.extensions,
+        )

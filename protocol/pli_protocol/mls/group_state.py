@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from .ciphersuite import CipherSuite, SignatureKeyPair
 from .epoch import Member, PastEpoch
@@ -43,6 +44,24 @@ class GroupState:
     proposals: tuple[PendingProposal, ...] = field(default=(), repr=False)
     past: tuple[PastEpoch, ...] = field(default=(), repr=False)
     reinit: ReInit | None = field(default=None, repr=False)
+
+    def with_secret_tree(self, secret_tree: SecretTree) -> Self:
+        """The value after a message. Written out, for `replace` takes longer than an AEAD."""
+        return type(self)(
+            self.suite,
+            self.context,
+            self.tree,
+            self.own_leaf,
+            self.signer,
+            self.private_tree,
+            self.secrets,
+            secret_tree,
+            self.interim_transcript_hash,
+            self.confirmation_tag,
+            self.proposals,
+            self.past,
+            self.reinit,
+        )
 
     @property
     def group_id(self) -> bytes:

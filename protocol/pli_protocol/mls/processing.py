@@ -64,7 +64,7 @@ def _open_application(group: Group, message: PrivateMessage) -> ApplicationRecei
     opened = unprotect_private(group.suite, message, sender, group.secret_tree)
     opened.signed.verify(group.suite, member.signature_key, group.context)
     return _received(
-        replace(group, secret_tree=opened.secret_tree),
+        group.with_secret_tree(opened.secret_tree),
         opened.signed,
         member,
         opened.generation,
@@ -158,7 +158,7 @@ def _open_handshake(
     opened = unprotect_private(group.suite, message, sender, group.secret_tree)
     opened.signed.verify(group.suite, member.signature_key, group.context)
     changes = key_changes(group.epoch, opened.changes)
-    return replace(group, secret_tree=opened.secret_tree), changes, opened.signed
+    return group.with_secret_tree(opened.secret_tree), changes, opened.signed
 
 
 def _open_public(group: Group, message: PublicMessage) -> AuthenticatedContent:

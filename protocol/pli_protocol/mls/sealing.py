@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .codec import encode
@@ -64,7 +63,7 @@ def seal_application(
         random=random,
     )
     return Sealed(
-        group=replace(group, secret_tree=sealed.secret_tree),
+        group=group.with_secret_tree(sealed.secret_tree),
         message=encode(MLSMessage(sealed.message)),
         signed=encode(signed),
         changes=key_changes(group.epoch, sealed.changes),

@@ -28,11 +28,13 @@ def provisional_context(
     """The new context but for the transcript: path secrets are encrypted under it (§12.4.1)."""
     if old.epoch == LAST_EPOCH:
         raise ValidationError("epoch-last", "§12")
-    return replace(
-        old,
-        epoch=old.epoch + 1,
-        tree_hash=tree.tree_hash(suite),
-        extensions=applied.extensions,
+    return GroupContext(
+        old.cipher_suite,
+        old.group_id,
+        old.epoch + 1,
+        tree.tree_hash(suite),
+        old.confirmed_transcript_hash,
+        applied.extensions,
     )
 
 

@@ -80,7 +80,9 @@ class TreeIndex:
         )
 
 
-def _counted(counts: dict[T, int], gone: Iterable[T], come: Iterable[T]) -> dict[T, int]:
+def _counted(counts: dict[T, int], gone: list[T], come: list[T]) -> dict[T, int]:
+    if gone == come:
+        return counts
     counts = counts.copy()
     for key in come:
         counts[key] = counts.get(key, 0) + 1

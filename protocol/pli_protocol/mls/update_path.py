@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Self
 
 from . import tree_math
 from .ciphersuite import CipherSuite, KEMKeyPair, Random, SignatureKeyPair
 from .codec import Reader, Writer
 from .errors import CryptoError, ValidationError
-from .labels import HPKECiphertext, decrypt_with_label, encrypt_with_label
+from .labels import HPKECiphertext, decrypt_with_label, encrypt_to_each
 from .leaf_check import check_commit_leaf, check_encryption_key, check_leaf
 from .leaf_node import LeafContent, LeafNode, sign_leaf
 from .parent_hash import set_path
@@ -139,15 +140,14 @@ def create_update_path(
     merged = merged.with_nodes({2 * sender: leaf})
     bound_to = context(merged)
 
-    def encrypted(child: int, secret: PathSecret) -> tuple[HPKECiphertext, ...]:
-        return tuple(
-            encrypt_with_label(suite, key, _LABEL, bound_to, secret, random)
-            for key in _receiver_keys(tree, child, added)
-        )
-
+    receivers = [_receiver_keys(tree, child, added) for _, child in filtered]
+    messages = (
+        (key, secret) for keys, secret in zip(receivers, secrets, strict=True) for key in keys
+    )
+    sealed = encrypt_to_each(suite, messages, _LABEL, bound_to, random)
     nodes = tuple(
-        UpdatePathNode(pair.public, encrypted(child, secret))
-        for (_, child), pair, secret in zip(filtered, pairs, secrets, strict=True)
+        UpdatePathNode(pair.public, tuple(islice(sealed, len(keys))))
+        for pair, keys in zip(pairs, receivers, strict=True)
     )
     indices = [node for node, _ in filtered]
     return CreatedPath(

@@ -14,7 +14,7 @@ from .errors import CodecError, CryptoError, ValidationError
 from .group_info import GroupInfo
 from .key_package import KeyPackage
 from .key_schedule import JoinerSecret, derive_welcome_secret
-from .labels import HPKECiphertext, decrypt_with_label, encrypt_with_label, expand_with_label
+from .labels import HPKECiphertext, decrypt_with_label, encrypt_to_each, expand_with_label
 from .psk import PreSharedKeyID
 
 
@@ -125,15 +125,19 @@ def create_welcome(
     """Encrypt a group's state to all new members of a commit."""
     key, nonce = _welcome_key(suite, derive_welcome_secret(suite, joiner_secret, psk_secret))
     encrypted = suite.aead_seal(key, nonce, b"", encode(group_info))
-    secrets = []
-    for member in members:
-        group_secrets = GroupSecrets(joiner_secret, member.path_secret, tuple(psks))
-        plaintext = Secret(encode(group_secrets))
-        ciphertext = encrypt_with_label(
-            suite, member.key_package.init_key, "Welcome", encrypted, plaintext, random
+    messages = (
+        (
+            member.key_package.init_key,
+            Secret(encode(GroupSecrets(joiner_secret, member.path_secret, tuple(psks)))),
         )
-        secrets.append(EncryptedGroupSecrets(member.key_package.reference(suite), ciphertext))
-    return Welcome(suite.number, tuple(secrets), encrypted)
+        for member in members
+    )
+    ciphertexts = encrypt_to_each(suite, messages, "Welcome", encrypted, random)
+    secrets = tuple(
+        EncryptedGroupSecrets(member.key_package.reference(suite), ciphertext)
+        for member, ciphertext in zip(members, ciphertexts, strict=True)
+    )
+    return Welcome(suite.number, secrets, encrypted)
 
 
 def open_group_secrets(
