@@ -12,8 +12,10 @@ from .late_mail import LateMail
 from .member import Count, Disagreement, Letter, Member
 from .process import Caller, Failed
 
-CAST = 8
-"""Clients of a play: some are outside, or were removed."""
+SIZE = 6
+"""Most members at a time, unless more are asked for."""
+OUTSIDE = 2
+"""Clients more than that: some are always outside, or were removed."""
 
 
 EXTENSION = 0xF7A1
@@ -32,10 +34,11 @@ class Play:
 
     """
 
-    def __init__(self, drivers: Sequence[Caller], suite: int, seed: int) -> None:
-        self.random = Random(f"{seed} {suite}")
+    def __init__(self, drivers: Sequence[Caller], suite: int, seed: int, size: int = SIZE) -> None:
+        self.random = Random(f"{seed} {suite} {size}")
         self.suite = suite
         self.seed = seed
+        self.size = size
         self.group = self.random.randbytes(8).hex()
         self.count: Count = Counter()
         self.story: list[str] = []
@@ -51,7 +54,7 @@ class Play:
     def _engage(self, drivers: Sequence[Caller]) -> None:
         self.infos = [driver.call("info") for driver in drivers]
         first = self.random.randrange(len(drivers))
-        for n in range(CAST):
+        for n in range(self.size + OUTSIDE):
             which = (first + n) % len(drivers)
             info = self.infos[which]
             name = f"{self.seed}-{self.suite}-{n}"
@@ -88,10 +91,11 @@ class Play:
 
     def tell(self) -> str:
         sides = {member.side for member in [*self.members, *self.outside, *self.away]}
-        ours = "" if "mls-rs" in sides else " --ours"
+        more = "" if "mls-rs" in sides else " --ours"
+        more += "" if self.size == SIZE else f" --size {self.size}"
         steps = "\n".join(f"{n:4} {line}" for n, line in enumerate(self.story))
         return (
-            f"python -m tests.interop.scenario --seed {self.seed} --suite {self.suite}{ours}\n"
+            f"python -m tests.interop.scenario --seed {self.seed} --suite {self.suite}{more}\n"
             f"epoch {self.epoch}; the steps until then:\n{steps}"
         )
 

@@ -10,11 +10,9 @@ import argparse
 from typing import Any
 
 from .member import Disagreement, Letter, Member
-from .play import Play, named
+from .play import SIZE, Play, named
 from .process import two_drivers
 
-SIZE = 6
-"""Most members at a time."""
 STEPS = 40
 MOVES = {
     "send": 3,
@@ -113,10 +111,10 @@ class Scenario(Play):
     # Commits
 
     def add(self) -> bool:
-        committer, room = self.pick(), SIZE - len(self.members)
+        committer, room = self.pick(), self.size - len(self.members)
         if committer is None or not self.outside or room < 1:
             return False
-        self._add(committer, self.pick_some(self.outside, min(3, room)))
+        self._add(committer, self.pick_some(self.outside, min(max(3, self.size // 2), room)))
         return True
 
     def _add(self, committer: Member, new: list[Member]) -> None:
@@ -200,7 +198,7 @@ class Scenario(Play):
     def _try_commit(self, racer: Member) -> tuple[dict[str, Any], list[Member], list[Member]]:
         others = [member for member in self.members if member is not racer]
         kind = self.random.choice(["add", "remove", "update", "update"])
-        if kind == "add" and self.outside and len(self.members) < SIZE:
+        if kind == "add" and self.outside and len(self.members) < self.size:
             new = [self.random.choice(self.outside)]
             return self._commit_add(racer, new), new, []
         if kind == "remove" and len(others) > 1:
@@ -240,7 +238,7 @@ class Scenario(Play):
             kind = self.random.choice(proposer.features["proposals"])
             if kind == "add":
                 free = [one for one in self.outside if one not in joining]
-                if not free or len(self.members) + len(joining) >= SIZE:
+                if not free or len(self.members) + len(joining) >= self.size:
                     continue
                 joining.append(self.random.choice(free))
                 message = self._propose_add(proposer, joining[-1])
@@ -290,7 +288,7 @@ class Scenario(Play):
 
     def external_join(self) -> bool:
         able = [member for member in self.outside if member.can("external_commit")]
-        if not able or len(self.members) >= SIZE or self.pick(able="group_info") is None:
+        if not able or len(self.members) >= self.size or self.pick(able="group_info") is None:
             return False
         new = self.random.choice(able)
         commit = self._enter(new, resync=False)
@@ -358,10 +356,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--suite", type=lambda text: int(text, 0), default=1)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--size", type=int, default=SIZE)
     parser.add_argument("--ours", action="store_true", help="two of ours, without mls-rs")
     asked = parser.parse_args()
     with two_drivers(live=not asked.ours) as drivers:
-        scenario = Scenario(drivers, asked.suite, asked.seed)
+        scenario = Scenario(drivers, asked.suite, asked.seed, asked.size)
         scenario.run(asked.steps)
     print(scenario.tell())
 

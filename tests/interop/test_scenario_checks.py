@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from . import __main__ as command
 from .driver import Driver
 from .member import Disagreement
 from .process import ROOT, Failed
@@ -123,13 +124,13 @@ def test_a_seed_decides_who_does_what() -> None:
 @pytest.mark.processes
 def test_many_scenarios_are_played_and_counted_by_one_command() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.interop", "--seeds", "0", "--own", "1"],
+        [sys.executable, "-m", "tests.interop", "--seeds", "0", "--large", "0", "--own", "1"],
         stdout=subprocess.PIPE,
         cwd=ROOT,
         text=True,
     )
     assert done.returncode == 0
-    assert "ours with ours, suite 0x004e: 1 of 1" in done.stdout
+    assert "ours with ours, suite 0x004e, up to 6 members: 1 of 1" in done.stdout
     assert "epochs compared" in done.stdout
     assert done.stdout.endswith("0 scenarios failed\n")
 
@@ -144,3 +145,23 @@ def test_a_scenario_is_replayed_by_one_command() -> None:
     )
     assert done.returncode == 0
     assert "found a group" in done.stdout
+
+
+@pytest.mark.processes
+def test_a_scenario_that_fails_is_told_and_the_others_are_played(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Scenario):
+        def run(self, steps: int = 5) -> None:
+            if self.seed == 1:
+                raise Disagreement("no agreement about anything")
+            super().run(steps)
+
+    monkeypatch.setattr(command, "Scenario", Broken)
+    monkeypatch.setattr(command, "SUITES", {3: None})
+    monkeypatch.setattr(sys, "argv", ["interop", "--seeds", "0", "--large", "0", "--own", "3"])
+    assert command.main() == 1
+    told = capsys.readouterr().out
+    assert "seed 1: Disagreement: no agreement about anything" in told
+    assert "3 of 3" in told
+    assert told.endswith("\n1 scenarios failed\n")
