@@ -318,7 +318,7 @@ class Driver:
 
     def export_secret(self, request: JSON) -> JSON:
         _, group = self._group(request)
-        label, context = octets(request, "label"), octets(request, "context")
+        label, context = octets(request, "label"), optional_octets(request, "context") or b""
         return {"secret": group.export_secret(label, context, int(request["length"])).hex()}
 
     def epoch(self, request: JSON) -> JSON:
