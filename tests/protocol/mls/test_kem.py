@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from unittest import mock
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from pli_protocol.mls import hpke, kem
 from pli_protocol.mls.ciphersuite import suite
-from pli_protocol.mls.errors import CryptoError, UsageError
+from pli_protocol.mls.errors import CryptoError, UsageError, ValidationError
 from pli_protocol.mls.kem import DHKEM_X25519, KEM, X_WING, KEMKeyPair
+from pli_protocol.mls.leaf_check import check_encryption_key
 
 kems = pytest.mark.parametrize("used", [DHKEM_X25519, X_WING], ids=["x25519", "x-wing"])
 PQ = suite(0x004E)
@@ -224,3 +226,22 @@ def test_what_is_expanded_is_neither_compared_nor_shown_nor_pickled() -> None:
 @kems
 def test_keys_come_from_the_source_of_randomness_given(used: KEM) -> None:
     assert used.generate_key_pair(lambda n: bytes(range(n))).private == bytes(range(32))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda public: public[:-1],
+        lambda public: public + b"\x00",
+        lambda public: b"\xff\xff\xff" + public[3:],
+        lambda public: public[:-32] + bytes(32),
+        lambda public: public[-32:],
+    ],
+    ids=["short", "long", "coefficient", "small order", "x25519 alone"],
+)
+def test_no_leaf_has_a_key_to_which_nobody_can_encrypt(bad: Callable[[bytes], bytes]) -> None:
+    public = PQ.generate_kem_key().public
+    check_encryption_key(PQ, public)
+    with pytest.raises(ValidationError) as caught:
+        check_encryption_key(PQ, bad(public))
+    assert caught.value.rule == "encryption-key"
