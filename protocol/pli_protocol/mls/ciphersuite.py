@@ -24,6 +24,11 @@ from .kem import HPKEPrivateKey as HPKEPrivateKey
 from .kem import KEMKeyPair as KEMKeyPair
 from .kem import Random as Random
 
+# enum {
+#     reserved(0),
+#     mls10(1),
+#     (65535)
+# } ProtocolVersion;
 MLS10: Final = 1
 """ProtocolVersion mls10 (§6)."""
 
@@ -34,6 +39,9 @@ class SignaturePrivateKey(Secret):
 
 _LONG: Final = 32_768
 """Bytes from which OpenSSL signs quicker: it takes longer to load the key, but hashes faster."""
+
+
+_HASHES: Final = {"sha256": hashlib.sha256, "sha384": hashlib.sha384}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class CipherSuite:
         return bytes(self.hash_size)
 
     def hash(self, data: bytes) -> bytes:
-        return hashlib.new(self.hash_name, data, usedforsecurity=True).digest()
+        return _HASHES[self.hash_name](data).digest()
 
     def hmac(self, key: bytes, data: bytes) -> bytes:
         return hmac.digest(key, data, self.hash_name)

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Protocol, Self, TypeVar
 
 from .errors import CodecError
@@ -218,6 +219,17 @@ def varint(length: int) -> bytes:
     if length < 1 << 30:
         return (length | 1 << 31).to_bytes(4, "big")
     raise CodecError("a vector is longer than 2^30 - 1 bytes", "vector-too-long", "§2.1.2")
+
+
+@lru_cache(maxsize=64)
+def group_and_epoch(group_id: bytes, epoch: int) -> bytes:
+    """opaque group_id<V>; uint64 epoch: how every message and what it is bound to begin (§6)."""
+    return b"".join((varint(len(group_id)), group_id, epoch.to_bytes(8, "big")))
+
+
+def size_of_opaque(data: bytes) -> int:
+    """Bytes of the encoding of opaque data<V>."""
+    return len(varint(len(data))) + len(data)
 
 
 def encode(value: Writable) -> bytes:

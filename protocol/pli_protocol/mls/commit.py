@@ -17,6 +17,13 @@ class ProposalRef(bytes):
     __slots__ = ()
 
 
+# enum {
+#   reserved(0),
+#   proposal(1),
+#   reference(2),
+#   (255)
+# } ProposalOrRefType;
+#
 # struct {
 #   ProposalOrRefType type;
 #   select (ProposalOrRef.type) {

@@ -29,6 +29,7 @@ from .proposal_list import (
 )
 from .psk import PskLookup
 from .ratchet_tree import RatchetTree
+from .secret_tree import Entries
 from .transition import look_up_psks, members_at, next_group, provisional_context
 from .update_path import UpdatePath, apply_update_path, process_update_path
 
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 
 def process_commit(
-    stored: Group,
     group: Group,
+    opening: Entries,
     signed: AuthenticatedContent,
     commit: Commit,
     *,
@@ -49,8 +50,8 @@ def process_commit(
     """Check a commit whose signature is valid, and go to its epoch.
 
     Args:
-        stored: the value before the message was opened; the changes count from it.
-        group: the value after that (the key of the message is used up).
+        group: the value after the message was opened: its key is used up.
+        opening: the entries that opening changed.
         signed: the commit as it was signed.
         commit: the commit itself.
         identity: decides about new credentials.
@@ -103,7 +104,7 @@ def process_commit(
     joiner = [leaf] if committer is None else []
     return CommitReceived(
         group=following,
-        changes=changes_between(stored, following),
+        changes={**opening, **changes_between(group, following)},
         sender=members_at(tree, [leaf])[0],
         added=members_at(tree, [*(added for added, _ in applied.added), *joiner]),
         removed=applied.removed,

@@ -6,6 +6,7 @@ from enum import IntEnum
 from .codec import Reader, Writer
 
 
+# uint16 CredentialType;
 class CredentialType(IntEnum):
     """The registered types of RFC 9420 (§17.5); others are plain numbers."""
 
@@ -13,6 +14,10 @@ class CredentialType(IntEnum):
     X509 = 0x0002
 
 
+# struct {
+#     opaque cert_data<V>;
+# } Certificate;
+#
 # struct {
 #     CredentialType credential_type;
 #     select (Credential.credential_type) {

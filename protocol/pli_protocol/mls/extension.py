@@ -9,6 +9,7 @@ from .codec import Reader, Writer
 from .errors import ValidationError
 
 
+# uint16 ExtensionType;
 class ExtensionType(IntEnum):
     """The registry's types that RFC 9420 defines (§17.3)."""
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Self
 
 from .ciphersuite import MLS10, CipherSuite, SignatureKeyPair, suite
-from .codec import Reader, Writer, decode
+from .codec import Reader, Writer, decode, group_and_epoch
 from .commit import Commit, ProposalRef
 from .errors import CodecError, CryptoError, UsageError, ValidationError
 from .group_context import GroupContext
@@ -15,6 +15,7 @@ from .labels import ref_hash, sign_with_label, verify_with_label
 from .proposal import Proposal, read_proposal, write_proposal
 
 
+# uint16 WireFormat;
 class WireFormat(IntEnum):
     """How a message travels (§17.2)."""
 
@@ -25,6 +26,13 @@ class WireFormat(IntEnum):
     KEY_PACKAGE = 5
 
 
+# enum {
+#     reserved(0),
+#     application(1),
+#     proposal(2),
+#     commit(3),
+#     (255)
+# } ContentType;
 class ContentType(IntEnum):
     """What a message holds."""
 
@@ -33,6 +41,14 @@ class ContentType(IntEnum):
     COMMIT = 3
 
 
+# enum {
+#     reserved(0),
+#     member(1),
+#     external(2),
+#     new_member_proposal(3),
+#     new_member_commit(4),
+#     (255)
+# } SenderType;
 class SenderType(IntEnum):
     """Who sent a message."""
 
@@ -155,8 +171,7 @@ class FramedContent:
 
     def __post_init__(self, encoded_content: bytes | None) -> None:
         w = Writer()
-        w.opaque(self.group_id)
-        w.u64(self.epoch)
+        w.raw(group_and_epoch(self.group_id, self.epoch))
         self.sender.write(w)
         w.opaque(self.authenticated_data)
         w.u8(self.content_type)

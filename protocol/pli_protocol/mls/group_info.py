@@ -47,6 +47,12 @@ class GroupInfo:
         """Read the struct of §12.4.3."""
         return cls(GroupContext.read(r), read_extensions(r), r.opaque(), r.u32(), r.opaque())
 
+    # struct {
+    #     GroupContext group_context;
+    #     Extension extensions<V>;
+    #     MAC confirmation_tag;
+    #     uint32 signer;
+    # } GroupInfoTBS;
     def to_be_signed(self) -> bytes:
         """GroupInfoTBS: everything but the signature."""
         w = Writer()
@@ -90,8 +96,11 @@ class GroupInfo:
         return key
 
 
+# struct {
+#     HPKEPublicKey external_pub;
+# } ExternalPub;
 def external_pub_extension(public_key: bytes) -> Extension:
-    """struct { HPKEPublicKey external_pub; } ExternalPub, as an extension."""
+    """The key for external commits, as an extension (§12.4.3.2)."""
     w = Writer()
     w.opaque(public_key)
     return Extension(ExtensionType.EXTERNAL_PUB, w.getvalue())

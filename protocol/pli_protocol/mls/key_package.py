@@ -16,7 +16,7 @@ from .ciphersuite import (
     Random,
     SignatureKeyPair,
 )
-from .codec import Reader, Writer, encode
+from .codec import Reader, Writer, size_of_opaque
 from .credential import Credential
 from .errors import CryptoError, UsageError, ValidationError
 from .extension import (
@@ -51,27 +51,48 @@ class KeyPackage:
     leaf_node: LeafNode
     extensions: tuple[Extension, ...]
     signature: bytes
+    # Made once, or taken from the wire: it is signed, referred to, and added.
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def encoded(self) -> bytes:
+        """The encoding of the struct."""
+        encoded = self._encoded
+        if encoded is None:
+            w = Writer()
+            w.u16(self.version)
+            w.u16(self.cipher_suite)
+            w.opaque(self.init_key)
+            self.leaf_node.write(w)
+            write_extensions(w, self.extensions)
+            w.opaque(self.signature)
+            encoded = w.getvalue()
+            object.__setattr__(self, "_encoded", encoded)
+        return encoded
 
     def write(self, w: Writer) -> None:
-        self._write_unsigned(w)
-        w.opaque(self.signature)
-
-    def _write_unsigned(self, w: Writer) -> None:
-        w.u16(self.version)
-        w.u16(self.cipher_suite)
-        w.opaque(self.init_key)
-        self.leaf_node.write(w)
-        write_extensions(w, self.extensions)
+        w.raw(self.encoded)
 
     @classmethod
     def read(cls, r: Reader) -> Self:
-        return cls(r.u16(), r.u16(), r.opaque(), LeafNode.read(r), read_extensions(r), r.opaque())
+        start = r.position
+        package = cls(
+            r.u16(), r.u16(), r.opaque(), LeafNode.read(r), read_extensions(r), r.opaque()
+        )
+        # The codec accepts one form only, so these bytes are what we would write.
+        object.__setattr__(package, "_encoded", r.since(start))
+        return package
 
+    # struct {
+    #     ProtocolVersion version;
+    #     CipherSuite cipher_suite;
+    #     HPKEPublicKey init_key;
+    #     LeafNode leaf_node;
+    #     Extension extensions<V>;
+    # } KeyPackageTBS;
     def to_be_signed(self) -> bytes:
         """KeyPackageTBS: everything but the signature."""
-        w = Writer()
-        self._write_unsigned(w)
-        return w.getvalue()
+        return self.encoded[: -size_of_opaque(self.signature)]
 
     def verify_signature(self, suite: CipherSuite) -> None:
         """Raises ValidationError("key-package-signature")."""
@@ -83,9 +104,14 @@ class KeyPackage:
 
     def reference(self, suite: CipherSuite) -> bytes:
         """KeyPackageRef (§5.2), Nh bytes."""
-        return ref_hash(suite, "MLS 1.0 KeyPackage Reference", encode(self))
+        return ref_hash(suite, "MLS 1.0 KeyPackage Reference", self.encoded)
 
 
+# Pli's own:
+# struct {
+#     KEMKeyPair init_key;  /* opaque public<V>; opaque private<V>; */
+#     KEMKeyPair leaf_key;
+# } KeyPackageSecrets;
 @dataclass(frozen=True, slots=True)
 class KeyPackageSecrets:
     """The private keys of a key package. Delete them once its Welcome was processed."""

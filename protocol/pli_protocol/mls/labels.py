@@ -32,8 +32,22 @@ class HPKECiphertext:
         return cls(r.opaque(), r.opaque())
 
 
+# struct {
+#     opaque label<V>;
+#     opaque content<V>;
+# } SignContent;
+#
+# struct {
+#   opaque label<V>;
+#   opaque context<V>;
+# } EncryptContext;
+#
+# struct {
+#   opaque label<V>;
+#   opaque value<V>;
+# } RefHashInput;
 def _labelled(label: str, content: bytes) -> bytes:
-    # SignContent, EncryptContext and RefHashInput have one shape: opaque label<V>; opaque content<V>;
+    # The three have one shape; of the first two the label begins with "MLS 1.0 ".
     return b"".join((_opaque_label(label), varint(len(content)), content))
 
 
@@ -100,8 +114,8 @@ def expand_with_label(
     """ExpandWithLabel (§8); a label given as bytes is taken as it is."""
     # struct {
     #     uint16 length;
-    #     opaque label<V> = "MLS 1.0 " + Label;
-    #     opaque context<V> = Context;
+    #     opaque label<V>;
+    #     opaque context<V>;
     # } KDFLabel;
     name = _kdf_label(label, length) if isinstance(label, str) else _begin_kdf_label(label, length)
     return suite.hkdf_expand(secret, b"".join((name, varint(len(context)), context)), length)

@@ -7,13 +7,20 @@ from enum import IntEnum
 from typing import Self
 
 from .ciphersuite import MLS10, CipherSuite, SignatureKeyPair
-from .codec import Reader, Writer
+from .codec import Reader, Writer, size_of_opaque
 from .credential import Credential, read_credential, write_credential
 from .errors import CodecError, CryptoError, ValidationError
 from .extension import Extension, read_extensions, write_extensions
 from .labels import sign_with_label, verify_with_label
 
 
+# enum {
+#     reserved(0),
+#     key_package(1),
+#     update(2),
+#     commit(3),
+#     (255)
+# } LeafNodeSource;
 class LeafNodeSource(IntEnum):
     """How the leaf came into the tree."""
 
@@ -171,21 +178,36 @@ class LeafNode:
         return leaf
 
     # struct {
-    #     … all fields of LeafNode but the signature …
+    #     HPKEPublicKey encryption_key;
+    #     SignaturePublicKey signature_key;
+    #     Credential credential;
+    #     Capabilities capabilities;
+    #     LeafNodeSource leaf_node_source;
+    #     select (LeafNodeTBS.leaf_node_source) {
+    #         case key_package: Lifetime lifetime;
+    #         case update:      struct{};
+    #         case commit:      opaque parent_hash<V>;
+    #     };
+    #     Extension extensions<V>;
     #     select (LeafNodeTBS.leaf_node_source) {
     #         case key_package: struct{};
-    #         case update, commit:
+    #         case update:
+    #             opaque group_id<V>;
+    #             uint32 leaf_index;
+    #         case commit:
     #             opaque group_id<V>;
     #             uint32 leaf_index;
     #     };
     # } LeafNodeTBS;
     def to_be_signed(self, group_id: bytes, leaf_index: int) -> bytes:
         """LeafNodeTBS; group and index count only for leaves made within a group."""
+        unsigned = self.encoded[: -size_of_opaque(self.signature)]
+        if self.leaf_node_source is LeafNodeSource.KEY_PACKAGE:
+            return unsigned
         w = Writer()
-        self._write_unsigned(w)
-        if self.leaf_node_source is not LeafNodeSource.KEY_PACKAGE:
-            w.opaque(group_id)
-            w.u32(leaf_index)
+        w.raw(unsigned)
+        w.opaque(group_id)
+        w.u32(leaf_index)
         return w.getvalue()
 
     def verify_signature(self, suite: CipherSuite, group_id: bytes, leaf_index: int) -> None:

@@ -11,8 +11,14 @@ from .errors import CodecError
 from .leaf_node import LeafNode
 
 
+# enum {
+#     reserved(0),
+#     leaf(1),
+#     parent(2),
+#     (255)
+# } NodeType;
 class NodeType(IntEnum):
-    """enum { reserved(0), leaf(1), parent(2), (255) } NodeType;"""
+    """Which kind of node follows (§7.8, §12.4.3.3)."""
 
     LEAF = 1
     PARENT = 2

@@ -13,6 +13,12 @@ from .framing import AuthenticatedContent, Sender
 from .proposal import Proposal
 
 
+# Pli's own:
+# struct {
+#     ProposalRef reference;
+#     AuthenticatedContent signed;
+#     optional<KEMKeyPair> leaf_key;
+# } PendingProposal;
 @dataclass(frozen=True, slots=True)
 class PendingProposal:
     """A valid proposal as it was sent; `leaf_key` is the new leaf key of an own Update."""

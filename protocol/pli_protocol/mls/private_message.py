@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 from ..secret import Secret
 from .ciphersuite import CipherSuite
-from .codec import Reader, Writer, decode
+from .codec import Reader, Writer, decode, group_and_epoch, varint
 from .errors import CodecError, CryptoError, UsageError, ValidationError
 from .framing import (
     AuthenticatedContent,
@@ -47,8 +47,7 @@ class PrivateMessage:
 
     def write(self, w: Writer) -> None:
         """Append the struct of §6.3."""
-        w.opaque(self.group_id)
-        w.u64(self.epoch)
+        w.raw(group_and_epoch(self.group_id, self.epoch))
         w.u8(self.content_type)
         w.opaque(self.authenticated_data)
         w.opaque(self.encrypted_sender_data)
@@ -115,15 +114,24 @@ def ratchet_kind(content_type: ContentType) -> RatchetKind:
     return RatchetKind.HANDSHAKE
 
 
+# struct {
+#     opaque group_id<V>;
+#     uint64 epoch;
+#     ContentType content_type;
+#     opaque authenticated_data<V>;
+# } PrivateContentAAD;
+#
+# struct {
+#     opaque group_id<V>;
+#     uint64 epoch;
+#     ContentType content_type;
+# } SenderDataAAD;
 def _aad(group_id: bytes, epoch: int, content_type: int, authenticated_data: bytes | None) -> bytes:
     # PrivateContentAAD; without authenticated_data it is SenderDataAAD.
-    w = Writer()
-    w.opaque(group_id)
-    w.u64(epoch)
-    w.u8(content_type)
-    if authenticated_data is not None:
-        w.opaque(authenticated_data)
-    return w.getvalue()
+    start = group_and_epoch(group_id, epoch) + bytes((content_type,))
+    if authenticated_data is None:
+        return start
+    return b"".join((start, varint(len(authenticated_data)), authenticated_data))
 
 
 def _guarded(nonce: bytes, reuse_guard: bytes) -> Secret:
@@ -143,7 +151,11 @@ def sender_data_key(
 
 def _plaintext(signed: AuthenticatedContent, padding: Padding) -> bytes:
     # struct {
-    #     select (PrivateMessage.content_type) { … application_data / Proposal / Commit … };
+    #     select (PrivateMessage.content_type) {
+    #         case application: opaque application_data<V>;
+    #         case proposal:    Proposal proposal;
+    #         case commit:      Commit commit;
+    #     };
     #     FramedContentAuthData auth;
     #     opaque padding[length_of_padding];
     # } PrivateMessageContent;

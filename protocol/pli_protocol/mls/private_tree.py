@@ -52,6 +52,22 @@ def derive_keys(
     return keys, CommitSecret(secret)
 
 
+# Pli's own:
+# struct {
+#     opaque public<V>;
+#     opaque private<V>;
+# } KEMKeyPair;
+#
+# struct {
+#     uint32 node;
+#     KEMKeyPair pair;
+# } PathKey;
+#
+# struct {
+#     uint32 leaf;
+#     KEMKeyPair leaf_key;
+#     PathKey path_keys<V>;
+# } PrivateTree;
 @dataclass(frozen=True, slots=True)
 class PrivateTree:
     """The private keys that a member has: its leaf's, and of nodes above it, by node index."""

@@ -52,7 +52,9 @@ def process(
     if isinstance(content, Commit):
         from .commit_processing import process_commit
 
-        return process_commit(group, opened, signed, content, identity=identity, now=now, psks=psks)
+        return process_commit(
+            opened, changes, signed, content, identity=identity, now=now, psks=psks
+        )
     if isinstance(content, bytes):
         raise AssertionError("application data was handled above")
     return _receive_proposal(opened, signed, content, changes, identity, now)

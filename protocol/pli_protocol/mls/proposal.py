@@ -150,6 +150,18 @@ class GroupContextExtensions:
         return cls(read_extensions(r))
 
 
+# struct {
+#     ProposalType proposal_type;
+#     select (Proposal.proposal_type) {
+#         case add:                      Add;
+#         case update:                   Update;
+#         case remove:                   Remove;
+#         case psk:                      PreSharedKey;
+#         case reinit:                   ReInit;
+#         case external_init:            ExternalInit;
+#         case group_context_extensions: GroupContextExtensions;
+#     };
+# } Proposal;
 Proposal = Add | Update | Remove | PreSharedKey | ReInit | ExternalInit | GroupContextExtensions
 
 _CLASSES: dict[int, type[Proposal]] = {

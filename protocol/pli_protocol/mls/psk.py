@@ -14,6 +14,12 @@ from .errors import CodecError, UsageError, ValidationError
 from .labels import expand_with_label
 
 
+# enum {
+#   reserved(0),
+#   external(1),
+#   resumption(2),
+#   (255)
+# } PSKType;
 class PSKType(IntEnum):
     """Where a pre-shared key comes from."""
 
@@ -21,6 +27,13 @@ class PSKType(IntEnum):
     RESUMPTION = 2
 
 
+# enum {
+#   reserved(0),
+#   application(1),
+#   reinit(2),
+#   branch(3),
+#   (255)
+# } ResumptionPSKUsage;
 class ResumptionPSKUsage(IntEnum):
     """What the resumption secret of an epoch is used for."""
 

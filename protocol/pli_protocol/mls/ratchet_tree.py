@@ -23,6 +23,7 @@ _Hashes = list[bytes | None]
 _BLANK, _LEAF, _PARENT = b"\x00", b"\x01\x01", b"\x01\x02"
 
 
+# optional<Node> ratchet_tree<V>;
 @dataclass(frozen=True, slots=True)
 class RatchetTree:
     """The public part of the tree, a value: every change gives another tree.
@@ -63,7 +64,6 @@ class RatchetTree:
             raise CodecError("a leaf in the place of a parent node", "node-place", "§12.4.3.3")
         return cls(nodes)
 
-    # optional<Node> ratchet_tree<V>;
     def write(self, w: Writer) -> None:
         """The ratchet_tree of §12.4.3.3, without the blanks at its end."""
         last = len(self.nodes) - 1

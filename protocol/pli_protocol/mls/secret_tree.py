@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ..secret import Secret
 from .ciphersuite import CipherSuite
@@ -46,8 +46,7 @@ class RatchetKind(Enum):
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
-class MessageKey:
+class MessageKey(NamedTuple):
     """Key and nonce of one message; used once and then forgotten."""
 
     generation: int
@@ -55,8 +54,7 @@ class MessageKey:
     nonce: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Ratchet:
+class Ratchet(NamedTuple):
     """One sender's hash ratchet (§9.1): the secret of the next generation and overtaken keys."""
 
     generation: int
@@ -101,7 +99,7 @@ class Ratchet:
         for position, key in enumerate(self.skipped):
             if key.generation == generation:
                 rest = self.skipped[:position] + self.skipped[position + 1 :]
-                return key, replace(self, skipped=rest)
+                return key, Ratchet(self.generation, self.secret, rest)
         raise GenerationError("generation-used", "§9.2")
 
     def encode(self) -> Secret:
@@ -130,7 +128,7 @@ class Ratchet:
         numbers = [key.generation for key in keys]
         if not numbers or numbers != sorted(set(numbers)) or numbers[-1] >= ratchet.generation:
             raise CodecError("stored keys are out of order")
-        return replace(ratchet, skipped=keys)
+        return Ratchet(ratchet.generation, ratchet.secret, keys)
 
     @classmethod
     def _read(cls, r: Reader, suite: CipherSuite) -> Ratchet:
@@ -156,14 +154,12 @@ def _read_key(r: Reader, suite: CipherSuite) -> MessageKey:
     return MessageKey(generation, fixed(key, suite.key_size), fixed(nonce, suite.nonce_size))
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
+class _Split(NamedTuple):
     left: _Node
     right: _Node
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
+class _Leaf(NamedTuple):
     handshake: Ratchet
     application: Ratchet
 
