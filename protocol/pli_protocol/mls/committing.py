@@ -210,7 +210,7 @@ def _create_path(
         capabilities=leaf.capabilities or old.capabilities,
         extensions=old.extensions if leaf.extensions is None else tuple(leaf.extensions),
     )
-    if leaf.wanted:
+    if content != old.content:
         check_own_content(ungreased(content))
         content = greased(content, random)
     return create_update_path(
