@@ -1,5 +1,6 @@
 """The world that each test kills parts of."""
 
 from ..system.fixtures import template, world
+from ..system.old_suite import old_template, old_world
 
-__all__ = ["template", "world"]
+__all__ = ["old_template", "old_world", "template", "world"]

@@ -1,10 +1,13 @@
 """A world as the version before left it: groups and key packages of suite 0x0003, on real parts."""
 
 import asyncio
-from collections.abc import Iterator
+import functools
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
+
+import pytest
 
 from pli_client import client as sdk
 from pli_client.engine import (
@@ -19,6 +22,7 @@ from pli_client.engine import (
 from pli_protocol.mls.ciphersuite import suite
 
 from .actor import reconnect_quickly
+from .relay_process import free_port
 from .world import PATIENCE, PEOPLE, World, copy, make_template
 
 OLD = suite(0x0003)
@@ -43,7 +47,7 @@ async def make_old_template(folder: Path, port: int) -> None:
     """The template, by the client of before, and a conversation of three in which all have written."""
     with before():
         await make_template(folder, port)
-        async with copy_in_place(folder, port) as world:
+        async with World(folder, port) as world:
             await world.relay.start()
             async with asyncio.timeout(PATIENCE):
                 actors = [await world.open(who) for who in ("amelie", "bruno", "chloe")]
@@ -59,18 +63,24 @@ async def make_old_template(folder: Path, port: int) -> None:
                     await actor.close()
 
 
-def copy_in_place(folder: Path, port: int) -> World:
-    """The world of a folder itself."""
-    return World(folder, port)
-
-
-def new_template(base: Path, port: int) -> Path:
-    """Made once per run."""
+@functools.cache
+def _template(base: Path) -> tuple[Path, int]:
+    """Once per run."""
     reconnect_quickly()
-    folder = base / "old-suite"
-    if not folder.exists():
-        asyncio.run(make_old_template(folder, port))
-    return folder
+    port = free_port()
+    asyncio.run(make_old_template(base / "old-suite", port))
+    return base / "old-suite", port
 
 
-__all__ = ["OLD", "TEAM", "before", "copy", "new_template"]
+@pytest.fixture(scope="session")
+def old_template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The folder of such an establishment to copy, and the port of its relay."""
+    return _template(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+async def old_world(old_template: tuple[Path, int], tmp_path: Path) -> AsyncIterator[World]:
+    """A copy of it; the relay is not started."""
+    folder, port = old_template
+    async with copy(folder, tmp_path / "world", port) as copied:
+        yield copied

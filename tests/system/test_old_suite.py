@@ -1,9 +1,6 @@
 """Groups of the suite before: they go on for ever, and change to today's when somebody comes in."""
 
 import asyncio
-import functools
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -18,8 +15,8 @@ from pli_protocol.mls.codec import decode
 from pli_protocol.mls.group_context import GroupContext
 from pli_protocol.mls.key_package import KeyPackage
 
-from .old_suite import OLD, TEAM, copy, new_template
-from .relay_process import free_port
+from .checker import check
+from .old_suite import OLD, TEAM
 from .team import history, member_names, names, posts, settle, together
 from .test_devices import second_device
 from .world import PASSPHRASE, PATIENCE, PEOPLE, World
@@ -27,24 +24,6 @@ from .world import PASSPHRASE, PATIENCE, PEOPLE, World
 E = TypeVar("E", ChangeRefused, ConversationRefounded)
 
 WRITTEN = ["avant, d’amelie", "avant, de bruno", "avant, de chloe"]
-
-
-@functools.cache
-def _template(base: Path) -> tuple[Path, int]:
-    port = free_port()
-    return new_template(base, port), port
-
-
-@pytest.fixture(scope="session")
-def old_template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    return _template(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-async def world(old_template: tuple[Path, int], tmp_path: Path) -> AsyncIterator[World]:
-    folder, port = old_template
-    async with copy(folder, tmp_path / "world", port) as copied:
-        yield copied
 
 
 async def suite_of(client: Client, title: str = TEAM) -> int:
@@ -74,8 +53,8 @@ def offered(world: World) -> set[int]:
     return {decode(KeyPackage, row[0]).cipher_suite for row in rows}  # type: ignore[arg-type]
 
 
-async def test_an_old_conversation_goes_on_with_messages_and_commits(world: World) -> None:
-    async with together(world, "amelie", "bruno", "chloe") as (amelie, bruno, chloe):
+async def test_an_old_conversation_goes_on_with_messages_and_commits(old_world: World) -> None:
+    async with together(old_world, "amelie", "bruno", "chloe") as (amelie, bruno, chloe):
         for client, text in ((amelie, "un"), (bruno, "deux"), (chloe, "trois")):
             team = await client.conversation(TEAM)
             await (await team.send(text)).stored(PATIENCE)
@@ -95,35 +74,36 @@ async def test_an_old_conversation_goes_on_with_messages_and_commits(world: Worl
         await settle(amelie, bruno)
         assert (await posts(team))[-1] == "entendu"
         assert [await suite_of(client) for client in (amelie, bruno)] == [OLD.number] * 2
+    await check(old_world)
 
 
-async def test_a_new_conversation_is_of_todays_suite(world: World) -> None:
-    await world.relay.start()
-    assert offered(world) == {OLD.number}
-    async with together(world, "amelie", "bruno") as (amelie, bruno):
+async def test_a_new_conversation_is_of_todays_suite(old_world: World) -> None:
+    await old_world.relay.start()
+    assert offered(old_world) == {OLD.number}
+    async with together(old_world, "amelie", "bruno") as (amelie, bruno):
         # Chloé and the bot still offer what the version before published.
-        assert offered(world) == {OLD.number, SUITE.number}
+        assert offered(old_world) == {OLD.number, SUITE.number}
         team = await amelie.start("Neuve", [PEOPLE["bruno"].name])
         await (await team.send("bonjour")).stored(PATIENCE)
         await settle(amelie, bruno)
         assert await posts(await bruno.conversation("Neuve")) == ["bonjour"]
         assert [await suite_of(client, "Neuve") for client in (amelie, bruno)] == [SUITE.number] * 2
         assert await suite_of(amelie) == OLD.number
-    async with together(world, "chloe", "dui"):
-        assert offered(world) == {SUITE.number}
+    async with together(old_world, "chloe", "dui"):
+        assert offered(old_world) == {SUITE.number}
 
 
-async def test_a_published_stock_is_replaced_once(world: World) -> None:
-    async with together(world, "amelie") as (amelie,):
+async def test_a_published_stock_is_replaced_once(old_world: World) -> None:
+    async with together(old_world, "amelie") as (amelie,):
         await amelie.settled(PATIENCE)
-    kept = world.relay.query("SELECT hash FROM key_packages ORDER BY no")
-    async with together(world, "amelie") as (amelie,):
+    kept = old_world.relay.query("SELECT hash FROM key_packages ORDER BY no")
+    async with together(old_world, "amelie") as (amelie,):
         await amelie.settled(PATIENCE)
-    assert world.relay.query("SELECT hash FROM key_packages ORDER BY no") == kept
+    assert old_world.relay.query("SELECT hash FROM key_packages ORDER BY no") == kept
 
 
-async def test_who_is_added_to_an_old_conversation_brings_it_todays_suite(world: World) -> None:
-    async with together(world, "amelie", "bruno", "chloe", "david") as clients:
+async def test_who_is_added_to_an_old_conversation_brings_it_todays_suite(old_world: World) -> None:
+    async with together(old_world, "amelie", "bruno", "chloe", "david") as clients:
         amelie, bruno, chloe, david = clients
         team = await amelie.conversation(TEAM)
         await team.add(PEOPLE["david"].name, timeout=PATIENCE)
@@ -141,10 +121,11 @@ async def test_who_is_added_to_an_old_conversation_brings_it_todays_suite(world:
         assert await posts(await david.conversation(TEAM)) == heard
         found = await first(bruno, ConversationRefounded)
         assert (found.left_out, found.culprit) == ((), None)
+    await check(old_world)
 
 
-async def test_nobody_is_left_behind_who_has_not_updated(world: World) -> None:
-    async with together(world, "amelie", "bruno", "david") as (amelie, bruno, david):
+async def test_nobody_is_left_behind_who_has_not_updated(old_world: World) -> None:
+    async with together(old_world, "amelie", "bruno", "david") as (amelie, bruno, david):
         team = await amelie.conversation(TEAM)
         with pytest.raises(OldSoftware):
             await team.add(PEOPLE["david"].name, timeout=PATIENCE)
@@ -154,7 +135,7 @@ async def test_nobody_is_left_behind_who_has_not_updated(world: World) -> None:
         await (await team.send("alors sans David")).stored(PATIENCE)
         await settle(amelie, bruno)
         assert await suite_of(amelie) == OLD.number
-        async with together(world, "chloe") as (updated,):
+        async with together(old_world, "chloe") as (updated,):
             await team.add(PEOPLE["david"].name, timeout=PATIENCE)
             await (await team.send("avec David")).stored(PATIENCE)
             await settle(amelie, bruno, updated, david)
@@ -163,12 +144,13 @@ async def test_nobody_is_left_behind_who_has_not_updated(world: World) -> None:
                 "alors sans David",
                 "avec David",
             ]
+    await check(old_world)
 
 
 async def test_who_has_not_updated_cannot_be_added_to_a_new_conversation_and_that_is_said(
-    world: World,
+    old_world: World,
 ) -> None:
-    async with together(world, "amelie", "bruno") as (amelie, bruno):
+    async with together(old_world, "amelie", "bruno") as (amelie, bruno):
         team = await amelie.start("Neuve", [PEOPLE["bruno"].name])
         with pytest.raises(OldSoftware):
             await team.add(PEOPLE["chloe"].name, timeout=PATIENCE)
@@ -177,9 +159,9 @@ async def test_who_has_not_updated_cannot_be_added_to_a_new_conversation_and_tha
         assert await posts(await bruno.conversation("Neuve")) == ["sans Chloé"]
 
 
-async def test_a_new_device_comes_into_an_old_conversation(world: World) -> None:
-    await second_device(world, "bruno", "bruno-2")
-    async with together(world, "amelie", "bruno", "chloe", "bruno-2") as clients:
+async def test_a_new_device_comes_into_an_old_conversation(old_world: World) -> None:
+    await second_device(old_world, "bruno", "bruno-2")
+    async with together(old_world, "amelie", "bruno", "chloe", "bruno-2") as clients:
         desk = clients[-1]
 
         async def there() -> bool | None:
@@ -193,10 +175,12 @@ async def test_a_new_device_comes_into_an_old_conversation(world: World) -> None
         assert {await suite_of(client) for client in clients} == {SUITE.number}
 
 
-async def test_a_device_that_lost_an_old_groups_state_returns_to_that_group(world: World) -> None:
-    async with await Vault.open(world.vault("bruno"), PASSPHRASE) as vault:
+async def test_a_device_that_lost_an_old_groups_state_returns_to_that_group(
+    old_world: World,
+) -> None:
+    async with await Vault.open(old_world.vault("bruno"), PASSPHRASE) as vault:
         await vault.write(lambda db: db.execute("DELETE FROM mls_state"))
-    async with together(world, "amelie", "bruno", "chloe") as clients:
+    async with together(old_world, "amelie", "bruno", "chloe") as clients:
         amelie, bruno, _chloe = clients
         there = await bruno.conversation(TEAM)
         await (await there.send("me revoilà")).stored(PATIENCE)
@@ -208,8 +192,8 @@ async def test_a_device_that_lost_an_old_groups_state_returns_to_that_group(worl
         assert change.returned == (bruno.person.person_id,)
 
 
-async def test_the_context_that_proofs_need_names_the_suite_of_its_epoch(world: World) -> None:
-    async with together(world, "amelie") as (amelie,):
+async def test_the_context_that_proofs_need_names_the_suite_of_its_epoch(old_world: World) -> None:
+    async with together(old_world, "amelie") as (amelie,):
         contexts = await amelie.engine.read(
             lambda db: db.execute("SELECT context FROM epochs").fetchall()
         )
