@@ -106,15 +106,21 @@ def what_breaks(action: Callable[[], Any]) -> tuple[str, BaseException | None]:
     try:
         action()
     except Exception as error:
-        report = traceback.TracebackException.from_exception(error, capture_locals=True)
-        chain = [error, error.__cause__, error.__context__]
-        told = [f"{e!r} {e!s} {e.args!r} {getattr(e, '__notes__', '')!r}" for e in chain if e]
-        return "\n".join([*report.format(), *told]), error
+        return report(error), error
     return "", None
+
+
+def report(error: BaseException) -> str:
+    """What a crash reporter writes down: the traceback with all variables, and the errors' own words."""
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    chain = [error, error.__cause__, error.__context__]
+    words = [f"{e!r} {e!s} {e.args!r} {getattr(e, '__notes__', '')!r}" for e in chain if e]
+    return "\n".join([*told.format(), *words])
 
 
 _LITERAL = re.compile(r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\"""")
 _HEX = re.compile(r"[0-9a-fA-F]{16,}")
+_SPACED_HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ :]){7,}[0-9a-fA-F]{2}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}")
 
 
@@ -127,6 +133,8 @@ def bytes_in(text: str) -> Iterator[tuple[str, bytes]]:
         for start in range(2):
             digits = written[start:]
             yield written, bytes.fromhex(digits[: len(digits) // 2 * 2])
+    for written in set(_SPACED_HEX.findall(text)):
+        yield written, bytes.fromhex(written.replace(":", " "))
     for written in set(_BASE64.findall(text)):
         for start in range(4):
             letters = written[start:].replace("-", "+").replace("_", "/")

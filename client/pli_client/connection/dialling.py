@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import socket
 import ssl
 from typing import Any
@@ -61,10 +62,18 @@ async def dial(address: RelayAddress, ca: str | None, proxy: str | bool) -> Clie
             ping_timeout=HEARTBEAT,
             close_timeout=2,
             user_agent_header=None,
+            logger=_quiet_logger(),
             **options,
         )
     except (OSError, InvalidHandshake, InvalidProxy, EOFError, ImportError, ValueError) as error:
         raise dialling_error(error) from None
+
+
+def _quiet_logger() -> logging.Logger:
+    """At DEBUG, websockets writes every frame into the log, the sign-in token among them."""
+    logger = logging.getLogger("pli_client.websockets")
+    logger.setLevel(max(logger.level, logging.INFO))
+    return logger
 
 
 def dialling_error(error: Exception) -> PliError:

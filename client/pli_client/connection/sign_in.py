@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from msgspec import structs
+
 from pli_protocol.relay.frames import ConfirmToken, SignedIn, SignIn, Welcomed
 from pli_protocol.relay.log import sign_in_challenge
 
@@ -43,7 +45,7 @@ class Signer(Protocol):
 
 
 async def sign_in(relay: Requests, signer: Signer, greeting: Welcomed) -> SignedIn:
-    """Sign in and confirm the new token once it is durable.
+    """Sign in and confirm the new token once it is durable; the answer comes back without it.
 
     A crash between the two is harmless: the relay takes the old token and the new one until then.
 
@@ -52,16 +54,17 @@ async def sign_in(relay: Requests, signer: Signer, greeting: Welcomed) -> Signed
         PliError: of `store_token`.
     """
     token = await signer.token()
-    token = None if token is None else bytes(token)
     challenge = sign_in_challenge(greeting.relay, greeting.challenge, token)
     chain = tuple(bytes(certificate) for certificate in signer.chain)
+    shown = None if token is None else bytes(token)  # a frame takes no Secret
     try:
-        signed_in = await relay.request(SignIn(0, chain, bytes(signer.sign(challenge)), token))
+        signed_in = await relay.request(SignIn(0, chain, bytes(signer.sign(challenge)), shown))
         await signer.store_token(signed_in.token)
         await relay.request(ConfirmToken(0, signed_in.token))
     except RelayRefused as refused:
         raise closing_error(refused.refusal, refused.detail) or refused from None
-    return signed_in
+    # The token lies in the vault now, and nowhere else.
+    return structs.replace(signed_in, token=bytes(16))
 
 
 def closing_error(code: str, detail: str) -> PliError | None:

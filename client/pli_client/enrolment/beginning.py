@@ -1,7 +1,7 @@
 """The device before it has a certificate: its keys and its request, durable before anything is sent."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import msgspec
@@ -38,7 +38,7 @@ class Asker:
     under_way: UnderWay
     relay_name: str | None
     ca: str | None
-    proxy: str | None
+    proxy: str | None = field(repr=False)
 
     @property
     def invitation(self) -> Invitation:

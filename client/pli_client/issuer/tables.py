@@ -4,12 +4,12 @@ Every function runs inside a transaction of the vault. Times in the tables are m
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
 
 from pli_protocol.identity import Authority, Invitation, SigningKey, verify_authority
 from pli_protocol.identity.certificates import Kind
 from pli_protocol.identity.enrolment import ReplyKey
+from pli_protocol.secret import Secret
 
 from ..vault import Database
 
@@ -22,7 +22,7 @@ class IssuerKeys:
     relay_url: str
     relay_name: str | None
     ca: str | None
-    proxy: str | None
+    proxy: str | None = field(repr=False)
     certificate: bytes
     key: SigningKey
     enrolment: ReplyKey
@@ -135,9 +135,9 @@ def set_relay(db: Database, url: str, name: str | None, ca: str | None, proxy: s
     )
 
 
-def read_token(db: Database) -> bytes | None:
+def read_token(db: Database) -> Secret | None:
     row = db.execute("SELECT token FROM issuer").fetchone()
-    return None if row is None else cast("bytes | None", row[0])
+    return None if row is None or row[0] is None else Secret(row[0])
 
 
 def write_token(db: Database, token: bytes) -> None:

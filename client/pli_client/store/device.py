@@ -17,7 +17,8 @@ class DeviceRow:
     relay_url: str
     relay_name: str | None
     ca: str | None
-    proxy: str | None
+    proxy: str | None = field(repr=False)
+    """Its URL may hold a password."""
     authority: bytes
     account: bytes
     device_id: bytes
@@ -41,9 +42,9 @@ def read_device(db: Database) -> DeviceRow | None:
     return DeviceRow(*(*row[:7], identity, key, chain))
 
 
-def read_token(db: Database) -> bytes | None:
+def read_token(db: Database) -> Secret | None:
     row = db.execute("SELECT token FROM device").fetchone()
-    return None if row is None else row[0]
+    return None if row is None or row[0] is None else Secret(row[0])
 
 
 def write_token(db: Database, token: bytes) -> None:

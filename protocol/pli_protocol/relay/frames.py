@@ -132,6 +132,9 @@ class SignIn(Request, frozen=True):
     signature: Signature
     token: Id16 | None = None
 
+    def __repr__(self) -> str:
+        return f"SignIn(rid={self.rid}, …)"
+
 
 class SignedIn(Frame, frozen=True):
     """Signed in. Store `token` durably, then send ConfirmToken with it; both are valid until then."""
@@ -146,11 +149,17 @@ class SignedIn(Frame, frozen=True):
     first: bool = False
     """The relay had never seen this device before."""
 
+    def __repr__(self) -> str:
+        return f"SignedIn(rid={self.rid}, timeline={self.timeline}, …)"
+
 
 class ConfirmToken(Request, frozen=True):
     """The new token is durable: the old one may die."""
 
     token: Id16
+
+    def __repr__(self) -> str:
+        return f"ConfirmToken(rid={self.rid}, …)"
 
 
 # --- establishments and enrolment -------------------------------------------------------------

@@ -186,7 +186,8 @@ async def test_signing_in_proves_the_key_to_this_relay_and_challenge() -> None:
     async with FakeRelay(script) as relay, Connection(relay.url, signer=device) as connection:
         online = await connection.online(10)
         assert online.signed_in is not None
-        assert online.signed_in.token == TOKEN
+        assert online.signed_in.token == bytes(16), "the signer keeps the token, and nobody else"
+        assert await device.token() == TOKEN
     sign_in = await asked.get()
     assert sign_in.chain == (b"device", b"person", b"issuer")
     assert sign_in.token is None

@@ -261,6 +261,7 @@ def test_what_searches_for_secrets_finds_them() -> None:
         secret.hex(),
         secret.hex().upper(),
         "abc" + secret.hex(),
+        "> BINARY " + secret.hex(" ") + " [30 bytes]",
         base64.b64encode(secret).decode(),
         base64.urlsafe_b64encode(b"before" + secret).decode(),
     ):
