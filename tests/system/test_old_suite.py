@@ -124,6 +124,22 @@ async def test_who_is_added_to_an_old_conversation_brings_it_todays_suite(old_wo
     await check(old_world)
 
 
+async def test_two_members_who_add_at_once_agree_on_one_successor(old_world: World) -> None:
+    async with together(old_world, "amelie", "bruno", "chloe", "david") as clients:
+        teams = [await client.conversation(TEAM) for client in clients[:3]]
+        async with asyncio.TaskGroup() as adding:
+            for team in teams:
+                adding.create_task(team.add(PEOPLE["david"].name, timeout=PATIENCE))
+        for team in teams:
+            await (await team.send("bienvenue")).stored(PATIENCE)
+        await settle(*clients)
+        found = [await client.conversation(TEAM) for client in clients]
+        everybody = names("amelie", "bruno", "chloe", "david")
+        assert [await member_names(team) for team in found] == [everybody] * 4
+        assert {await suite_of(client) for client in clients} == {SUITE.number}
+    await check(old_world)
+
+
 async def test_nobody_is_left_behind_who_has_not_updated(old_world: World) -> None:
     async with together(old_world, "amelie", "bruno", "david") as (amelie, bruno, david):
         team = await amelie.conversation(TEAM)
