@@ -12,6 +12,7 @@ from .epoch import begin_epoch
 from .errors import ValidationError
 from .external_init import receive_init_secret
 from .framing import AuthenticatedContent, Sender, SenderType
+from .group_context import GroupContext
 from .group_entries import changes_between
 from .identity import IdentityCheck
 from .leaf_node import LeafNode
@@ -79,9 +80,11 @@ def process_commit(
     psk_values = look_up_psks(group, applied.psks, psks)
     private_tree = _own_update(group, listed).pruned(applied.tree)
     tree, commit_secret, leaf = applied.tree, group.suite.zero, committer
-    if commit.path is not None:
+    if commit.path is None:
+        provisional = provisional_context(group.context, applied, tree, group.suite)
+    else:
         received = _receive_path(group, commit.path, applied, private_tree, where)
-        leaf = received.leaf
+        leaf, provisional = received.leaf, received.context
         tree, private_tree, commit_secret = received.tree, received.private, received.secret
     if leaf is None:
         raise AssertionError("an external commit has a path")
@@ -90,7 +93,7 @@ def process_commit(
         group.suite,
         signed=signed,
         interim_before=group.interim_transcript_hash,
-        provisional=provisional_context(group.context, applied, tree, group.suite),
+        provisional=provisional,
         init_secret=_init_secret(group, applied),
         commit_secret=commit_secret,
         psks=psk_values,
@@ -166,6 +169,7 @@ def _own_update(group: Group, listed: Sequence[ListedProposal]) -> PrivateTree:
 
 class _ReceivedPath(NamedTuple):
     leaf: int
+    context: GroupContext
     tree: RatchetTree
     private: PrivateTree
     secret: bytes
@@ -181,6 +185,12 @@ def _receive_path(
     """Check a committer's new leaf and take over its path (§12.4.2)."""
     suite = group.suite
     leaf, tree = _committer_leaf(path, applied, where)
+    contexts = []
+
+    def context(merged: RatchetTree) -> bytes:
+        contexts.append(provisional_context(group.context, applied, merged, suite))
+        return contexts[-1].encoded
+
     received = process_update_path(
         suite,
         tree,
@@ -188,10 +198,12 @@ def _receive_path(
         leaf,
         path,
         group_id=group.group_id,
-        context=lambda merged: provisional_context(group.context, applied, merged, suite).encoded,
+        context=context,
         added=[index for index, _ in applied.added],
     )
-    return _ReceivedPath(leaf, received.tree, received.private, received.commit_secret)
+    return _ReceivedPath(
+        leaf, contexts[-1], received.tree, received.private, received.commit_secret
+    )
 
 
 def _committer_leaf(

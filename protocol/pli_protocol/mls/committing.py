@@ -108,13 +108,8 @@ def create_commit(
         tree, private_tree, commit_secret = created.tree, created.private, created.commit_secret
         check_successor(group.own_leaf_node, created.path.leaf_node, identity)
     check_applied(applied, tree, where, group.own_leaf if created is not None else None)
-    check_predecessor(
-        provisional_context(group.context, applied, tree, group.suite),
-        applied.psks,
-        tree,
-        predecessor,
-        identity,
-    )
+    provisional = provisional_context(group.context, applied, tree, group.suite)
+    check_predecessor(provisional, applied.psks, tree, predecessor, identity)
 
     plan = _plan(group, applied, tree)
     commit = Commit(
@@ -129,7 +124,7 @@ def create_commit(
         group.suite,
         signed=signed,
         interim_before=group.interim_transcript_hash,
-        provisional=provisional_context(group.context, applied, tree, group.suite),
+        provisional=provisional,
         init_secret=group.secrets.init_secret,
         commit_secret=commit_secret,
         psks=psk_values,

@@ -16,7 +16,7 @@ them back is in `group_reading`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from itertools import zip_longest
 from operator import is_not
@@ -55,16 +55,17 @@ def entries_of(group: Group) -> dict[str, bytes]:
 
 def changes_between(old: Group, new: Group) -> dict[str, bytes | None]:
     """What turns the stored entries of `old` into those of `new`; shared parts are skipped."""
-    before = {part.name: part.of for part in _epoch_parts(old)}
+    shared = {id(past) for past in old.past}.intersection(map(id, new.past))
+    before = {part.name: part.of for part in _epoch_parts(old, shared)}
     changes: dict[str, bytes | None] = {}
-    for part in _epoch_parts(new):
+    for part in _epoch_parts(new, shared):
         known = before.pop(part.name, ())
         if len(known) != len(part.of) or any(map(is_not, known, part.of)):
             changes[part.name] = stored(part.write)
     changes.update(dict.fromkeys(before))
     if old.tree is not new.tree:
         changes.update(_tree_changes(old.tree, new.tree))
-    old_trees, new_trees = _secret_trees(old), _secret_trees(new)
+    old_trees, new_trees = _secret_trees(old, shared), _secret_trees(new, shared)
     for epoch in old_trees.keys() | new_trees.keys():
         old_tree, new_tree = old_trees.get(epoch), new_trees.get(epoch)
         if new_tree is None:
@@ -92,8 +93,10 @@ def _prefixed(epoch: int, entries: Mapping[str, T]) -> dict[str, T]:
     return {f"{KEYS}{epoch}/{name}": value for name, value in entries.items()}
 
 
-def _secret_trees(group: Group) -> dict[int, SecretTree]:
-    trees = {past.context.epoch: past.secret_tree for past in group.past}
+def _secret_trees(group: Group, left_out: Collection[int] = ()) -> dict[int, SecretTree]:
+    trees = {
+        past.context.epoch: past.secret_tree for past in group.past if id(past) not in left_out
+    }
     trees[group.epoch] = group.secret_tree
     return trees
 
@@ -106,12 +109,17 @@ class _Part(NamedTuple):
     write: Callable[[Writer], None]
 
 
-def _epoch_parts(group: Group) -> Iterator[_Part]:
-    """Everything but ratchet tree and secret trees: what does not grow with the group."""
+def _epoch_parts(group: Group, left_out: Collection[int] = ()) -> Iterator[_Part]:
+    """Everything but ratchet tree and secret trees: what does not grow with the group.
+
+    `left_out` holds the identities of past epochs that need no look.
+    """
     yield _Part("group", (group.context, group.reinit), partial(_write_group, group))
     yield _Part("secrets", (group.secrets,), partial(_write_secrets, group.secrets))
     yield _Part("private", (group.private_tree,), group.private_tree.write)
     for past in group.past:
+        if id(past) in left_out:
+            continue
         of = (past.context, past.replaced, past.ended)
         yield _Part(f"{PAST}{past.context.epoch}", of, partial(_write_past, past))
     for position, pending in enumerate(group.proposals):

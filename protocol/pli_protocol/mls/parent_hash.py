@@ -44,7 +44,18 @@ def set_path(
         The tree, its leaf as before, and the parent hash that belongs into the leaf. It is empty
         when the filtered direct path is.
     """
-    path = tree.filtered_path(leaf)
+    changed, above = path_nodes(suite, tree, leaf, tree.filtered_path(leaf), keys)
+    return tree.with_nodes(changed), above
+
+
+def path_nodes(
+    suite: CipherSuite,
+    tree: RatchetTree,
+    leaf: int,
+    path: Sequence[tuple[int, int]],
+    keys: Sequence[bytes],
+) -> tuple[dict[int, Node | None], bytes]:
+    """As `set_path`, but the nodes that change instead of the tree; `path` is the filtered one."""
     changed: dict[int, Node | None] = {
         ancestor: None for ancestor in tree.direct_path(leaf) if tree.nodes[ancestor] is not None
     }
@@ -53,7 +64,7 @@ def set_path(
         # A copath subtree is not touched here, hence its hash is the original one.
         changed[node] = ParentNode(key, above)
         above = parent_hash(suite, key, above, tree.node_hash(suite, child))
-    return tree.with_nodes(changed), above
+    return changed, above
 
 
 def check_parent_hashes(suite: CipherSuite, tree: RatchetTree) -> None:

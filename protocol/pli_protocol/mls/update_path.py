@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Self
+from typing import NamedTuple, Self
 
 from . import tree_math
 from .ciphersuite import CipherSuite, KEMKeyPair, Random, SignatureKeyPair
@@ -19,7 +19,7 @@ from .errors import CryptoError, ValidationError
 from .labels import HPKECiphertext, decrypt_with_label, encrypt_to_each
 from .leaf_check import check_commit_leaf, check_encryption_key, check_leaf
 from .leaf_node import LeafContent, LeafNode, sign_leaf
-from .parent_hash import set_path
+from .parent_hash import path_nodes
 from .private_tree import (
     CommitSecret,
     PathSecret,
@@ -134,10 +134,12 @@ def create_update_path(
     pairs = [node_key(suite, secret) for secret in secrets]
     leaf_key = suite.generate_kem_key(random)
 
-    merged, leaf_parent_hash = set_path(suite, tree, sender, [pair.public for pair in pairs])
+    changed, leaf_parent_hash = path_nodes(
+        suite, tree, sender, filtered, [pair.public for pair in pairs]
+    )
     leaf = sign_leaf(suite, signer, content, leaf_key.public, leaf_parent_hash, group_id, sender)
     check_leaf(suite, leaf)
-    merged = merged.with_nodes({2 * sender: leaf})
+    merged = tree.with_nodes({**changed, 2 * sender: leaf})
     bound_to = context(merged)
 
     receivers = [_receiver_keys(tree, child, added) for _, child in filtered]
@@ -176,19 +178,40 @@ def apply_update_path(
         ValidationError: "path-length", "path-ciphertexts", "path-key", "path-key-reused",
             "path-parent-hash", and those of `check_commit_leaf`.
     """
+    return _merge(suite, tree, sender, path, group_id, added).tree
+
+
+class _Merged(NamedTuple):
+    """The tree with a path in it; the filtered direct path and the receivers at each node of it."""
+
+    tree: RatchetTree
+    filtered: Sequence[tuple[int, int]]
+    receivers: Sequence[Sequence[int]]
+
+
+def _merge(
+    suite: CipherSuite,
+    tree: RatchetTree,
+    sender: int,
+    path: UpdatePath,
+    group_id: bytes,
+    added: Collection[int],
+) -> _Merged:
     filtered = tree.filtered_path(sender)
     if len(path.nodes) != len(filtered):
         raise ValidationError("path-length", "§7.5")
-    for (_, child), node in zip(filtered, path.nodes, strict=True):
-        if len(node.encrypted_path_secret) != len(_receivers(tree, child, added)):
+    receivers = [_receivers(tree, child, added) for _, child in filtered]
+    for those, node in zip(receivers, path.nodes, strict=True):
+        if len(node.encrypted_path_secret) != len(those):
             raise ValidationError("path-ciphertexts", "§7.6")
     check_commit_leaf(suite, path.leaf_node, group_id, sender)
     keys = [node.encryption_key for node in path.nodes]
     _check_keys_fresh(suite, tree, [path.leaf_node.encryption_key, *keys])
-    merged, leaf_parent_hash = set_path(suite, tree, sender, keys)
+    changed, leaf_parent_hash = path_nodes(suite, tree, sender, filtered, keys)
     if path.leaf_node.parent_hash != leaf_parent_hash:
         raise ValidationError("path-parent-hash", "§7.9.2")
-    return merged.with_nodes({2 * sender: path.leaf_node})
+    merged = tree.with_nodes({**changed, 2 * sender: path.leaf_node})
+    return _Merged(merged, filtered, receivers)
 
 
 def process_update_path(
@@ -212,8 +235,7 @@ def process_update_path(
         ValidationError: those of `apply_update_path`; "path-not-for-us"; "path-secret" when it
             does not open; "path-key-mismatch" when it is not the secret of the path's keys.
     """
-    merged = apply_update_path(suite, tree, sender, path, group_id=group_id, added=added)
-    filtered = tree.filtered_path(sender)
+    merged, filtered, receivers = _merge(suite, tree, sender, path, group_id, added)
     # Our side of the tree: the one copath child that is above us.
     position = next(
         (
@@ -225,9 +247,7 @@ def process_update_path(
     )
     if position is None:
         raise ValidationError("path-not-for-us", "§7.5")
-    pair, sealed = _addressed_to(
-        tree, private, _receivers(tree, filtered[position][1], added), path.nodes[position]
-    )
+    pair, sealed = _addressed_to(tree, private, receivers[position], path.nodes[position])
     try:
         opened = decrypt_with_label(suite, pair, _LABEL, context(merged), sealed)
     except CryptoError as error:
