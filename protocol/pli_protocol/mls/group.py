@@ -25,6 +25,7 @@ from .leaf_node import Capabilities, Lifetime
 from .private_message import Padding
 from .proposal import Proposal
 from .psk import PreSharedKeyID, PskLookup
+from .quick import quick
 
 if TYPE_CHECKING:
     from .identity import IdentityCheck
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Group(GroupState):
     """One epoch of a group, seen by one member. Make it with `create`, `join`, `join_external`."""
@@ -303,7 +305,12 @@ class Group(GroupState):
         now: int | None = None,
         random: Random = os.urandom,
     ) -> Proposed:
-        """Propose a change to the group (§12.1); for one's own leaf use `propose_update`."""
+        """Propose a change to the group (§12.1); for one's own leaf use `propose_update`.
+
+        Args:
+            identity: decides about whom we propose to add; None when that was done before.
+            now: Unix seconds, or None not to check the lifetime of a key package.
+        """
         from .proposing import propose
 
         return propose(

@@ -150,9 +150,7 @@ def check_group_info(
 def _psk_secret(
     suite: CipherSuite, secrets: GroupSecrets, psks: PskLookup, predecessor: Group | None
 ) -> bytes:
-    special = [psk for psk in secrets.psks if is_special(psk)]
-    if len(special) > 1:
-        raise ValidationError("psk-usage", "§12.4.3.1")
+    special_psk(secrets.psks)
     values = []
     for psk in secrets.psks:
         if len(psk.psk_nonce) != suite.hash_size:
@@ -169,9 +167,15 @@ def _value(psk: PreSharedKeyID, psks: PskLookup, predecessor: Group | None) -> b
     return find_psk(psks, psk)
 
 
-def is_special(psk: PreSharedKeyID) -> bool:
-    """Whether a pre-shared key ties a group to the one it continues or branches from."""
-    return psk.usage in (ResumptionPSKUsage.REINIT, ResumptionPSKUsage.BRANCH)
+def special_psk(psks: Sequence[PreSharedKeyID]) -> PreSharedKeyID | None:
+    """The pre-shared key that ties a group to the one it continues or branches from, if any.
+
+    Raises ValidationError("psk-usage") when there is more than one.
+    """
+    special = [psk for psk in psks if psk.usage not in (None, ResumptionPSKUsage.APPLICATION)]
+    if len(special) > 1:
+        raise ValidationError("psk-usage", "§12.4.3.1")
+    return special[0] if special else None
 
 
 def check_predecessor(
@@ -185,7 +189,7 @@ def check_predecessor(
 
     Its maker checks it as well as whoever joins.
     """
-    special = next((psk for psk in psks if is_special(psk)), None)
+    special = special_psk(psks)
     if special is None:
         return
     if context.epoch != 1:

@@ -397,6 +397,8 @@ def test_a_group_continues_one_other_at_most() -> None:
     maker, proposals, others, packages = continued(BRANCH, alice)
     psk = proposals[-1].psk
     twice = [*proposals, PreSharedKey(replace(psk, psk_nonce=bytes(32)))]
+    with refused(maker, "psk-usage"):
+        maker.commit(*twice, predecessor=alice.group)
     with careless():
         made = maker.commit(*twice, predecessor=alice.group)
     with fails("psk-usage"):
