@@ -8,6 +8,7 @@ from typing import Self
 from .codec import Reader, Writer
 from .errors import CodecError
 from .proposal import Proposal, read_proposal, write_proposal
+from .quick import quick
 from .update_path import UpdatePath
 
 
@@ -56,6 +57,7 @@ def _read_proposal_or_ref(r: Reader) -> ProposalOrRef:
 #     ProposalOrRef proposals<V>;
 #     optional<UpdatePath> path;
 # } Commit;
+@quick
 @dataclass(frozen=True, slots=True)
 class Commit:
     """Proposals by value or by reference, and the committer's new path."""

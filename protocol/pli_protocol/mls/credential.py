@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from .codec import Reader, Writer
+from .quick import quick
 
 
 # uint16 CredentialType;
@@ -25,6 +26,7 @@ class CredentialType(IntEnum):
 #         case x509:  Certificate certificates<V>;
 #     };
 # } Credential;
+@quick
 @dataclass(frozen=True, slots=True)
 class BasicCredential:
     """A bare identity; whether it is true is for the application to know."""
@@ -40,6 +42,7 @@ class BasicCredential:
         w.opaque(self.identity)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class X509Credential:
     """A chain of DER certificates, the leaf's first; its key is the leaf node's signature key."""
@@ -55,6 +58,7 @@ class X509Credential:
         w.vector(self.certificates, Writer.opaque)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UnknownCredential:
     """A credential of a type that this library does not know (GREASE among them)."""

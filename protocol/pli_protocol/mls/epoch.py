@@ -20,6 +20,7 @@ from .key_schedule import (
 )
 from .leaf_node import LeafNode
 from .psk import PreSharedKeyID, psk_secret
+from .quick import quick
 from .secret_tree import SecretTree
 from .transcript_hash import confirmation_tag, confirmed_transcript_hash, interim_transcript_hash
 
@@ -29,6 +30,7 @@ PAST_SECONDS = 86_400
 """How long after its end an epoch's late messages are still opened, where a time is given."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Member:
     """Who sits at a leaf."""
@@ -43,6 +45,7 @@ class Member:
         return cls(leaf, node.credential, node.signature_key)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PastEpoch:
     """What opens late messages of an epoch that is over.
@@ -64,6 +67,7 @@ class PastEpoch:
         return now is None or self.ended is None or now - self.ended <= PAST_SECONDS
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class BegunEpoch:
     """The key material of a new epoch; `joiner_secret` and `psk_secret` go into Welcomes only."""

@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from .codec import Reader, Writer
 from .errors import ValidationError
+from .quick import quick
 
 
 # uint16 ExtensionType;
@@ -33,6 +34,7 @@ DEFAULT_PROPOSALS: Final = frozenset(range(0x0001, 0x0008))
 #     ExtensionType extension_type;
 #     opaque extension_data<V>;
 # } Extension;
+@quick
 @dataclass(frozen=True, slots=True)
 class Extension:
     """An extension; unknown types (GREASE among them) are carried as they are."""
@@ -79,6 +81,7 @@ def check_unique(extensions: Sequence[Extension]) -> None:
 #     ProposalType proposal_types<V>;
 #     CredentialType credential_types<V>;
 # } RequiredCapabilities;
+@quick
 @dataclass(frozen=True, slots=True)
 class RequiredCapabilities:
     """What every member of the group must support (§11.1)."""

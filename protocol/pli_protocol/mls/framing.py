@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Self
 
@@ -13,6 +13,7 @@ from .errors import CodecError, CryptoError, UsageError, ValidationError
 from .group_context import GroupContext
 from .labels import ref_hash, sign_with_label, verify_with_label
 from .proposal import Proposal, read_proposal, write_proposal
+from .quick import quick
 
 
 # uint16 WireFormat;
@@ -74,6 +75,7 @@ _CONTENTS = {int(kind): kind for kind in ContentType}
 #             struct{};
 #     };
 # } Sender;
+@quick
 @dataclass(frozen=True, slots=True)
 class Sender:
     """A sender; `index` is a leaf index, or one into external_senders, or 0 for new members."""
@@ -153,23 +155,32 @@ def read_content(r: Reader, content_type: ContentType) -> Content:
 #         case commit:      Commit commit;
 #     };
 # } FramedContent;
+@quick
 @dataclass(frozen=True, slots=True)
 class FramedContent:
-    """A content with its group, epoch and sender. Encoded once: it is signed, hashed and kept.
-
-    `encoded_content` is the content's part of the encoding, for who has it already: the codec accepts
-    one form only, so what came is what we would write.
-    """
+    """A content with its group, epoch and sender. Encoded once: it is signed, hashed and kept."""
 
     group_id: bytes
     epoch: int
     sender: Sender
     authenticated_data: bytes
     content: Content = field(repr=False)
-    encoded_content: InitVar[bytes | None] = None
-    encoded: bytes = field(init=False, repr=False, compare=False)
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
-    def __post_init__(self, encoded_content: bytes | None) -> None:
+    @property
+    def encoded(self) -> bytes:
+        """The encoding of the struct."""
+        return self._encoded or self._encode(None)
+
+    def with_encoded(self, content: bytes) -> Self:
+        """The same, told the encoding of its content, so that it need not be made.
+
+        The codec accepts one form only: what came is what we would write.
+        """
+        self._encode(content)
+        return self
+
+    def _encode(self, encoded_content: bytes | None) -> bytes:
         w = Writer()
         w.raw(group_and_epoch(self.group_id, self.epoch))
         self.sender.write(w)
@@ -179,7 +190,9 @@ class FramedContent:
             write_content(w, self.content)
         else:
             w.raw(encoded_content)
-        object.__setattr__(self, "encoded", w.getvalue())
+        encoded = w.getvalue()
+        object.__setattr__(self, "_encoded", encoded)
+        return encoded
 
     @property
     def content_type(self) -> ContentType:
@@ -197,7 +210,7 @@ class FramedContent:
         content_type = read_content_type(r)
         start = r.position
         content = read_content(r, content_type)
-        return cls(group_id, epoch, sender, data, content, r.since(start))
+        return cls(group_id, epoch, sender, data, content).with_encoded(r.since(start))
 
     def to_be_signed(self, wire_format: int, context: GroupContext | None) -> bytes:
         """FramedContentTBS; `context` is needed where the sender signs it (§6.1)."""
@@ -226,6 +239,7 @@ class FramedContent:
 #         case application: case proposal: struct{};
 #     };
 # } FramedContentAuthData;
+@quick
 @dataclass(frozen=True, slots=True)
 class FramedContentAuthData:
     """Signature, and for commits the confirmation tag (None otherwise)."""
@@ -251,6 +265,7 @@ class FramedContentAuthData:
 #     FramedContent content;
 #     FramedContentAuthData auth;
 # } AuthenticatedContent;
+@quick
 @dataclass(frozen=True, slots=True)
 class AuthenticatedContent:
     """A signed content, whatever way it travels."""

@@ -9,6 +9,7 @@ from .ciphersuite import MLS10
 from .codec import Reader, Writer
 from .errors import CodecError
 from .extension import Extension, read_extensions, write_extensions
+from .quick import quick
 
 
 # struct {
@@ -20,6 +21,7 @@ from .extension import Extension, read_extensions, write_extensions
 #     opaque confirmed_transcript_hash<V>;
 #     Extension extensions<V>;
 # } GroupContext;
+@quick
 @dataclass(frozen=True, slots=True)
 class GroupContext:
     """The state of a group in one epoch, as every member signs and derives over it.
@@ -33,9 +35,18 @@ class GroupContext:
     tree_hash: bytes
     confirmed_transcript_hash: bytes
     extensions: tuple[Extension, ...] = ()
-    encoded: bytes = field(init=False, repr=False, compare=False)
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def encoded(self) -> bytes:
+        """The encoding of the struct."""
+        encoded = self._encoded
+        if encoded is None:
+            encoded = self._encode()
+            object.__setattr__(self, "_encoded", encoded)
+        return encoded
+
+    def _encode(self) -> bytes:
         w = Writer()
         w.u16(MLS10)
         w.u16(self.cipher_suite)
@@ -44,7 +55,7 @@ class GroupContext:
         w.opaque(self.tree_hash)
         w.opaque(self.confirmed_transcript_hash)
         write_extensions(w, self.extensions)
-        object.__setattr__(self, "encoded", w.getvalue())
+        return w.getvalue()
 
     def write(self, w: Writer) -> None:
         """Append the struct of §8.1."""

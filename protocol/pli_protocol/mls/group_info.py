@@ -11,6 +11,7 @@ from .errors import CodecError, CryptoError, ValidationError
 from .extension import Extension, ExtensionType, read_extensions, write_extensions
 from .group_context import GroupContext
 from .labels import sign_with_label, verify_with_label
+from .quick import quick
 
 
 # struct {
@@ -21,6 +22,7 @@ from .labels import sign_with_label, verify_with_label
 #     /* SignWithLabel(., "GroupInfoTBS", GroupInfoTBS) */
 #     opaque signature<V>;
 # } GroupInfo;
+@quick
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
     """The state of a group in one epoch, signed by the member at leaf `signer`."""

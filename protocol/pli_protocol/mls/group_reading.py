@@ -8,7 +8,7 @@ always found (tree hash, transcript, keys of the own path); of secrets, lengths 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..secret import Secret
@@ -29,6 +29,9 @@ from .ratchet_tree import RatchetTree
 from .secret_tree import SecretTree
 from .stored import fixed, number, read_stored
 from .transcript_hash import interim_transcript_hash, tag_is_valid
+
+_LARGEST_FIRST = 1 << 21
+"""Leaves of the largest tree that is read from version 1, which did not tell its width."""
 
 T = TypeVar("T")
 
@@ -51,19 +54,29 @@ class _Store:
             else:
                 self._single[name] = data
 
-    def one(self, name: str, read: Callable[[Reader], T]) -> T:
+    def one(
+        self,
+        name: str,
+        read: Callable[[Reader], T],
+        first: Callable[[Reader], T] | None = None,
+    ) -> T:
         data = self._single.pop(name, None)
         if data is None:
             raise CodecError(f"the entry {name} is missing")
-        return read_stored(data, read, f"the entry {name}")
+        return read_stored(data, read, f"the entry {name}", first)
 
     def has(self, name: str) -> bool:
         return name in self._single
 
-    def numbered(self, kind: str, read: Callable[[Reader], T]) -> dict[int, T]:
+    def numbered(
+        self,
+        kind: str,
+        read: Callable[[Reader], T],
+        first: Callable[[Reader], T] | None = None,
+    ) -> dict[int, T]:
         """All entries `kind/N`, by N."""
         found = sorted(self._several.pop(kind).items())
-        return {at: read_stored(data, read, f"the entry {kind}{at}") for at, data in found}
+        return {at: read_stored(data, read, f"the entry {kind}{at}", first) for at, data in found}
 
     def of_epoch(self, kind: str, epoch: int) -> dict[str, bytes]:
         """All entries `kind/E/…`, by what follows."""
@@ -87,7 +100,7 @@ def group_from(entries: Mapping[str, bytes], signer: SignatureKeyPair) -> Group:
 
     """
     store = _Store(entries)
-    head = store.one("group", _read_head)
+    head = store.one("group", _Head.read, _Head.read_first)
     kind = suite(head.context.cipher_suite)
     tree = _tree(head, store.numbered(TREE, read_node))
     group = _group(store, head, kind, tree, signer)
@@ -114,7 +127,7 @@ def group_after(current: Group, changes: Mapping[str, bytes | None]) -> Group:
         if not name.startswith(KEYS) or name.startswith(f"{KEYS}{current.epoch + 1}/")
     }
     store = _Store(own)
-    head = store.one("group", _read_head)
+    head = store.one("group", _Head.read)
     if head.context.epoch != current.epoch + 1 or head.context.group_id != current.group_id:
         raise CodecError("these changes do not follow this epoch")
     nodes = {at: node for at in range(current.tree.width) if (node := current.tree.node(at))}
@@ -143,18 +156,26 @@ def group_after(current: Group, changes: Mapping[str, bytes | None]) -> Group:
     return group
 
 
+@dataclass(frozen=True, slots=True)
 class _Head:
-    """The entry `group`."""
+    """The entry `group`; version 1 did not tell the number of leaves."""
 
-    def __init__(self, r: Reader) -> None:
-        self.context = GroupContext.read(r)
-        self.own_leaf, self.leaf_count = r.u32(), r.u32()
-        self.interim, self.tag = r.opaque(), r.opaque()
-        self.reinit = r.optional(ReInit.read)
+    context: GroupContext
+    own_leaf: int
+    leaf_count: int | None
+    interim: bytes
+    tag: bytes
+    reinit: ReInit | None
 
+    @classmethod
+    def read(cls, r: Reader) -> _Head:
+        context, own_leaf, leaf_count = GroupContext.read(r), r.u32(), r.u32()
+        return cls(context, own_leaf, leaf_count, r.opaque(), r.opaque(), r.optional(ReInit.read))
 
-def _read_head(r: Reader) -> _Head:
-    return _Head(r)
+    @classmethod
+    def read_first(cls, r: Reader) -> _Head:
+        context, own_leaf = GroupContext.read(r), r.u32()
+        return cls(context, own_leaf, None, r.opaque(), r.opaque(), r.optional(ReInit.read))
 
 
 def _group(
@@ -184,11 +205,11 @@ def _group(
 
 def _tree(head: _Head, nodes: dict[int, Node]) -> RatchetTree:
     # Before anything is laid out by its number: one name could ask for all memory.
-    width = 2 * head.leaf_count - 1
-    if not nodes or not width // 2 <= max(nodes) < width:
+    leaf_count = _LARGEST_FIRST if head.leaf_count is None else head.leaf_count
+    if not nodes or max(nodes) > 2 * leaf_count - 2:
         raise CodecError("the stored tree does not have its width")
     tree = RatchetTree.from_nodes(nodes)
-    if tree.leaf_count != head.leaf_count:
+    if head.leaf_count is not None and tree.leaf_count != head.leaf_count:
         raise CodecError("the stored tree does not have its width")
     return tree
 
@@ -225,7 +246,11 @@ def _past_epochs(
     keys: Mapping[int, SecretTree] | None = None,
 ) -> tuple[PastEpoch, ...]:
     epochs = []
-    for epoch, read in store.numbered(PAST, lambda r: _read_past(r, kind.hash_size)).items():
+    size = kind.hash_size
+    found = store.numbered(
+        PAST, lambda r: _read_past(r, size), lambda r: _read_past(r, size, first=True)
+    )
+    for epoch, read in found.items():
         context, sender_data, psk, leaf_count, replaced, ended = read
         if context.epoch != epoch or epoch >= now.epoch or context.group_id != now.group_id:
             raise CodecError("a stored past epoch is not the one it says")
@@ -237,12 +262,13 @@ def _past_epochs(
 
 
 def _read_past(
-    r: Reader, size: int
+    r: Reader, size: int, *, first: bool = False
 ) -> tuple[GroupContext, Secret, Secret, int, dict[int, Member | None], int | None]:
     context = GroupContext.read(r)
     sender_data, psk = fixed(r.opaque(), size), fixed(r.opaque(), size)
     leaf_count, replaced = r.u32(), dict(r.vector(_read_replaced))
-    return context, sender_data, psk, leaf_count, replaced, r.optional(Reader.u64)
+    ended = None if first else r.optional(Reader.u64)  # version 1 did not tell
+    return context, sender_data, psk, leaf_count, replaced, ended
 
 
 def _read_replaced(r: Reader) -> tuple[int, Member | None]:

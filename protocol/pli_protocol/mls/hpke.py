@@ -7,8 +7,10 @@ from functools import cache
 from ..secret import Secret
 from .ciphersuite import CipherSuite
 from .kem import KEMKeyPair, Random, SharedSecret
+from .quick import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class HPKEContext:
     """A set-up HPKE context for one message (sequence number 0) and for exports (RFC 9180 §5).

@@ -17,6 +17,7 @@ from nacl import bindings
 
 from ..secret import Secret
 from .errors import CryptoError, UsageError
+from .quick import quick
 
 Random = Callable[[int], bytes]
 """A source of n random bytes: `os.urandom`, or a seeded one in tests."""
@@ -30,6 +31,7 @@ class SharedSecret(Secret):
     """What a KEM gives both ends, 32 bytes in both KEMs."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class KEMKeyPair:
     """An HPKE key (RFC 9180). X25519: both 32 bytes; X-Wing: 1216 bytes and a 32-byte seed.
@@ -117,6 +119,7 @@ def _dh(private: bytes, public: bytes) -> bytes:
         raise CryptoError("an X25519 public key is invalid") from None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class DHKEMX25519:
     """DHKEM(X25519, HKDF-SHA256) (RFC 9180 §4.1)."""
@@ -181,6 +184,7 @@ _X_WING_LABEL: Final = bytes.fromhex("5c2e2f2f5e5c")
 _X_WING_DERIVE: Final = b"HPKE-v1KEM\x64\x7a\x00\x0dDeriveKeyPair\x00\x20"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _ExpandedSeed:
     """An X-Wing private key ready for use: the ML-KEM key and the X25519 scalar."""
@@ -189,6 +193,7 @@ class _ExpandedSeed:
     scalar: HPKEPrivateKey = field(repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class XWing:
     """X-Wing: ML-KEM-768 first, then X25519, in keys and in what is sent (draft-ietf-hpke-pq §4).
@@ -232,9 +237,9 @@ class XWing:
 
     def encap(self, public: bytes, random: Random = os.urandom) -> tuple[bytes, SharedSecret]:
         ml_kem, point = self._public_parts(public)
-        secret_m, sent_m = ml_kem.encapsulate()
         ephemeral = HPKEPrivateKey(random(32))
         secret_x, sent_x = _dh(ephemeral, point), bindings.crypto_scalarmult_base(ephemeral)
+        secret_m, sent_m = ml_kem.encapsulate()
         return sent_m + sent_x, _combine(secret_m, secret_x, sent_x, point)
 
     def decap(self, enc: bytes, pair: KEMKeyPair) -> SharedSecret:
@@ -247,9 +252,9 @@ class XWing:
             expanded = _expand(pair.private)
             # A value that follows from the private key: the pair stays the same to everybody.
             object.__setattr__(pair, "expanded", expanded)
+        secret_x = _dh(expanded.scalar, sent_x)
         # ML-KEM refuses nothing here: what was not sent gives another secret (FIPS 203 §6.3).
         secret_m = expanded.ml_kem.decapsulate(enc[:_ML_KEM_CIPHERTEXT])
-        secret_x = _dh(expanded.scalar, sent_x)
         return _combine(secret_m, secret_x, sent_x, pair.public[_ML_KEM_PUBLIC:])
 
 

@@ -16,7 +16,7 @@ from .ciphersuite import (
     Random,
     SignatureKeyPair,
 )
-from .codec import Reader, Writer, size_of_opaque
+from .codec import Reader, Writer, decode, size_of_opaque
 from .credential import Credential
 from .errors import CryptoError, UsageError, ValidationError
 from .extension import (
@@ -29,6 +29,7 @@ from .extension import (
 from .grease import check_no_grease, grease_extension, greased
 from .labels import ref_hash, sign_with_label, verify_with_label
 from .leaf_node import Capabilities, LeafContent, LeafNode, Lifetime, sign_leaf
+from .quick import quick
 from .stored import read_stored, stored
 
 
@@ -41,6 +42,7 @@ from .stored import read_stored, stored
 #     /* SignWithLabel(., "KeyPackageTBS", KeyPackageTBS) */
 #     opaque signature<V>;
 # } KeyPackage;
+@quick
 @dataclass(frozen=True, slots=True)
 class KeyPackage:
     """A client's offer to be added once; unknown versions and suites decode, but do not check."""
@@ -107,11 +109,16 @@ class KeyPackage:
         return ref_hash(suite, "MLS 1.0 KeyPackage Reference", self.encoded)
 
 
+_FIRST = b"\x20"
+"""How the first version of the secrets began: with the length of a 32-byte key, and no version."""
+
+
 # Pli's own:
 # struct {
 #     KEMKeyPair init_key;  /* opaque public<V>; opaque private<V>; */
 #     KEMKeyPair leaf_key;
 # } KeyPackageSecrets;
+@quick
 @dataclass(frozen=True, slots=True)
 class KeyPackageSecrets:
     """The private keys of a key package. Delete them once its Welcome was processed."""
@@ -136,6 +143,8 @@ class KeyPackageSecrets:
     @classmethod
     def decode(cls, data: bytes) -> KeyPackageSecrets:
         """Read `encode` back. Raises CodecError."""
+        if data[:1] == _FIRST:
+            return decode(KeyPackageSecrets, data)
         return read_stored(data, KeyPackageSecrets.read, "a key package's secrets")
 
 

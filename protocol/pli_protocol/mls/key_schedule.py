@@ -9,6 +9,7 @@ from ..secret import Secret
 from .ciphersuite import CipherSuite
 from .group_context import GroupContext
 from .labels import derive_secret, expand_with_label
+from .quick import quick
 
 
 class InitSecret(Secret):
@@ -35,6 +36,7 @@ class EncryptionSecret(Secret):
     __slots__ = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class EpochSecrets:
     """What is kept of an epoch besides its secret tree; each Nh bytes (§8, table 4)."""

@@ -10,12 +10,14 @@ from ..secret import Secret
 from . import hpke
 from .ciphersuite import CipherSuite, KEMKeyPair, Random, SignatureKeyPair
 from .codec import Reader, Writer, varint
+from .quick import quick
 
 
 # struct {
 #     opaque kem_output<V>;
 #     opaque ciphertext<V>;
 # } HPKECiphertext;
+@quick
 @dataclass(frozen=True, slots=True)
 class HPKECiphertext:
     """An HPKE message (§7.6)."""

@@ -12,6 +12,7 @@ from .credential import Credential, read_credential, write_credential
 from .errors import CodecError, CryptoError, ValidationError
 from .extension import Extension, read_extensions, write_extensions
 from .labels import sign_with_label, verify_with_label
+from .quick import quick
 
 
 # enum {
@@ -36,6 +37,7 @@ class LeafNodeSource(IntEnum):
 #     ProposalType proposals<V>;
 #     CredentialType credentials<V>;
 # } Capabilities;
+@quick
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a client supports beyond the defaults of §7.2; unknown numbers are kept and ignored."""
@@ -62,6 +64,7 @@ class Capabilities:
 #     uint64 not_before;
 #     uint64 not_after;
 # } Lifetime;
+@quick
 @dataclass(frozen=True, slots=True)
 class Lifetime:
     """When a key package may be used: both ends in Unix seconds, both included."""
@@ -78,6 +81,7 @@ class Lifetime:
         return cls(r.u64(), r.u64())
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class LeafContent:
     """What a client says about itself in a leaf, whatever the leaf is for."""
@@ -103,6 +107,7 @@ class LeafContent:
 #     /* SignWithLabel(., "LeafNodeTBS", LeafNodeTBS) */
 #     opaque signature<V>;
 # } LeafNode;
+@quick
 @dataclass(frozen=True, slots=True)
 class LeafNode:
     """A leaf. `lifetime` is there when it comes from a key package, `parent_hash` from a commit."""

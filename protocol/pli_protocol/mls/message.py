@@ -14,6 +14,7 @@ from .group_info import GroupInfo
 from .key_package import KeyPackage
 from .private_message import PrivateMessage
 from .public_message import PublicMessage
+from .quick import quick
 from .welcome import Welcome
 
 Body = PublicMessage | PrivateMessage | Welcome | GroupInfo | KeyPackage
@@ -39,6 +40,7 @@ _CLASSES: dict[int, type[Body]] = {int(number): cls for cls, number in _FORMATS.
 #         case mls_key_package:     KeyPackage key_package;
 #     };
 # } MLSMessage;
+@quick
 @dataclass(frozen=True, slots=True)
 class MLSMessage:
     """Version and wire format, then the message itself."""
@@ -71,6 +73,7 @@ def _read_envelope(r: Reader) -> int:
     return wire_format
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Header:
     """What anyone can read of a message; None where the message does not say it."""

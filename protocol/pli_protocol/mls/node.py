@@ -9,6 +9,7 @@ from typing import Self
 from .codec import Reader, Writer
 from .errors import CodecError
 from .leaf_node import LeafNode
+from .quick import quick
 
 
 # enum {
@@ -29,6 +30,7 @@ class NodeType(IntEnum):
 #     opaque parent_hash<V>;
 #     uint32 unmerged_leaves<V>;
 # } ParentNode;
+@quick
 @dataclass(frozen=True, slots=True)
 class ParentNode:
     """A parent node; `unmerged_leaves` are leaf indices in increasing order."""

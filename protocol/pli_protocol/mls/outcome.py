@@ -11,6 +11,7 @@ from .commit import ProposalRef
 from .epoch import Member
 from .framing import Sender
 from .proposal import Proposal
+from .quick import quick
 
 if TYPE_CHECKING:
     from .group import Group
@@ -19,6 +20,7 @@ Changes = Mapping[str, bytes | None]
 """Entries to write (None: to delete) so that the store holds the new value."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Changed:
     """A new value of a group and what to store for it."""
@@ -27,6 +29,7 @@ class Changed:
     changes: Changes = field(repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Joined:
     """A group entered through a Welcome; `committer` is the member that let us in."""
@@ -36,6 +39,7 @@ class Joined:
     committer: Member | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ExternalJoin:
     """A group entered through an external commit, which `message` holds (MLSMessage)."""
@@ -45,6 +49,7 @@ class ExternalJoin:
     changes: Changes = field(repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Sealed:
     """An application message (MLSMessage) and its signed form (AuthenticatedContent)."""
@@ -56,6 +61,7 @@ class Sealed:
     generation: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Proposed:
     """A proposal (MLSMessage) that now is pending here too."""
@@ -66,6 +72,7 @@ class Proposed:
     changes: Changes = field(repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CommitPlan:
     """What a commit is about to change, for whoever writes its authenticated_data."""
@@ -77,6 +84,7 @@ class CommitPlan:
     updated: tuple[Member, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Committed:
     """A commit that was made, but not taken over.
@@ -116,6 +124,7 @@ class Committed:
         return encode(self.group.tree)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ApplicationReceived:
     """A message of a member; `signed` proves it later (`verify_signed`)."""
@@ -130,6 +139,7 @@ class ApplicationReceived:
     signed: bytes = field(repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ProposalReceived:
     """A valid proposal; it is pending now. `member` is its sender if that is a member."""
@@ -143,6 +153,7 @@ class ProposalReceived:
     authenticated_data: bytes
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CommitReceived:
     """The next epoch, begun by `sender`."""
@@ -158,6 +169,7 @@ class CommitReceived:
     external: bool
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Removed:
     """This member was removed; there is no next value, and the group should be deleted."""

@@ -23,6 +23,7 @@ from .framing import (
     write_content,
 )
 from .labels import expand_with_label
+from .quick import quick
 from .secret_tree import Entries, MessageKey, RatchetKind, SecretTree
 
 
@@ -34,6 +35,7 @@ from .secret_tree import Entries, MessageKey, RatchetKind, SecretTree
 #     opaque encrypted_sender_data<V>;
 #     opaque ciphertext<V>;
 # } PrivateMessage;
+@quick
 @dataclass(frozen=True, slots=True)
 class PrivateMessage:
     """An encrypted message; group, epoch, kind and authenticated_data can be read by anyone."""
@@ -65,6 +67,7 @@ class PrivateMessage:
 #     uint32 generation;
 #     opaque reuse_guard[4];
 # } SenderData;
+@quick
 @dataclass(frozen=True, slots=True)
 class SenderData:
     """Who sent a PrivateMessage and with which key (§6.3.2)."""
@@ -245,8 +248,7 @@ def unprotect_private(
         Sender(SenderType.MEMBER, sender.leaf_index),
         message.authenticated_data,
         content,
-        encoded_content,
-    )
+    ).with_encoded(encoded_content)
     signed = AuthenticatedContent(WireFormat.PRIVATE_MESSAGE, framed, auth)
     return Opened(signed, tree, changes, sender.generation)
 

@@ -13,6 +13,7 @@ from .ciphersuite import CipherSuite, HPKEPrivateKey, KEMKeyPair
 from .codec import Reader, Writer
 from .errors import CodecError, ValidationError
 from .labels import derive_secret
+from .quick import quick
 from .ratchet_tree import RatchetTree
 
 
@@ -68,6 +69,7 @@ def derive_keys(
 #     KEMKeyPair leaf_key;
 #     PathKey path_keys<V>;
 # } PrivateTree;
+@quick
 @dataclass(frozen=True, slots=True)
 class PrivateTree:
     """The private keys that a member has: its leaf's, and of nodes above it, by node index."""

@@ -11,9 +11,11 @@ from .extension import Extension, read_extensions, write_extensions
 from .key_package import KeyPackage
 from .leaf_node import LeafNode
 from .psk import PreSharedKeyID
+from .quick import quick
 
 
 # struct { KeyPackage key_package; } Add;
+@quick
 @dataclass(frozen=True, slots=True)
 class Add:
     """Add the client that this key package describes (§12.1.1)."""
@@ -32,6 +34,7 @@ class Add:
 
 
 # struct { LeafNode leaf_node; } Update;
+@quick
 @dataclass(frozen=True, slots=True)
 class Update:
     """Replace the sender's leaf (§12.1.2)."""
@@ -50,6 +53,7 @@ class Update:
 
 
 # struct { uint32 removed; } Remove;
+@quick
 @dataclass(frozen=True, slots=True)
 class Remove:
     """Remove the member at this leaf (§12.1.3)."""
@@ -68,6 +72,7 @@ class Remove:
 
 
 # struct { PreSharedKeyID psk; } PreSharedKey;
+@quick
 @dataclass(frozen=True, slots=True)
 class PreSharedKey:
     """Mix a pre-shared key into the next epoch (§12.1.4)."""
@@ -91,6 +96,7 @@ class PreSharedKey:
 #     CipherSuite cipher_suite;
 #     Extension extensions<V>;
 # } ReInit;
+@quick
 @dataclass(frozen=True, slots=True)
 class ReInit:
     """Close the group; a new one with these parameters follows it (§12.1.5)."""
@@ -115,6 +121,7 @@ class ReInit:
 
 
 # struct { opaque kem_output<V>; } ExternalInit;
+@quick
 @dataclass(frozen=True, slots=True)
 class ExternalInit:
     """Gives the init secret of an external commit (§12.1.6)."""
@@ -133,6 +140,7 @@ class ExternalInit:
 
 
 # struct { Extension extensions<V>; } GroupContextExtensions;
+@quick
 @dataclass(frozen=True, slots=True)
 class GroupContextExtensions:
     """Replace all extensions of the group (§12.1.7)."""

@@ -33,12 +33,14 @@ from .proposal import (
     Update,
 )
 from .psk import PreSharedKeyID, ResumptionPSKUsage
+from .quick import quick
 from .ratchet_tree import RatchetTree
 
 MOST_CHECKS: Final = 100
 """How often a committer tries a part of the pending proposals before it leaves the rest out."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ListedProposal:
     """A proposal of a commit, who made it, and its reference if it came before the commit."""
@@ -48,6 +50,7 @@ class ListedProposal:
     reference: ProposalRef | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ListContext:
     """What proposals are judged against.
@@ -65,6 +68,7 @@ class ListContext:
     continues: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class AppliedList:
     """The outcome of a valid list: tree and context before any path."""

@@ -18,6 +18,7 @@ from .framing import (
     WireFormat,
 )
 from .group_context import GroupContext
+from .quick import quick
 
 
 # struct {
@@ -28,6 +29,7 @@ from .group_context import GroupContext
 #         case external: case new_member_commit: case new_member_proposal: struct{};
 #     };
 # } PublicMessage;
+@quick
 @dataclass(frozen=True, slots=True)
 class PublicMessage:
     """A handshake message that the delivery service can read."""

@@ -12,6 +12,7 @@ from .codec import Reader, Writer
 from .errors import CodecError, UsageError
 from .leaf_node import LeafNode
 from .node import Node, ParentNode, read_node
+from .quick import quick
 from .tree_hash import fill_hashes
 from .tree_index import LazyIndex, TreeIndex
 from .tree_math import LeafIndex, NodeIndex
@@ -24,6 +25,7 @@ _BLANK, _LEAF, _PARENT = b"\x00", b"\x01\x01", b"\x01\x02"
 
 
 # optional<Node> ratchet_tree<V>;
+@quick
 @dataclass(frozen=True, slots=True)
 class RatchetTree:
     """The public part of the tree, a value: every change gives another tree.

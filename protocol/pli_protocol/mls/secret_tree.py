@@ -21,6 +21,7 @@ from .ciphersuite import CipherSuite
 from .codec import Reader, Writer, varint
 from .errors import CodecError, GenerationError, UsageError
 from .labels import derive_tree_secret, expand_with_label
+from .quick import quick
 from .stored import VERSION, fixed, number, read_stored, stored
 
 MAX_SKIPPED = 128
@@ -176,6 +177,7 @@ _Node: TypeAlias = "Secret | _Split | _Leaf | None"
 """A subtree: not split yet (its secret), split, a leaf in use, or forgotten."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SecretTree:
     """The message keys of one epoch; `leaf_count` is a power of two."""

@@ -1,4 +1,13 @@
-"""What is stored begins with its format's version; what is read back is checked (Pli's own formats)."""
+"""What is stored begins with its format's version; what is read back is checked (Pli's own formats).
+
+| version | what it changed |
+|---|---|
+| 1 | the first; key package secrets bore no version yet |
+| 2 | `group` tells the tree's width, `past/E` when the epoch ended; key package secrets their version |
+
+Every entry has its own: a group that an older Pli stored is read as it is, and what changes is
+written in the newest version.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +18,8 @@ from ..secret import Secret
 from .codec import Reader, Writer
 from .errors import CodecError
 
-FORMAT: Final = 1
-"""The version that is written, and the newest that is read."""
+FORMAT: Final = 2
+"""The version that is written, and the newest that is read; all before it are read as well."""
 
 VERSION: Final = bytes((FORMAT,))
 """How an entry begins."""
@@ -26,18 +35,28 @@ def stored(write: Callable[[Writer], None]) -> Secret:
     return Secret(w.getvalue())
 
 
-def read_stored(data: bytes, read: Callable[[Reader], T], what: str) -> T:
-    """Read an entry to its end. `what` names it in errors.
+def read_stored(
+    data: bytes,
+    read: Callable[[Reader], T],
+    what: str,
+    first: Callable[[Reader], T] | None = None,
+) -> T:
+    """Read an entry to its end.
+
+    Args:
+        read: reads what follows the version.
+        what: names the entry in errors.
+        first: reads version 1, where that was different.
 
     Raises:
-        CodecError: another version, or not what this version writes.
+        CodecError: a newer version, or not what this version writes.
 
     """
     r = Reader(data)
     version = r.u8()
-    if version != FORMAT:
-        raise CodecError(f"{what} is stored in version {version}; this library reads {FORMAT}")
-    value = read(r)
+    if not 1 <= version <= FORMAT:
+        raise CodecError(f"{what} is stored in version {version}; this library reads 1 to {FORMAT}")
+    value = first(r) if first is not None and version == 1 else read(r)
     r.finish()
     return value
 

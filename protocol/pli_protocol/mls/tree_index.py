@@ -12,11 +12,13 @@ from typing import TypeVar
 
 from .leaf_node import LeafNode
 from .node import Node
+from .quick import quick
 
 T = TypeVar("T")
 _Nodes = Sequence[Node | None]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TreeIndex:
     """How often each key, and each kind of credential, stands in a tree; treat it as immutable.

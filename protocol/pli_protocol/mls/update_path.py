@@ -28,6 +28,7 @@ from .private_tree import (
     next_secret,
     node_key,
 )
+from .quick import quick
 from .ratchet_tree import RatchetTree
 
 _LABEL = "UpdatePathNode"
@@ -40,6 +41,7 @@ ContextOf = Callable[[RatchetTree], bytes]
 #     HPKEPublicKey encryption_key;
 #     HPKECiphertext encrypted_path_secret<V>;
 # } UpdatePathNode;
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdatePathNode:
     """A new public key, and its path secret for each node of the copath child's resolution."""
@@ -60,6 +62,7 @@ class UpdatePathNode:
 #     LeafNode leaf_node;
 #     UpdatePathNode nodes<V>;
 # } UpdatePath;
+@quick
 @dataclass(frozen=True, slots=True)
 class UpdatePath:
     """The committer's new leaf, and the nodes of its filtered direct path, the root's side last."""
@@ -76,6 +79,7 @@ class UpdatePath:
         return cls(LeafNode.read(r), r.vector(UpdatePathNode.read))
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CreatedPath:
     """A new path of our own, and the state after it.
@@ -98,6 +102,7 @@ class CreatedPath:
         return self.path_secrets.get(ancestor)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ProcessedPath:
     """The state after another member's path; `path_secret` is the one that was encrypted for us."""

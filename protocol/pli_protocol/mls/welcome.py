@@ -16,6 +16,7 @@ from .key_package import KeyPackage
 from .key_schedule import JoinerSecret, derive_welcome_secret
 from .labels import HPKECiphertext, decrypt_with_label, encrypt_to_each, expand_with_label
 from .psk import PreSharedKeyID
+from .quick import quick
 
 
 # struct { opaque path_secret<V>; } PathSecret;
@@ -25,6 +26,7 @@ from .psk import PreSharedKeyID
 #   optional<PathSecret> path_secret;
 #   PreSharedKeyID psks<V>;
 # } GroupSecrets;
+@quick
 @dataclass(frozen=True, slots=True)
 class GroupSecrets:
     """What is encrypted to one new member."""
@@ -51,6 +53,7 @@ class GroupSecrets:
 #   KeyPackageRef new_member;
 #   HPKECiphertext encrypted_group_secrets;
 # } EncryptedGroupSecrets;
+@quick
 @dataclass(frozen=True, slots=True)
 class EncryptedGroupSecrets:
     """The secrets for the new member whose key package has this reference."""
@@ -74,6 +77,7 @@ class EncryptedGroupSecrets:
 #   EncryptedGroupSecrets secrets<V>;
 #   opaque encrypted_group_info<V>;
 # } Welcome;
+@quick
 @dataclass(frozen=True, slots=True)
 class Welcome:
     """One message for all members that a commit added."""
