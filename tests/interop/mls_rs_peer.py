@@ -9,7 +9,7 @@
 * a late message of a member removed since is lost ("node index is out of bounds", or a signature that
   does not verify once somebody else sits at the leaf): it looks for the sender in the tree of now;
 * who sent a message is an object without contents, hence no `sender`;
-* no extensions, required capabilities or credential types to choose; key packages live 366 days.
+* no extensions, required capabilities or credential types to choose; key packages live 365 days.
 
 The bindings have neither epoch, GroupContext nor epoch authenticator: these are read from the state that
 they store (`mls_rs_state`).
@@ -57,7 +57,7 @@ FEATURES: JSON = {
     "past_epochs": 5,
     "out_of_order": 64,
     "late_from_removed": False,
-    "kp_days": 366,
+    "kp_days": 365,
     "x509_capable": False,
     "required_capabilities": False,
     "extensions": False,

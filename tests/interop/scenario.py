@@ -114,10 +114,10 @@ class Scenario(Play):
         committer, room = self.pick(), self.size - len(self.members)
         if committer is None or not self.outside or room < 1:
             return False
-        self._add(committer, self.pick_some(self.outside, min(max(3, self.size // 2), room)))
+        self.add_all(committer, self.pick_some(self.outside, min(max(3, self.size // 2), room)))
         return True
 
-    def _add(self, committer: Member, new: list[Member]) -> None:
+    def add_all(self, committer: Member, new: list[Member]) -> None:
         made = self._commit_add(committer, new)
         self.settle(committer, made, joining=new)
 
@@ -138,8 +138,11 @@ class Scenario(Play):
             return False
         most = 2 if committer.can("multi_remove") else 1
         gone = self.pick_some([m for m in self.members if m is not committer], most)
-        self.settle(committer, self._commit_remove(committer, gone), leaving=gone)
+        self.remove_all(committer, gone)
         return True
+
+    def remove_all(self, committer: Member, gone: list[Member]) -> None:
+        self.settle(committer, self._commit_remove(committer, gone), leaving=gone)
 
     def _commit_remove(self, committer: Member, gone: list[Member]) -> dict[str, Any]:
         self.did("remove", committer, named(gone))
@@ -150,8 +153,11 @@ class Scenario(Play):
         committer = self.pick(able="update")
         if committer is None:
             return False
-        self.settle(committer, self._commit_update(committer))
+        self.update_by(committer)
         return True
+
+    def update_by(self, committer: Member) -> None:
+        self.settle(committer, self._commit_update(committer))
 
     def _commit_update(self, committer: Member) -> dict[str, Any]:
         self.did("update", committer)
