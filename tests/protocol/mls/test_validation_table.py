@@ -97,13 +97,23 @@ def test_a_row_has_its_clause_code_and_test(row: Row) -> None:
     assert row.refused
     module, _, name = row.code.partition(":")
     code = dict(functions(tree_of(MODULES / f"{module}.py")))
-    assert name in code, f"{row.code} does not exist"
-    assert row.rule in rules_in(code[name]), f"{row.code} does not raise it"
+    raised = name in code and row.rule in rules_in(code[name])
+    assert raised, f"{row.code} does not raise {row.rule}; {where_raised(row.rule)} does"
     module, _, name = row.test.partition(":")
     tests = tree_of(TESTS / f"{module}.py")
     assert name in dict(functions(tests)), f"{row.test} does not exist"
     assert name.startswith("test_")
     assert row.rule in words_of(tests, dict(functions(tests))[name]), f"{row.test} does not name it"
+
+
+def where_raised(rule: str) -> list[str]:
+    """What could stand in the table."""
+    return [
+        f"{path.stem}:{name}"
+        for path in sorted(MODULES.glob("*.py"))
+        for name, function in functions(tree_of(path))
+        if rule in rules_in(function)
+    ]
 
 
 def words_of(module: ast.Module, test: ast.AST) -> set[str]:
