@@ -16,10 +16,10 @@ from pli_protocol.mls.group_context import GroupContext
 from pli_protocol.mls.key_package import KeyPackage
 
 from .checker import check
-from .old_suite import OLD, TEAM
+from .old_suite import OLD, TEAM, before
 from .team import history, member_names, names, posts, settle, together
 from .test_devices import second_device
-from .world import PASSPHRASE, PATIENCE, PEOPLE, World
+from .world import PASSPHRASE, PATIENCE, PEOPLE, TITLE, World
 
 E = TypeVar("E", ChangeRefused, ConversationRefounded)
 
@@ -160,6 +160,25 @@ async def test_nobody_is_left_behind_who_has_not_updated(old_world: World) -> No
                 "alors sans David",
                 "avec David",
             ]
+    await check(old_world)
+
+
+async def test_what_a_member_who_has_not_updated_does_in_an_old_conversation_is_followed(
+    old_world: World,
+) -> None:
+    with before():
+        async with together(old_world, "bruno", "chloe") as (bruno, chloe):
+            team = await bruno.conversation(TITLE)
+            await team.add(PEOPLE["chloe"].name, timeout=PATIENCE)
+            await (await team.send("bienvenue Chloé")).stored(PATIENCE)
+            await settle(bruno, chloe)
+    async with together(old_world, "amelie", "bruno", "chloe") as clients:
+        await settle(*clients)
+        for client in clients:
+            team = await client.conversation(TITLE)
+            assert (await posts(team))[-1] == "bienvenue Chloé"
+            assert await member_names(team) == names("amelie", "bruno", "chloe")
+            assert await suite_of(client, TITLE) == OLD.number
     await check(old_world)
 
 
