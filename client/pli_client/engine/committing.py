@@ -247,7 +247,7 @@ def merge(
     current = work.load(row.group_id)
     if current is None:
         raise ProfileError("state")
-    following = current.following(mls_state.decode_changes(pending.changes))
+    following = mls_state.following(current, pending.changes)
     before = {m.device_id: m.person_id for m in groups.members(work.db, row.group_id)}
     changed = following.merged(current)
     work.keep(changed.group, changed.changes)

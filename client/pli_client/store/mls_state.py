@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
+from pli_protocol.mls.group import Group
 from pli_protocol.secret import Secret
 
 from ..vault import Database
@@ -18,7 +20,7 @@ class PendingCommit:
     message: bytes = field(repr=False)
     welcome: bytes | None = field(repr=False)
     changes: bytes = field(repr=False)
-    """Of the entries, from the epoch that it ends to the next; see `encode_changes`. Secret."""
+    """What it will change in the entries; see `encode_changes`. Secret."""
     roster: bytes
     intent: bytes
     previous: bytes | None
@@ -123,11 +125,22 @@ def drop_pending(db: Database, group_id: bytes) -> None:
 
 
 def encode_changes(changes: Mapping[str, bytes | None]) -> bytes:
-    """What a commit of ours will change in the stored entries; a few of them, however large the group."""
+    """What a commit of ours will change in the stored entries; a few of them, however large the group.
+
+    [2, {name: entry or nil}] in MessagePack. The first Pli stored {name: entry}, all entries of the
+    next epoch.
+    """
     plain = {name: None if data is None else bytes(data) for name, data in changes.items()}
-    return Secret(msgspec.msgpack.encode(plain))
+    return Secret(msgspec.msgpack.encode((2, plain)))
 
 
-def decode_changes(data: bytes) -> dict[str, bytes | None]:
-    read = msgspec.msgpack.decode(data, type=dict[str, bytes | None])
-    return {name: None if value is None else Secret(value) for name, value in read.items()}
+def following(current: Group, changes: bytes) -> Group:
+    """The next epoch's value, of stored changes in either form. Raises MLSError, or ValueError."""
+    read = msgspec.msgpack.decode(
+        changes, type=dict[str, bytes] | tuple[Literal[2], dict[str, bytes | None]]
+    )
+    if isinstance(read, dict):
+        entries = {name: Secret(data) for name, data in read.items()}
+        return Group.from_entries(entries, current.signer)
+    given = {name: None if data is None else Secret(data) for name, data in read[1].items()}
+    return current.following(given)

@@ -1,7 +1,9 @@
 """Makes the stored groups that tests read for ever (python -m tests.protocol.mls.make_state_fixture).
 
 Run once per version of the format, never again for the same one: what lies in a vault out there was
-written by an old Pli, and no test may forget how it looked. Refuses to overwrite.
+written by an old Pli, and no test may forget how it looked. Refuses to overwrite. Those of version 1
+were made by this script on the library as it was then, before it knew 0x004E; an own commit that
+waited was stored as all `entries` of the next epoch, not as `changes`.
 """
 
 from __future__ import annotations

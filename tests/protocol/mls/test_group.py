@@ -40,6 +40,7 @@ from pli_protocol.mls import (
 )
 from pli_protocol.mls.framing import ContentType, WireFormat
 from pli_protocol.mls.grease import ungreased
+from pli_protocol.mls.stored import FORMAT
 
 from .forging import certified
 from .groups import (
@@ -109,9 +110,9 @@ def test_no_entry_is_without_its_version() -> None:
     bob.open(alice.seal(b"x"))
     deliver(alice.commit(), alice, bob)
     for name, value in bob.group.entries().items():
-        assert value[0] == 1, name
+        assert value[0] == FORMAT, name
         with pytest.raises(CodecError):
-            Group.from_entries({**bob.stored, name: b"\x02" + value[1:]}, bob.signer)
+            Group.from_entries({**bob.stored, name: b"\x03" + value[1:]}, bob.signer)
 
 
 @pytest.mark.parametrize("name", ["group", "secrets", "private", "tree/0"])

@@ -204,7 +204,7 @@ def test_no_secret_is_in_what_damaged_entries_raise(number: int) -> None:
     entries, signer = played.bob.entries(), played.bob.signer
     raised, harmless = 0, set[str]()
     for name, value in entries.items():
-        for damaged in (value[:-1], value + b"\0", b"\x02" + value[1:], value[:1] + b"\xff" * 40):
+        for damaged in (value[:-1], value + b"\0", b"\x03" + value[1:], value[:1] + b"\xff" * 40):
             broken = {**entries, name: Secret(damaged)}
             report, error = leaks.what_breaks(
                 lambda broken=broken: Group.from_entries(broken, signer)  # type: ignore[misc]
