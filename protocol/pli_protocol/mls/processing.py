@@ -49,6 +49,9 @@ def process(
     else:
         opened, changes, signed = _open_handshake(group, body)
     content = signed.content.content
+    if group.reinit is not None:
+        # Another epoch would open the group again for those who followed.
+        raise ValidationError("group-closed", "§12.4.2")
     if isinstance(content, Commit):
         from .commit_processing import process_commit
 

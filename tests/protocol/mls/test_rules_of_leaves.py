@@ -13,6 +13,7 @@ from unittest.mock import patch
 import pytest
 
 from pli_protocol.mls import (
+    ACCEPT_BASIC,
     Add,
     Capabilities,
     CommitReceived,
@@ -154,7 +155,7 @@ def test_a_key_package_that_breaks_one_rule_is_not_added(
     with refused(alice, rule):
         alice.commit(Add(package))
     with refused(alice, rule):
-        alice.group.propose(Add(package), now=NOW, identity=_basic())
+        alice.group.propose(Add(package), now=NOW, identity=ACCEPT_BASIC)
     with refused(bob, rule):
         bob.process(forged_commit(alice, Add(package)).message)
     with refused(bob, rule):
@@ -163,12 +164,6 @@ def test_a_key_package_that_breaks_one_rule_is_not_added(
         where = {"group_id": alice.group.group_id, "epoch": alice.group.epoch}
         with refused(bob, rule):
             bob.process(propose_own_add(package, dave.signer, **where))
-
-
-def _basic():  # type: ignore[no-untyped-def]
-    from pli_protocol.mls import ACCEPT_BASIC
-
-    return ACCEPT_BASIC
 
 
 def test_the_same_key_package_without_a_fault_is_added() -> None:
@@ -234,7 +229,7 @@ def test_a_commit_whose_new_leaf_breaks_one_rule_is_refused(
         "capabilities": wanted.capabilities,
         "leaf_extensions": wanted.extensions,
     }
-    identity = _basic() if rule == "credential" else ACCEPT_ALL
+    identity = ACCEPT_BASIC if rule == "credential" else ACCEPT_ALL
     with refused(alice, rule):
         alice.commit(**changes, identity=identity)
     # Its GREASE would be the same at both; left out, so that the fault is the only one.

@@ -8,6 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from pli_protocol.mls import (
+    ACCEPT_BASIC,
     Add,
     BasicCredential,
     CodecError,
@@ -46,6 +47,7 @@ from pli_protocol.mls.psk import psk_secret
 from pli_protocol.mls.public_message import protect_public
 from pli_protocol.mls.ratchet_tree import RatchetTree
 from pli_protocol.mls.secret_tree import LAST_GENERATION, MAX_FORWARD, Ratchet, RatchetKind
+from pli_protocol.secret import Secret
 
 from .forging import public_message
 from .groups import LIFETIME, NOW, Member, deliver, party, refused
@@ -98,16 +100,10 @@ def test_a_generation_too_far_ahead_is_refused() -> None:
         _, tree, _ = tree.open_key(alice.suite, 0, RatchetKind.APPLICATION, generation - 1)
         message = replace(alice.group, secret_tree=tree).seal(b"far ahead").message
         if generation == MAX_FORWARD:
-            bob.group.process(message, identity=_accept(), now=NOW)
+            bob.group.process(message, identity=ACCEPT_BASIC, now=NOW)
         else:
             with refused(bob, "generation-ahead"):
                 bob.process(message)
-
-
-def _accept():  # type: ignore[no-untyped-def]
-    from pli_protocol.mls import ACCEPT_BASIC
-
-    return ACCEPT_BASIC
 
 
 def test_a_key_is_used_once() -> None:
@@ -252,6 +248,22 @@ def test_a_closed_group_sends_nothing() -> None:
             member.commit()
 
 
+def test_a_closed_group_is_not_opened_again() -> None:
+    """By a member that goes on all the same, or by whoever joins from outside."""
+    alice, bob = party("alice", "bob")
+    deliver(alice.commit(ReInit(b"next", 1, 3)), alice, bob)
+    info = replace(alice.group, reinit=None).group_info()
+    for message in (
+        replace(alice.group, reinit=None)
+        .commit(identity=ACCEPT_BASIC, now=NOW, random=alice.random)
+        .message,
+        public_message(alice, Remove(1)),
+        Member("carol").join_external(info),
+    ):
+        with refused(bob, "group-closed"):
+            bob.process(message)
+
+
 def test_proposals_are_committed_before_anything_is_said() -> None:
     alice, bob = party("alice", "bob")
     proposed = alice.group.propose(Remove(1), random=alice.random)
@@ -295,14 +307,8 @@ def test_who_is_no_member_sends_no_private_message() -> None:
 
 def test_a_ratchet_is_not_used_beyond_its_end() -> None:
     with pytest.raises(UsageError) as failed:
-        Ratchet(LAST_GENERATION, alice_secret()).step(suite(3))
+        Ratchet(LAST_GENERATION, Secret(bytes(32))).step(suite(3))
     assert failed.value.rule == "sender-generation"
-
-
-def alice_secret():  # type: ignore[no-untyped-def]
-    from pli_protocol.secret import Secret
-
-    return Secret(bytes(32))
 
 
 def test_a_member_proposes_no_external_init() -> None:
@@ -376,7 +382,7 @@ def test_nobody_speaks_with_a_key_that_is_not_its_leafs() -> None:
     assert made.welcome is not None
     assert isinstance(package[0], KeyPackage)
     with pytest.raises(UsageError) as failed:
-        Group.join(made.welcome, *package, alice.signer, identity=_accept(), now=NOW)
+        Group.join(made.welcome, *package, alice.signer, identity=ACCEPT_BASIC, now=NOW)
     assert failed.value.rule == "sender-signature-key"
 
 
