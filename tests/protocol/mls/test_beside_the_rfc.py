@@ -122,6 +122,12 @@ def test_each_struct_of_the_rfc_stands_somewhere(name: str) -> None:
     assert any(re.search(rf"#.*\}} {name};", source) for source in sources)
 
 
+def test_the_map_has_every_module() -> None:
+    page = (PACKAGE.parents[2] / "docs/architecture.md").read_text(encoding="utf-8")
+    names = [module.__name__.rpartition(".")[2] for module in MODULES]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
 @pytest.mark.parametrize("module", CHAPTERS)
 def test_a_chapter_has_a_module_that_names_it(module: str) -> None:
     doc = importlib.import_module(f"pli_protocol.mls.{module}").__doc__ or ""
