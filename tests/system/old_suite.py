@@ -12,6 +12,7 @@ import pytest
 from pli_client import client as sdk
 from pli_client.engine import (
     candidates,
+    coming_back,
     committing,
     founding,
     joining,
@@ -29,7 +30,17 @@ OLD = suite(0x0003)
 TEAM = "Étage 2"
 """A conversation of Amélie, Bruno and Chloé."""
 
-_MODULES = (profile, candidates, committing, founding, joining, key_package_stock, returning, sdk)
+_MODULES = (
+    profile,
+    candidates,
+    coming_back,
+    committing,
+    founding,
+    joining,
+    key_package_stock,
+    returning,
+    sdk,
+)
 
 
 @contextmanager

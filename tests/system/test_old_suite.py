@@ -227,6 +227,27 @@ async def test_a_device_that_lost_an_old_groups_state_returns_to_that_group(
         assert change.returned == (bruno.person.person_id,)
 
 
+async def test_who_lost_an_old_groups_state_waits_for_those_who_have_not_updated(
+    old_world: World,
+) -> None:
+    async with await Vault.open(old_world.vault("bruno"), PASSPHRASE) as vault:
+        await vault.write(lambda db: db.execute("DELETE FROM mls_state"))
+    async with together(old_world, "bruno") as (bruno,):
+        # Nobody answers: it looks whether it could re-found, and would leave out Amélie and Chloé.
+        async with asyncio.timeout(PATIENCE):
+            while not old_world.relay.query("SELECT 1 FROM claims"):
+                await bruno.engine.changed(0.05)
+        async with together(old_world, "amelie", "chloe") as (amelie, chloe):
+            await settle(amelie, bruno, chloe)
+            there = await bruno.conversation(TEAM)
+            await (await there.send("me revoilà")).stored(PATIENCE)
+            await settle(amelie, bruno, chloe)
+            team = await chloe.conversation(TEAM)
+            assert (await posts(team))[-1] == "me revoilà"
+            assert await member_names(team) == names("amelie", "bruno", "chloe")
+            assert {await suite_of(one) for one in (amelie, bruno, chloe)} == {OLD.number}
+
+
 async def test_the_context_that_proofs_need_names_the_suite_of_its_epoch(old_world: World) -> None:
     async with together(old_world, "amelie") as (amelie,):
         contexts = await amelie.engine.read(

@@ -10,7 +10,8 @@ from pli_protocol.relay.frames import GetCommitReports
 from ..errors import RelayRefused
 from ..store import groups, log_rows, people
 from ..vault import transaction
-from . import decisions, founding, returning
+from . import decisions, founding, returning, suite_change
+from .profile import SUITE
 from .work import Work
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ REFOUND: Final = transaction("refound")
 OUTCOME: Final = transaction("outcome")
 
 AGAIN: Final = 0.0
+
+FOR_UPDATES: Final = 4 * 3600
+"""Seconds between two looks whether all members have updated to today's suite."""
+LONGEST_FOR_UPDATES: Final = 3 * 86_400
+"""Seconds of trouble after which those who have not are left out (and shown as such)."""
 
 
 class ComingBack:
@@ -94,6 +100,9 @@ class ComingBack:
             return AGAIN
         wanted = await engine.write(lambda work: founding.accounts_of(work, row.group_id))
         claimed = await engine.claim([*wanted, engine.own.account])
+        if await engine.write(lambda work: _waits_for_updates(work, row, claimed)):
+            self._refound_at = (row.group_id, engine.timing.clock() + FOR_UPDATES)
+            return engine.timing.ask_again
 
         def step(work: Work) -> bool:
             now = groups.read(work.db, row.group_id)
@@ -137,6 +146,20 @@ class ComingBack:
 
         owners = await engine.write(persons)
         return decisions.culprit_of(answer.reports, owners, row.culprit)
+
+
+def _waits_for_updates(
+    work: Work, row: groups.GroupRow, claimed: list[tuple[bytes, bytes, bytes]]
+) -> bool:
+    """Whether to go on asking instead of re-founding a group of an old suite without some members.
+
+    Only this device lost its state: whoever has not updated yet can still add it again.
+    """
+    if row.state != "lost" or work.suite_of(row.group_id) in (None, SUITE.number):
+        return False
+    if work.now - (row.trouble_at or work.now) > LONGEST_FOR_UPDATES * 1000:
+        return False
+    return bool(suite_change.left_behind(work, row, claimed))
 
 
 def _shut_out(work: Work, row: groups.GroupRow) -> None:

@@ -46,7 +46,7 @@ class SuiteChange:
             now = groups.current(work.db, row.conversation_id)
             if now is None or now.group_id != row.group_id or now.state != "active":
                 return
-            lacking = _without_device(work, now, claimed)
+            lacking = left_behind(work, now, claimed)
             if lacking:
                 _give_up(work, now, "old-software", lacking)
             elif tries > MAX_TRIES:
@@ -58,8 +58,12 @@ class SuiteChange:
         await engine.write(step, name=REFOUND)
 
 
-def _without_device(work: Work, row: groups.GroupRow, claimed: Claimed) -> list[bytes]:
-    """Accounts of members who would be left out, since none of their devices can be added."""
+def left_behind(work: Work, row: groups.GroupRow, claimed: Claimed) -> list[bytes]:
+    """Accounts of members whom a successor would leave out: none of their devices can be added.
+
+    Args:
+        claimed: (account, device, key package) of all members, as the relay answered.
+    """
     there = {work.own.person_id}
     for account, _device_id, data in claimed:
         try:
