@@ -27,6 +27,12 @@ class WireFormat(IntEnum):
     KEY_PACKAGE = 5
 
 
+# ProtocolVersion and WireFormat, as FramedContentTBS begins.
+_TBS_BEGIN = {
+    int(number): MLS10.to_bytes(2, "big") + number.to_bytes(2, "big") for number in WireFormat
+}
+
+
 # enum {
 #     reserved(0),
 #     application(1),
@@ -223,12 +229,12 @@ class FramedContent:
         #         case external: case new_member_proposal: struct{};
         #     };
         # } FramedContentTBS;
-        head = MLS10.to_bytes(2, "big") + wire_format.to_bytes(2, "big") + self.encoded
+        begin = _TBS_BEGIN[wire_format]
         if not self.sender.signs_context:
-            return head
+            return begin + self.encoded
         if context is None:
             raise UsageError("the signature of a member covers the group context")
-        return head + context.encoded
+        return b"".join((begin, self.encoded, context.encoded))
 
 
 # struct {

@@ -149,4 +149,6 @@ def derive_tree_secret(
     suite: CipherSuite, secret: bytes, label: str, generation: int, length: int
 ) -> Secret:
     """DeriveTreeSecret (§9)."""
-    return expand_with_label(suite, secret, label, generation.to_bytes(4, "big"), length)
+    # As ExpandWithLabel with the generation, a uint32, as its context.
+    info = b"%b\x04%b" % (_kdf_label(label, length), generation.to_bytes(4, "big"))
+    return suite.hkdf_expand(secret, info, length)

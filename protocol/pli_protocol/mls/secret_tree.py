@@ -225,19 +225,52 @@ class SecretTree:
         if not 0 <= leaf < self.leaf_count:
             raise GenerationError("sender-leaf", "§6.3.2")
         changes: Entries = {}
-        keys: list[MessageKey] = []
+        state, siblings = self._opened(suite, leaf, changes)
+        before = state.ratchet(kind)
+        key, after = advance(before)
+        changes[_name("ratchet", leaf, kind)] = after.encode()
+        if after.skipped is not before.skipped:
+            changes[_name("skipped", leaf, kind)] = after.encode_skipped()
+        node: _Node = state.with_ratchet(kind, after)
+        for level, sibling in enumerate(reversed(siblings)):
+            node = _Split(sibling, node) if leaf >> level & 1 else _Split(node, sibling)
+        return key, SecretTree(self.leaf_count, node), changes
 
-        def use(state: _Leaf) -> _Leaf:
-            before = state.ratchet(kind)
-            key, after = advance(before)
-            keys.append(key)
-            changes[_name("ratchet", leaf, kind)] = after.encode()
-            if after.skipped is not before.skipped:
-                changes[_name("skipped", leaf, kind)] = after.encode_skipped()
-            return state.with_ratchet(kind, after)
+    def _opened(self, suite: CipherSuite, leaf: int, changes: Entries) -> tuple[_Leaf, list[_Node]]:
+        """The ratchets of a leaf, and what stands beside the way to them, the root's side first.
 
-        root = _with_leaf(suite, self.root, 0, self.leaf_count, leaf, use, changes)
-        return keys[0], SecretTree(self.leaf_count, root), changes
+        Splits what is not split yet. Only the topmost such secret is in the store; those below it
+        are made and split at once.
+        """
+        node, low, size = self.root, 0, self.leaf_count
+        siblings: list[_Node] = []
+        if isinstance(node, Secret):
+            changes[_node_name(low, size)] = None
+        while size > 1:
+            size //= 2
+            goes_left = leaf < low + size
+            if isinstance(node, _Split):
+                left, right = node
+                if isinstance(left if goes_left else right, Secret):
+                    changes[_node_name(low if goes_left else low + size, size)] = None
+            elif isinstance(node, Secret):
+                left, right = _split(suite, node)
+                if goes_left:
+                    changes[_node_name(low + size, size)] = _encode_secret(right)
+                else:
+                    changes[_node_name(low, size)] = _encode_secret(left)
+            else:
+                raise GenerationError("sender-forgotten", "§9.2")
+            node = left if goes_left else right
+            siblings.append(right if goes_left else left)
+            low = low if goes_left else low + size
+        if isinstance(node, Secret):
+            node = _start(suite, node)
+            for kind in RatchetKind:
+                changes[_name("ratchet", leaf, kind)] = node.ratchet(kind).encode()
+        if not isinstance(node, _Leaf):
+            raise GenerationError("sender-forgotten", "§9.2")
+        return node, siblings
 
     def without_leaf(self, leaf: int) -> tuple[SecretTree, Entries]:
         """Forget the ratchets of a leaf in use (one's own, once its epoch is past)."""
@@ -303,43 +336,6 @@ def _start(suite: CipherSuite, secret: Secret) -> _Leaf:
     handshake = expand_with_label(suite, secret, "handshake", b"", suite.hash_size)
     application = expand_with_label(suite, secret, "application", b"", suite.hash_size)
     return _Leaf(Ratchet(0, handshake), Ratchet(0, application))
-
-
-def _with_leaf(
-    suite: CipherSuite,
-    node: _Node,
-    low: int,
-    size: int,
-    leaf: int,
-    use: Callable[[_Leaf], _Leaf],
-    changes: Entries,
-) -> _Node:
-    """Copy the path to a leaf, splitting what is not split yet."""
-    if isinstance(node, Secret) and not changes:
-        # Only the topmost secret is in the store; those below it are made and split at once.
-        changes[_node_name(low, size)] = None
-    if size == 1:
-        if isinstance(node, Secret):
-            node = _start(suite, node)
-            for kind in RatchetKind:
-                changes[_name("ratchet", leaf, kind)] = node.ratchet(kind).encode()
-        if not isinstance(node, _Leaf):
-            raise GenerationError("sender-forgotten", "§9.2")
-        return use(node)
-    half = size // 2
-    goes_left = leaf < low + half
-    if isinstance(node, Secret):
-        left, right = _split(suite, node)
-        if goes_left:
-            changes[_node_name(low + half, half)] = _encode_secret(right)
-        else:
-            changes[_node_name(low, half)] = _encode_secret(left)
-        node = _Split(left, right)
-    if not isinstance(node, _Split):
-        raise GenerationError("sender-forgotten", "§9.2")
-    if goes_left:
-        return _Split(_with_leaf(suite, node.left, low, half, leaf, use, changes), node.right)
-    return _Split(node.left, _with_leaf(suite, node.right, low + half, half, leaf, use, changes))
 
 
 def _forgotten(node: _Node, low: int, size: int, leaf: int, changes: Entries) -> _Node:
