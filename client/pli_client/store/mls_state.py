@@ -38,7 +38,9 @@ def write_entries(db: Database, group_id: bytes, changes: Mapping[str, bytes | N
         [(group_id, key) for key, value in changes.items() if value is None],
     )
     db.executemany(
-        "INSERT OR REPLACE INTO mls_state VALUES (?, ?, ?)",
+        # In its place: REPLACE would add a row at the table's end and leave a hole.
+        """INSERT INTO mls_state VALUES (?, ?, ?)
+           ON CONFLICT (group_id, key) DO UPDATE SET value = excluded.value""",
         [(group_id, key, value) for key, value in changes.items() if value is not None],
     )
 
