@@ -2,8 +2,8 @@
 
 Every operation returns the next value and what must be stored for it; the old value stays valid
 and a failed operation changes nothing. The operations stand in modules of their own: `create`,
-`join`, `external_join`, `sealing`, `proposing`, `committing`, `processing`. They need this class
-as much as it needs them, hence the late imports.
+`join`, `external_join`, `sealing`, `proposing`, `committing`, `processing`. Those that make the first
+value of a group import this class late.
 """
 
 from __future__ import annotations
@@ -11,34 +11,39 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from .ciphersuite import CipherSuite, Random, SignatureKeyPair
+from .committing import LeafChange, create_commit
+from .create import create_group
 from .credential import Credential
 from .epoch import PAST_EPOCHS
 from .errors import UsageError
 from .extension import Extension
+from .external_join import join_by_commit
 from .framing import WireFormat
+from .group_entries import changes_between, entries_of
 from .group_state import GroupState
+from .identity import IdentityCheck
+from .join import join_group
 from .key_package import KeyPackage, KeyPackageSecrets
 from .leaf_node import Capabilities, Lifetime
+from .outcome import (
+    Changed,
+    Committed,
+    ExternalJoin,
+    Joined,
+    PlanData,
+    Processed,
+    Proposed,
+    Sealed,
+)
 from .private_message import Padding
+from .processing import process
 from .proposal import Proposal
+from .proposing import propose, propose_update
 from .psk import PreSharedKeyID, PskLookup
 from .quick import quick
-
-if TYPE_CHECKING:
-    from .identity import IdentityCheck
-    from .outcome import (
-        Changed,
-        Committed,
-        ExternalJoin,
-        Joined,
-        PlanData,
-        Processed,
-        Proposed,
-        Sealed,
-    )
+from .sealing import make_group_info, seal_application
 
 
 @quick
@@ -50,8 +55,6 @@ class Group(GroupState):
 
     def entries(self) -> dict[str, bytes]:
         """Everything to store, by name; the signature key is not among it."""
-        from .group_entries import entries_of
-
         return entries_of(self)
 
     @classmethod
@@ -69,9 +72,6 @@ class Group(GroupState):
 
     def forget_past(self, keep: int = 0, *, now: int | None = None) -> Changed:
         """Drop the keys of all past epochs but the last `keep`, and those too old at `now`."""
-        from .group_entries import changes_between
-        from .outcome import Changed
-
         kept = self.past[-keep:] if keep else ()
         group = replace(self, past=tuple(past for past in kept if past.is_kept(now)))
         return Changed(group, changes_between(self, group))
@@ -87,9 +87,6 @@ class Group(GroupState):
             The group to go on with; its changes are from the entries of `current`.
 
         """
-        from .group_entries import changes_between
-        from .outcome import Changed
-
         if current.group_id != self.group_id or current.epoch + 1 != self.epoch or not self.past:
             raise UsageError("these are not two following epochs of one group")
         last = self.past[-1]
@@ -139,8 +136,6 @@ class Group(GroupState):
         random: Random = os.urandom,
     ) -> Changed:
         """A new group with one member, in epoch 0 (§11)."""
-        from .create import create_group
-
         return create_group(
             suite,
             group_id,
@@ -186,8 +181,6 @@ class Group(GroupState):
             CodecError, ValidationError: the Welcome is not valid, or not for us.
 
         """
-        from .join import join_group
-
         return join_group(
             welcome,
             key_package,
@@ -239,8 +232,6 @@ class Group(GroupState):
             random: source of randomness.
 
         """
-        from .external_join import join_by_commit
-
         return join_by_commit(
             group_info,
             credential,
@@ -283,8 +274,6 @@ class Group(GroupState):
             UsageError: the group is closed, proposals wait, or the ratchet is used up.
 
         """
-        from .sealing import seal_application
-
         return seal_application(
             self,
             data,
@@ -311,8 +300,6 @@ class Group(GroupState):
             identity: decides about whom we propose to add; None when that was done before.
             now: Unix seconds, or None not to check the lifetime of a key package.
         """
-        from .proposing import propose
-
         return propose(
             self,
             proposal,
@@ -336,8 +323,6 @@ class Group(GroupState):
         random: Random = os.urandom,
     ) -> Proposed:
         """Propose a fresh key for one's own leaf, and what else is given (§12.1.2)."""
-        from .proposing import propose_update
-
         return propose_update(
             self,
             credential=credential,
@@ -393,8 +378,6 @@ class Group(GroupState):
             ValidationError: a proposal is not valid, or they do not go together.
 
         """
-        from .committing import LeafChange, create_commit
-
         return create_commit(
             self,
             tuple(proposals),
@@ -416,8 +399,6 @@ class Group(GroupState):
         self, *, tree: bool = True, external_pub: bool = True, random: Random = os.urandom
     ) -> bytes:
         """An MLSMessage with this epoch's GroupInfo, for external joins (§12.4.3)."""
-        from .sealing import make_group_info
-
         return make_group_info(self, tree=tree, external_pub=external_pub, random=random)
 
     # Receiving
@@ -446,6 +427,4 @@ class Group(GroupState):
             ValidationError: the sender broke a rule; `rule` names it.
 
         """
-        from .processing import process
-
         return process(self, message, identity=identity, now=now, psks=psks or {})

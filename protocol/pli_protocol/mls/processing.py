@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .codec import decode, encode
 from .commit import Commit
+from .commit_processing import process_commit
 from .epoch import Member, PastEpoch
 from .errors import UnknownGroupError, ValidationError, WrongEpochError
 from .external_senders import external_sender
@@ -53,8 +54,6 @@ def process(
         # Another epoch would open the group again for those who followed.
         raise ValidationError("group-closed", "§12.4.2")
     if isinstance(content, Commit):
-        from .commit_processing import process_commit
-
         return process_commit(
             opened, changes, signed, content, identity=identity, now=now, psks=psks
         )
