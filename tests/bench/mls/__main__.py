@@ -19,11 +19,11 @@ from .operations import (
     FRESH_OPS,
     MESSAGE_OPS,
     WARM_OPS,
-    Row,
     measure_fresh,
     measure_messages,
     measure_warm,
 )
+from .row import Row
 
 MESSAGE_SIZES = (2, 50, 500)
 GROUP_SIZES = (10, 100, 500, 1000)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pli_protocol.mls import (
     ACCEPT_BASIC,
@@ -21,15 +21,20 @@ from pli_protocol.mls import (
     Committed,
     Group,
     Remove,
+    WireFormat,
 )
 
 from .floor import floor
+from .footprint import footprint
 from .peer import Peer
 from .people import NOW, Newcomer, People, fresh_group, key_package, pairs, received, warm_group
+from .row import Row
 
 T = TypeVar("T")
-Row = dict[str, Any]
 
+PUBLIC, PRIVATE = WireFormat.PUBLIC_MESSAGE, WireFormat.PRIVATE_MESSAGE
+MANY = 500
+"""Members from which memory is worth a look."""
 SIZE = 1024
 MESSAGES = 100
 MESSAGE_OPS = ("seal", "open")
@@ -44,8 +49,12 @@ WARM_OPS = (
     "remove_receive",
     "add_path_commit",
     "add_path_receive",
+    "update_warm_private_commit",
+    "update_warm_private_receive",
     "external_commit",
     "external_receive",
+    "memory",
+    "state",
 )
 
 
@@ -170,7 +179,8 @@ def measure_fresh(suite: CipherSuite, members: int, with_peer: bool, rounds: int
     """An update where all members were added by one commit; each time in a group of its own."""
     crowd, samples = others(suite, members, with_peer), Samples()
     for _ in range(rounds):
-        groups = [fresh_group(suite, crowd) for _ in range(_repeats(members) // 2)]
+        with _collected():
+            groups = [fresh_group(suite, crowd) for _ in range(_repeats(members) // 2)]
         for people in groups:
             samples.ours["join_fresh"].append(people.join_us)
             if people.peer_join_us is not None:
@@ -189,7 +199,9 @@ def measure_warm(suite: CipherSuite, members: int, with_peer: bool, rounds: int)
     for _ in range(rounds):
         with _collected():
             _warm_round(people, samples, _repeats(members))
-    return samples.rows(suite, members)
+    yield from samples.rows(suite, members)
+    if members >= MANY:
+        yield from footprint(people, suite, members)
 
 
 def _warm_round(people: People, samples: Samples, repeats: int) -> None:
@@ -197,6 +209,7 @@ def _warm_round(people: People, samples: Samples, repeats: int) -> None:
     steps = []
     for _ in range(repeats):
         steps.append(_update(people, samples, "update_warm"))
+        steps.append(_update(people, samples, "update_warm_private", PRIVATE))
         for op, path in (("add", False), ("add_path", True)):
             newcomer = Newcomer.make(people.alice.suite, "newcomer")
             step, leaf = _add(people, samples, op, newcomer.encoded, path)
@@ -235,9 +248,11 @@ def _take_over(
     return Step(op, made.message, alternative), made
 
 
-def _update(people: People, samples: Samples, op: str) -> Step:
-    commit = partial(people.alice.commit, identity=ACCEPT_BASIC, now=NOW)
-    return _take_over(people, samples, op, commit, Peer.update)[0]
+def _update(people: People, samples: Samples, op: str, wire_format: WireFormat = PUBLIC) -> Step:
+    """A path and nothing else. The bindings make PublicMessages only, but open both kinds."""
+    commit = partial(people.alice.commit, wire_format=wire_format, identity=ACCEPT_BASIC, now=NOW)
+    alternative = Peer.update if wire_format is PUBLIC else None
+    return _take_over(people, samples, op, commit, alternative)[0]
 
 
 def _add(people: People, samples: Samples, op: str, package: bytes, path: bool) -> tuple[Step, int]:
@@ -255,7 +270,13 @@ def _add(people: People, samples: Samples, op: str, package: bytes, path: bool) 
 
 
 def _remove(people: People, samples: Samples, op: str, name: bytes, leaf: int) -> Step:
-    commit = partial(people.alice.commit, [Remove(leaf)], identity=ACCEPT_BASIC, now=NOW)
+    commit = partial(
+        people.alice.commit,
+        [Remove(leaf)],
+        wire_format=PUBLIC,
+        identity=ACCEPT_BASIC,
+        now=NOW,
+    )
 
     def remove(peer: Peer) -> bytes:
         return peer.remove(name)

@@ -14,6 +14,8 @@ except ImportError:  # No wheel for this platform.
     mls_rs = None
 
 SUITE = 0x0001
+GROUP_ID = b"bench"
+"""Of all groups that are measured; the bindings do not tell."""
 
 
 def available(suite: int) -> bool:
@@ -87,3 +89,7 @@ class Peer:
 
     def store(self) -> None:
         self.group.write_to_storage()
+
+    def load(self) -> Any:
+        """Another value of the group as it was stored."""
+        return self.client.load_group(GROUP_ID)

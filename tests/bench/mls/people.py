@@ -169,7 +169,7 @@ def _measured(suite: CipherSuite) -> tuple[Newcomer, Newcomer, list[Peer]]:
 
 def _created(suite: CipherSuite, creator: Newcomer) -> Group:
     credential = creator.package.leaf_node.credential
-    made = Group.create(suite, b"bench", credential, creator.signer, lifetime=LIFETIME)
+    made = Group.create(suite, peer.GROUP_ID, credential, creator.signer, lifetime=LIFETIME)
     return made.group
 
 
