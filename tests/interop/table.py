@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
+from pli_protocol.mls import MLSMessage, decode
+
 from .process import DriverProcess, Failed
+
+
+def body(data: str) -> Any:
+    """What an MLSMessage in hex holds."""
+    return decode(MLSMessage, bytes.fromhex(data)).body
+
 
 _numbers = itertools.count()
 

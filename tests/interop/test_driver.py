@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from importlib.metadata import version
 
 import pytest
@@ -12,12 +11,6 @@ import pytest
 from .process import OURS, ROOT, DriverProcess, Failed
 
 pytestmark = pytest.mark.processes
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[DriverProcess]:
-    with DriverProcess() as process:
-        yield process
 
 
 def test_info_answers_exactly_what_the_page_gives(driver: DriverProcess) -> None:
