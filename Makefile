@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench interop fuzz format clean
+.PHONY: help demo check test bench bench-mls interop fuzz format clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,7 @@ interop: $(READY) ## 200 random scenarios of ours with mls-rs, and ours with our
 FUZZ_SECONDS ?= 86
 fuzz: $(READY) ## feed every decoder bad input, about 10 minutes (FUZZ_SECONDS: for each target)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --corpus .fuzz
+	PLI_MACHINE_EXAMPLES=500 PLI_MACHINE_STEPS=60 $(BIN)/python -m pytest tests/protocol/mls/test_group_machine.py
 
 format: $(READY) ## put the code in the house's format
 	$(BIN)/ruff format .

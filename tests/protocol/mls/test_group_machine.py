@@ -1,14 +1,20 @@
-"""A state machine over small groups: anybody does anything, messages are late, lost or damaged.
+"""A state machine over groups of up to twenty: anybody does anything, in any order.
 
-A log in the middle orders commits, one per epoch, as a relay does. After every step all members
-have the same epoch, authenticator and members, and what each stored by changes is its whole group.
+A log in the middle orders commits, one per epoch, as a relay does. Messages are late, lost, overtaken,
+repeated or damaged; members leave, come back and start again from their stores. After each epoch all
+members are compared, and after each step what is stored by changes is the whole group. Whatever is
+refused leaves value and store as they were.
+
+PLI_MACHINE_EXAMPLES (40) says how many runs there are, PLI_MACHINE_STEPS (40) how long each is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import random as random_module
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -19,257 +25,465 @@ from hypothesis.stateful import (
 )
 
 from pli_protocol.mls import (
+    SUITES,
     Add,
-    CommitReceived,
-    Committed,
-    Group,
+    Extension,
+    GroupContextExtensions,
     PreSharedKey,
     PreSharedKeyID,
-    ProposalReceived,
+    Proposal,
+    ReInit,
     Remove,
-    Removed,
+    ResumptionPSKUsage,
     WireFormat,
+    encode,
+    peek,
+    propose_from_outside,
+    propose_own_add,
+    suite,
 )
 
+from .group_log import Log, Participant, outside, view
 from .groups import Member, refused
 
-MOST = 6
-wires = st.sampled_from([WireFormat.PUBLIC_MESSAGE, WireFormat.PRIVATE_MESSAGE])
+MOST = 20
+PUBLIC = WireFormat.PUBLIC_MESSAGE
+wires = st.sampled_from([PUBLIC, WireFormat.PRIVATE_MESSAGE])
 picks = st.integers(0, 1000)
+lost = st.none() | picks
+texts = st.binary(max_size=20)
 
 
-@dataclass
-class Late:
-    """A message on its way to some members."""
+def several(least: int = 2) -> object:
+    """When there are at least so many members."""
+    return precondition(lambda self: len(self.log.members) >= least)
 
-    epoch: int
-    sender: bytes
-    message: bytes
-    text: bytes
-    to: list[Member]
+
+def room(for_many: int = 1) -> object:
+    return precondition(lambda self: self.log.size + for_many <= MOST)
 
 
 class Groups(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.members: list[Member] = []
-        self.late: list[Late] = []
-        self.count = 0
+    log: Log
 
-    @initialize(number=st.sampled_from([1, 3]))
-    def create(self, number: int) -> None:
-        self.number = number
-        founder = self.newcomer()
-        founder.create()
-        self.members = [founder]
+    @initialize(
+        number=st.sampled_from(sorted(SUITES)), size=st.integers(0, 12), seed=st.integers(0, 2**16)
+    )
+    def create(self, number: int, size: int, seed: int) -> None:
+        self.log = Log(number, seed)
+        founder = self.log.members[0]
+        if size:
+            adds = [self.log.invite(self.log.newcomer()) for _ in range(size)]
+            self.log.won(founder, founder.commit(*adds))
 
-    def newcomer(self) -> Member:
-        self.count += 1
-        return Member(f"member {self.count}", self.number)
+    # --- application messages ---
 
-    def pick(self, number: int) -> Member:
-        return self.members[number % len(self.members)]
-
-    # Messages
-
-    @rule(who=picks, text=st.binary(max_size=20), padding=st.integers(0, 100))
+    @rule(who=picks, text=texts, padding=st.integers(0, 100))
     def send(self, who: int, text: bytes, padding: int) -> None:
-        sender = self.pick(who)
-        message = sender.seal(text, padding=padding)
-        for member in self.others(sender):
-            assert member.open(message) == text
+        sender = self.log.pick(who)
+        late = self.log.send(sender, text, self.log.others(sender), padding=padding)
+        self.log.deliver(late)
 
-    @rule(who=picks, text=st.binary(max_size=20), lost=st.booleans())
-    def send_and_deliver_later(self, who: int, text: bytes, lost: bool) -> None:
-        sender = self.pick(who)
-        message = sender.seal(text)
-        to = [] if lost else self.others(sender)
-        self.late.append(Late(sender.group.epoch, sender.credential.identity, message, text, to))
+    @rule(who=st.lists(picks, min_size=1, max_size=8), text=texts, some=st.integers(0, 3))
+    def send_and_deliver_later_or_never(self, who: list[int], text: bytes, some: int) -> None:
+        for sender in map(self.log.pick, who):
+            others = self.log.others(sender)
+            self.log.send(sender, text, [one for at, one in enumerate(others) if (at + some) % 4])
 
-    @rule(which=st.randoms(use_true_random=False))
-    def deliver_late_messages(self, which: object) -> None:
-        which.shuffle(self.late)  # type: ignore[attr-defined]
-        for late in self.late:
-            for member in late.to:
-                if member not in self.members:
-                    continue
-                if member.group.epoch > late.epoch + 5:
-                    with refused(member, "epoch-wrong"):
-                        member.process(late.message)
-                    continue
-                outcome = member.process(late.message)
-                assert (outcome.data, outcome.epoch) == (late.text, late.epoch)
-                assert outcome.sender.credential.identity == late.sender
-                with refused(member, "generation-used"):
-                    member.process(late.message)
-        self.late.clear()
+    @precondition(lambda self: self.log.late)
+    @rule(order=st.integers(0, 2**16), share=st.integers(1, 3))
+    def deliver_late_messages_in_any_order(self, order: int, share: int) -> None:
+        waiting = list(self.log.late)
+        random_module.Random(order).shuffle(waiting)
+        for late in waiting[:: share if len(waiting) < 12 else 1]:
+            self.log.deliver(late)
 
-    @precondition(lambda self: len(self.members) > 1)
+    @several()
     @rule(who=picks, where=picks, bit=st.integers(0, 7))
     def a_damaged_message_changes_nothing(self, who: int, where: int, bit: int) -> None:
-        sender = self.pick(who)
+        sender = self.log.pick(who)
         message = bytearray(sender.seal(b"damaged on its way"))
         message[where % len(message)] ^= 1 << bit
-        for member in self.others(sender):
+        for member in self.log.others(sender)[:3]:
             with refused(member):
                 member.process(bytes(message))
 
-    # Commits
+    @rule(who=picks)
+    def what_is_over_is_refused(self, who: int) -> None:
+        """Commits and proposals that were processed, again."""
+        member = self.log.pick(who)
+        for message in self.log.old:
+            if message_epoch(message) < member.group.epoch:
+                with refused(member, "epoch-wrong"):
+                    member.process(message)
 
-    @precondition(lambda self: len(self.members) < MOST)
-    @rule(who=picks, wire=wires, path=st.booleans(), more=st.booleans())
-    def add(self, who: int, wire: WireFormat, path: bool, more: bool) -> None:
-        committer = self.pick(who)
-        new = [self.newcomer() for _ in range(1 + more)]
-        packages = [member.key_package() for member in new]
+    # --- commits ---
+
+    @room()
+    @rule(who=picks, wire=wires, path=st.booleans(), more=st.integers(1, 5), tree=st.booleans())
+    def add(self, who: int, wire: WireFormat, path: bool, more: int, tree: bool) -> None:
+        log, committer = self.log, self.log.pick(who)
+        more = min(more, MOST - log.size)
+        adds = [log.invite(log.newcomer()) for _ in range(more)]
         # Proposals that wait may need the path.
         wanted = path or bool(committer.group.proposals)
-        made = committer.commit(
-            *(Add(package) for package, _ in packages), wire_format=wire, path=wanted
-        )
-        self.won(committer, made)
-        assert made.welcome is not None
-        for member, package in zip(new, packages, strict=True):
-            member.join(made.welcome, package)
-            self.members.append(member)
+        made = committer.commit(*adds, wire_format=wire, path=wanted, tree_in_welcome=tree)
+        log.won(committer, made)
 
-    @precondition(lambda self: len(self.members) > 2)
+    @precondition(lambda self: self.log.gone)
+    @room()
     @rule(who=picks, whom=picks, wire=wires)
-    def remove(self, who: int, whom: int, wire: WireFormat) -> None:
-        committer, gone = self.pick(who), self.pick(whom)
-        if committer is gone:
+    def add_somebody_who_left(self, who: int, whom: int, wire: WireFormat) -> None:
+        log, committer = self.log, self.log.pick(who)
+        back = log.gone[whom % len(log.gone)]
+        if back.name.encode() not in log.invited:
+            log.won(committer, committer.commit(log.invite(back), wire_format=wire))
+
+    @several()
+    @rule(who=picks, whom=st.sets(picks, min_size=1, max_size=6), wire=wires)
+    def remove(self, who: int, whom: set[int], wire: WireFormat) -> None:
+        committer = self.log.pick(who)
+        leaves = {self.log.pick(one).group.own_leaf for one in whom} - {committer.group.own_leaf}
+        if not leaves:
             return
-        self.won(committer, committer.commit(Remove(gone.group.own_leaf), wire_format=wire))
-        assert not gone.is_member
+        gone = [member for member in self.log.members if member.group.own_leaf in leaves]
+        made = committer.commit(*map(Remove, sorted(leaves)), wire_format=wire)
+        self.log.won(committer, made)
+        assert not any(member.is_member for member in gone)
 
-    @rule(who=picks, wire=wires)
-    def commit(self, who: int, wire: WireFormat) -> None:
-        committer = self.pick(who)
-        self.won(committer, committer.commit(wire_format=wire))
+    @several()
+    @room()
+    @rule(who=picks, whom=picks, wire=wires)
+    def replace_somebody(self, who: int, whom: int, wire: WireFormat) -> None:
+        """Remove and add the same client in one commit, as who lost its state is let in again."""
+        log, committer, back = self.log, self.log.pick(who), self.log.pick(whom)
+        if committer is back:
+            return
+        removal = Remove(back.group.own_leaf)
+        log.won(committer, committer.commit(removal, log.invite(back), wire_format=wire))
+        assert back in log.members
 
-    @precondition(lambda self: len(self.members) > 1)
-    @rule(who=picks, whose=picks, wire=wires)
-    def two_commits_at_once(self, who: int, whose: int, wire: WireFormat) -> None:
-        winner, loser = self.pick(who), self.pick(whose)
+    @rule(who=picks, wire=wires, restart=st.booleans(), rekey=st.booleans(), busy=st.booleans())
+    def commit(self, who: int, wire: WireFormat, restart: bool, rekey: bool, busy: bool) -> None:
+        log, committer = self.log, self.log.pick(who)
+        signer = committer.suite.generate_signature_key(committer.random) if rekey else None
+        made = committer.commit(wire_format=wire, signer=signer)
+        if busy:
+            # Messages go both ways while the commit is under way.
+            for sender in (committer, *log.others(committer)[:2]):
+                log.deliver(log.send(sender, b"meanwhile", log.others(sender)))
+        log.won(committer, made, restarted=restart)
+
+    @several()
+    @rule(who=picks, whose=picks, wire=wires, other=wires)
+    def two_commits_at_once(
+        self, who: int, whose: int, wire: WireFormat, other: WireFormat
+    ) -> None:
+        log, winner, loser = self.log, self.log.pick(who), self.log.pick(whose)
         if winner is loser:
             return
-        lost = loser.commit(wire_format=wire)
-        self.won(winner, winner.commit(wire_format=wire))
-        for member in self.others(loser):
+        dropped = loser.commit(wire_format=other)
+        log.won(winner, winner.commit(wire_format=wire))
+        for member in log.others(loser)[:4]:
             with refused(member, "epoch-wrong"):
-                member.process(lost.message)
-        if loser in self.members:
-            self.won(loser, loser.commit(wire_format=wire))
+                member.process(dropped.message)
+        if loser in log.members:
+            log.won(loser, loser.commit(wire_format=other))
 
-    @rule(who=picks)
-    def mix_in_a_pre_shared_key(self, who: int) -> None:
-        committer = self.pick(who)
-        psk_id, psk = committer.random(8), committer.random(32)
-        for member in self.members:
-            member.psks[psk_id] = psk
-        nonce = committer.random(committer.suite.hash_size)
-        proposal = PreSharedKey(PreSharedKeyID.external(psk_id, nonce))
-        self.won(committer, committer.commit(proposal))
+    @rule(who=picks, kind=st.sampled_from(["external", "resumption"]), back=st.integers(0, 5))
+    def mix_in_a_pre_shared_key(self, who: int, kind: str, back: int) -> None:
+        committer = self.log.pick(who)
+        proposal = self.pre_shared_key(committer, back if kind == "resumption" else None)
+        self.log.won(committer, committer.commit(proposal))
 
-    # Proposals: they wait until somebody commits
+    @rule(
+        who=picks,
+        wire=wires,
+        senders=st.booleans(),
+        required=st.booleans(),
+        special=st.none() | texts,
+    )
+    def change_the_extensions(
+        self, who: int, wire: WireFormat, senders: bool, required: bool, special: bytes | None
+    ) -> None:
+        committer = self.log.pick(who)
+        listed = self.log.extensions(senders=senders, required=required, special=special)
+        made = committer.commit(
+            GroupContextExtensions(listed), wire_format=wire, include_pending=False
+        )
+        self.log.won(committer, made)
+        assert committer.group.context.extensions == listed
 
-    @rule(who=picks, wire=wires)
-    def propose_update(self, who: int, wire: WireFormat) -> None:
-        proposer = self.pick(who)
+    # --- proposals: they wait until somebody commits ---
+
+    def pre_shared_key(self, by: Participant, back: int | None) -> PreSharedKey:
+        """A key that everybody has: an outer one, or the secret of an epoch of this group."""
+        nonce = by.random(by.suite.hash_size)
+        if back is None:
+            psk_id, psk = by.random(8), by.random(32)
+            self.log.psks[psk_id] = psk
+            return PreSharedKey(PreSharedKeyID.external(psk_id, nonce))
+        # The epoch that founded a successor or branch was its founder's alone: it is not compared.
+        group_id = by.group.group_id
+        epoch = max(self.log.epoch - back, min(e for g, e in self.log.resumptions if g == group_id))
+        usage = ResumptionPSKUsage.APPLICATION
+        return PreSharedKey(PreSharedKeyID.resumption(usage, group_id, epoch, nonce))
+
+    @rule(who=picks, wire=wires, lost_by=lost)
+    def propose_update(self, who: int, wire: WireFormat, lost_by: int | None) -> None:
+        proposer = self.log.pick(who)
         made = proposer.group.propose_update(wire_format=wire, random=proposer.random)
         proposer.keep(made.group, made.changes)
-        self.hear(proposer, made.message)
+        self.log.proposed(made.message, proposer, lost_by)
 
-    @precondition(lambda self: len(self.members) > 2)
-    @rule(who=picks, whom=picks, wire=wires)
-    def propose_remove(self, who: int, whom: int, wire: WireFormat) -> None:
-        proposer, gone = self.pick(who), self.pick(whom)
+    def propose(self, who: int, proposal: Proposal, wire: WireFormat, lost_by: int | None) -> None:
+        proposer = self.log.pick(who)
         made = proposer.group.propose(
-            Remove(gone.group.own_leaf), wire_format=wire, random=proposer.random
+            proposal, wire_format=wire, random=proposer.random, **outside()
         )
         proposer.keep(made.group, made.changes)
-        self.hear(proposer, made.message)
+        self.log.proposed(made.message, proposer, lost_by)
 
-    def hear(self, proposer: Member, message: bytes) -> None:
-        for member in self.others(proposer):
-            assert isinstance(member.process(message), ProposalReceived)
+    @rule(who=picks, whom=picks, wire=wires, lost_by=lost)
+    def propose_remove(self, who: int, whom: int, wire: WireFormat, lost_by: int | None) -> None:
+        self.propose(who, Remove(self.log.pick(whom).group.own_leaf), wire, lost_by)
 
-    # From outside
+    @room()
+    @precondition(lambda self: len(self.log.invited) < 4)
+    @rule(who=picks, wire=wires, lost_by=lost)
+    def propose_add(self, who: int, wire: WireFormat, lost_by: int | None) -> None:
+        self.propose(who, self.log.invite(self.log.newcomer()), wire, lost_by)
 
-    @precondition(lambda self: len(self.members) < MOST)
-    @rule(who=picks)
-    def external_join(self, who: int) -> None:
-        new = self.newcomer()
-        message = new.join_external(self.pick(who).group.group_info())
-        self.entered(new, message)
-        self.members.append(new)
+    @rule(who=picks, wire=wires, back=st.none() | st.integers(0, 5), lost_by=lost)
+    def propose_pre_shared_key(
+        self, who: int, wire: WireFormat, back: int | None, lost_by: int | None
+    ) -> None:
+        self.propose(who, self.pre_shared_key(self.log.pick(who), back), wire, lost_by)
 
-    @precondition(lambda self: len(self.members) > 1)
+    @rule(who=picks, wire=wires, senders=st.booleans(), special=st.none() | texts, lost_by=lost)
+    def propose_extensions(
+        self,
+        who: int,
+        wire: WireFormat,
+        senders: bool,
+        special: bytes | None,
+        lost_by: int | None,
+    ) -> None:
+        listed = self.log.extensions(senders=senders, special=special)
+        self.propose(who, GroupContextExtensions(listed), wire, lost_by)
+
+    # --- from outside ---
+
+    @rule(
+        kind=st.sampled_from(["add", "remove", "psk", "extensions"]),
+        whom=picks,
+        lost_by=lost,
+    )
+    def propose_from_outside(self, kind: str, whom: int, lost_by: int | None) -> None:
+        log, member = self.log, self.log.pick(whom)
+        if kind == "add" and log.size >= MOST:
+            return
+        proposal: Proposal
+        match kind:
+            case "add":
+                proposal = log.invite(log.newcomer())
+            case "remove":
+                proposal = Remove(member.group.own_leaf)
+            case "psk":
+                proposal = self.pre_shared_key(member, None)
+            case _:
+                proposal = GroupContextExtensions(log.extensions(senders=True, special=b"out"))
+        message = propose_from_outside(
+            member.suite,
+            member.group.group_id,
+            log.epoch,
+            proposal,
+            log.outsider,
+            sender_index=0,
+        )
+        if log.hears_outsider:
+            log.proposed(message, None, lost_by)
+        else:
+            with refused(member, "external-sender-unknown"):
+                member.process(message)
+
+    @room()
+    @precondition(lambda self: len(self.log.invited) < 4)
+    @rule(lost_by=lost)
+    def ask_to_be_added(self, lost_by: int | None) -> None:
+        log, new = self.log, self.log.newcomer()
+        package = log.invite(new).key_package
+        group = log.members[0].group
+        message = propose_own_add(package, new.signer, group_id=group.group_id, epoch=group.epoch)
+        log.proposed(message, None, lost_by)
+
+    @room()
+    @rule(who=picks, whom=lost, tree=st.booleans(), psk=st.booleans())
+    def external_join(self, who: int, whom: int | None, tree: bool, psk: bool) -> None:
+        """A newcomer, or somebody who was removed, comes in by itself."""
+        log, helper = self.log, self.log.pick(who)
+        new = log.newcomer()
+        if whom is not None and log.gone:
+            new = log.gone[whom % len(log.gone)]
+            log.gone.remove(new)
+        log.invited.pop(new.name.encode(), None)
+        ids = []
+        if psk:
+            ids = [helper.random(8)]
+            log.psks[ids[0]] = b"door"
+        beside = None if tree else encode(helper.group.tree)
+        info = helper.group.group_info(tree=tree, random=helper.random)
+        log.entered(new, new.join_external(info, tree=beside, psk_ids=ids))
+
+    @several()
     @rule(who=picks, whom=picks)
     def resync(self, who: int, whom: int) -> None:
-        helper, lost = self.pick(who), self.pick(whom)
-        if helper is lost:
-            return
-        info = helper.group.group_info()
-        for late in self.late:
-            late.to = [member for member in late.to if member is not lost]
-        self.entered(lost, lost.join_external(info, resync=True))
+        helper, back = self.log.pick(who), self.log.pick(whom)
+        if helper is not back:
+            info = helper.group.group_info(random=helper.random)
+            self.log.entered(back, back.join_external(info, resync=True))
 
-    def entered(self, new: Member, message: bytes) -> None:
-        for member in self.others(new):
-            outcome = member.process(message)
-            assert isinstance(outcome, CommitReceived)
-            assert outcome.external
+    # --- what must fail ---
 
-    # The log
+    @rule(who=picks, whom=picks, wire=wires)
+    def a_bad_commit_is_not_made(self, who: int, whom: int, wire: WireFormat) -> None:
+        member, other = self.log.pick(who), self.log.pick(whom)
+        group = member.group
+        known = PreSharedKey(
+            PreSharedKeyID.external(b"nobody has it", bytes(group.suite.hash_size))
+        )
+        stranger = Member("stranger", group.suite.number)
+        bad: list[tuple[Proposal, ...]] = [
+            (Remove(group.own_leaf),),
+            (Remove(2**20),),
+            (Add(other.key_package()[0]),),
+            (known,),
+            (GroupContextExtensions((Extension(0xF123, b"nobody knows it"),)),),
+            (GroupContextExtensions(()), GroupContextExtensions(())),
+            (Add(stranger.key_package()[0]),) * 2,
+            (ReInit(b"next", 1, group.suite.number), Remove(other.group.own_leaf)),
+        ]
+        for proposals in bad:
+            with refused(member):
+                member.commit(*proposals, wire_format=wire, include_pending=False)
 
-    def others(self, but: Member) -> list[Member]:
-        return [member for member in self.members if member is not but]
+    @several()
+    @rule(who=picks, whom=picks)
+    def what_is_not_for_members_is_refused(self, who: int, whom: int) -> None:
+        """Own messages, GroupInfos, Welcomes, key packages, messages of another group."""
+        member, other = self.log.pick(who), self.log.pick(whom)
+        own = member.seal(b"own")
+        stranger = Member("stranger", member.suite.number)
+        stranger.create(b"another group")
+        with refused(member):
+            member.process(own)
+        with refused(member, "message-kind"):
+            member.process(other.group.group_info())
+        with refused(member, "group-unknown"):
+            member.process(stranger.seal(b"elsewhere"))
 
-    def won(self, committer: Member, made: Committed) -> None:
-        for member in self.others(committer):
-            outcome = member.process(made.message)
-            if isinstance(outcome, Removed):
-                self.members.remove(member)
-            else:
-                assert isinstance(outcome, CommitReceived)
-                assert outcome.added == made.plan.added
-                assert outcome.removed == made.plan.removed
-                assert outcome.updated == made.plan.updated
-                assert outcome.signed == made.signed
-        committer.merge(made)
+    # --- other groups of the same people ---
+
+    @several()
+    @rule(who=picks, some=st.sets(picks, max_size=5))
+    def branch(self, who: int, some: set[int]) -> None:
+        """A few of the members make a group of their own."""
+        maker = self.log.pick(who)
+        rest = {id(one): one for one in map(self.log.pick, some) if one is not maker}
+        if rest:
+            self.successor(
+                maker, list(rest.values()), ResumptionPSKUsage.BRANCH, maker.suite.number
+            )
+
+    @rule(who=picks, wire=wires, number=st.sampled_from(sorted(SUITES)), special=texts)
+    def reinit(self, who: int, wire: WireFormat, number: int, special: bytes) -> None:
+        """The group is closed; everybody goes on in its successor, in another suite perhaps."""
+        log, closer = self.log, self.log.pick(who)
+        log.groups += 1
+        group_id = b"successor %d" % log.groups
+        listed = log.extensions(senders=True, special=special)
+        made = closer.commit(
+            ReInit(group_id, 1, number, listed), wire_format=wire, include_pending=False
+        )
+        log.won(closer, made)
+        for member in log.members:
+            with refused(member):
+                member.seal(b"too late")
+        usage = ResumptionPSKUsage.REINIT
+        log.members = self.successor(closer, log.others(closer), usage, number, group_id, listed)
+        log.number = number
+        log.late.clear()
+        log.old.clear()
+        for gone in log.gone:
+            gone.suite = suite(number)
+
+    def successor(
+        self,
+        maker: Participant,
+        rest: list[Participant],
+        usage: ResumptionPSKUsage,
+        number: int,
+        group_id: bytes = b"branch",
+        extensions: tuple[Extension, ...] = (),
+    ) -> list[Participant]:
+        """A group that continues this one, with its members; their old values stay."""
+        old = maker.group
+        people = []
+        for member in (maker, *rest):
+            again = self.log.participant(member.name, number, member.random(4).hex())
+            again.signer = member.signer
+            people.append(again)
+        founder = people[0]
+        founder.create(group_id, extensions=extensions)
+        packages = [member.key_package() for member in people[1:]]
+        nonce = founder.random(founder.suite.hash_size)
+        psk = PreSharedKey(PreSharedKeyID.resumption(usage, old.group_id, old.epoch, nonce))
+        made = founder.commit(psk, *(Add(package) for package, _ in packages), predecessor=old)
+        founder.merge(made)
+        for member, before, package in zip(people[1:], rest, packages, strict=True):
+            assert made.welcome is not None
+            member.join(made.welcome, package, predecessor=before.group)
+            member.check_store()
+        for member in people:
+            member.oldest = member.group.epoch
+            assert view(member.group) == view(founder.group)
+        return people
+
+    # --- one's own store ---
+
+    @rule(who=picks, keep=st.integers(0, 5))
+    def forget_past_epochs(self, who: int, keep: int) -> None:
+        member = self.log.pick(who)
+        forgotten = member.group.forget_past(keep)
+        member.keep(forgotten.group, forgotten.changes)
+        member.oldest = max(member.oldest, member.group.epoch - keep)
+
+    @rule(who=picks)
+    def start_again_from_the_store(self, who: int) -> None:
+        member = self.log.pick(who)
+        before = member.group
+        member.restart()
+        assert member.group == before
+
+    # --- what always holds ---
 
     @invariant()
     def all_agree(self) -> None:
-        if not self.members:
-            return
-        first = self.members[0].group
-        for member in self.members:
-            group = member.group
-            assert group.context == first.context
-            assert group.epoch_authenticator == first.epoch_authenticator
-            assert group.members() == first.members()
-            member.check_store()
-        names = {member.credential for member in first.members()}
-        assert names == {member.credential for member in self.members}
-
-    @precondition(lambda self: self.members)
-    @rule(who=picks, keep=st.integers(0, 5))
-    def forget_past_epochs(self, who: int, keep: int) -> None:
-        member = self.pick(who)
-        forgotten = member.group.forget_past(keep)
-        member.keep(forgotten.group, forgotten.changes)
-        oldest = member.group.epoch - len(member.group.past)
-        for late in self.late:
-            if late.epoch < oldest and member in late.to:
-                late.to.remove(member)
-
-    @precondition(lambda self: self.members)
-    @rule(who=picks)
-    def start_again_from_the_store(self, who: int) -> None:
-        member = self.pick(who)
-        member.keep(Group.from_entries(member.stored, member.signer), {})
+        if hasattr(self, "log"):
+            self.log.compare()
+            assert 1 <= len(self.log.members) <= MOST
 
 
-TestGroups = Groups.TestCase
-TestGroups.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+def message_epoch(message: bytes) -> int:
+    epoch = peek(message).epoch
+    assert epoch is not None
+    return epoch
+
+
+TestGroups = pytest.mark.timeout(1800)(Groups.TestCase)
+TestGroups.settings = settings(
+    max_examples=int(os.environ.get("PLI_MACHINE_EXAMPLES", "40")),
+    stateful_step_count=int(os.environ.get("PLI_MACHINE_STEPS", "40")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
