@@ -17,7 +17,7 @@ from .group_entries import changes_between
 from .identity import IdentityCheck
 from .leaf_node import LeafNode
 from .outcome import CommitReceived, Removed
-from .private_tree import PrivateTree
+from .private_tree import CommitSecret, PrivateTree
 from .proposal_list import (
     AppliedList,
     ListContext,
@@ -172,7 +172,7 @@ class _ReceivedPath(NamedTuple):
     context: GroupContext
     tree: RatchetTree
     private: PrivateTree
-    secret: bytes
+    secret: CommitSecret
 
 
 def _receive_path(
