@@ -36,10 +36,10 @@ bench: $(READY) ## the benchmarks of docs/benchmarks.md
 interop: $(READY) ## 200 random scenarios of ours with mls-rs, and ours with ours
 	$(BIN)/python -m tests.interop
 
-FUZZ_SECONDS ?= 86
+FUZZ_SECONDS ?= 60
 fuzz: $(READY) ## feed every decoder bad input, about 10 minutes (FUZZ_SECONDS: for each target)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --corpus .fuzz
-	PLI_MACHINE_EXAMPLES=500 PLI_MACHINE_STEPS=60 $(BIN)/python -m pytest tests/protocol/mls/test_group_machine.py
+	PLI_MACHINE_EXAMPLES=200 PLI_MACHINE_STEPS=60 $(BIN)/python -m pytest tests/protocol/mls/test_group_machine.py
 
 format: $(READY) ## put the code in the house's format
 	$(BIN)/ruff format .
