@@ -1,20 +1,27 @@
 """Groups of the suite before: they go on for ever, and change to today's when somebody comes in."""
 
 import asyncio
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
 
 from pli_client import Client
+from pli_client.engine import returning
+from pli_client.engine.coming_back import waits_for_updates
 from pli_client.engine.errors import OldSoftware
+from pli_client.engine.key_package_stock import make
 from pli_client.engine.profile import SUITE
+from pli_client.engine.work import Work
 from pli_client.events import ChangeRefused, ConversationRefounded
 from pli_client.store import groups
 from pli_client.vault import Vault
+from pli_protocol.mls.ciphersuite import CipherSuite
 from pli_protocol.mls.codec import decode
 from pli_protocol.mls.group_context import GroupContext
 from pli_protocol.mls.key_package import KeyPackage
 
+from ..hostile_relay.lone import alone
 from .checker import check
 from .old_suite import OLD, TEAM, before
 from .team import history, member_names, names, posts, settle, together
@@ -232,10 +239,11 @@ async def test_who_lost_an_old_groups_state_waits_for_those_who_have_not_updated
 ) -> None:
     async with await Vault.open(old_world.vault("bruno"), PASSPHRASE) as vault:
         await vault.write(lambda db: db.execute("DELETE FROM mls_state"))
+    claims = old_world.relay.query("SELECT count(*) FROM claims")
     async with together(old_world, "bruno") as (bruno,):
         # Nobody answers: it looks whether it could re-found, and would leave out Amélie and Chloé.
         async with asyncio.timeout(PATIENCE):
-            while not old_world.relay.query("SELECT 1 FROM claims"):
+            while old_world.relay.query("SELECT count(*) FROM claims") == claims:
                 await bruno.engine.changed(0.05)
         async with together(old_world, "amelie", "chloe") as (amelie, chloe):
             await settle(amelie, bruno, chloe)
@@ -246,6 +254,40 @@ async def test_who_lost_an_old_groups_state_waits_for_those_who_have_not_updated
             assert (await posts(team))[-1] == "me revoilà"
             assert await member_names(team) == names("amelie", "bruno", "chloe")
             assert {await suite_of(one) for one in (amelie, bruno, chloe)} == {OLD.number}
+
+
+async def test_what_one_waits_for_is_a_key_package_of_every_member_for_three_days(
+    old_world: World,
+) -> None:
+    async with alone(old_world, "amelie", "bruno", "chloe") as (amelie, bruno, chloe):
+        team = await bruno.conversation(TEAM)
+
+        def lose(work: Work) -> groups.GroupRow:
+            row = groups.current(work.db, team)
+            assert row is not None
+            returning.lost_state(work, row)
+            return groups.current(work.db, team) or row
+
+        row = await bruno.write(lose)
+
+        async def offers(used: CipherSuite) -> list[tuple[bytes, bytes, bytes]]:
+            found = []
+            for who in (amelie, chloe):
+                made = await who.write(lambda work: make(work, used=used))
+                found.append((who.own.account, who.own.device_id, made.key_package))
+            return found
+
+        old, new = await offers(OLD), await offers(SUITE)
+
+        async def waits(claimed: list[tuple[bytes, bytes, bytes]], days: int = 0) -> bool:
+            ago = replace(row, trouble_at=(row.trouble_at or 0) - days * 86_400_000)
+            return await bruno.write(lambda work: waits_for_updates(work, ago, claimed))
+
+        assert await waits(old)
+        assert await waits([old[0], new[1]])
+        assert await waits(old, days=2)
+        assert not await waits(old, days=4)
+        assert not await waits(new)
 
 
 async def test_the_context_that_proofs_need_names_the_suite_of_its_epoch(old_world: World) -> None:

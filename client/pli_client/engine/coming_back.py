@@ -100,7 +100,7 @@ class ComingBack:
             return AGAIN
         wanted = await engine.write(lambda work: founding.accounts_of(work, row.group_id))
         claimed = await engine.claim([*wanted, engine.own.account])
-        if await engine.write(lambda work: _waits_for_updates(work, row, claimed)):
+        if await engine.write(lambda work: waits_for_updates(work, row, claimed)):
             self._refound_at = (row.group_id, engine.timing.clock() + FOR_UPDATES)
             return engine.timing.ask_again
 
@@ -148,7 +148,7 @@ class ComingBack:
         return decisions.culprit_of(answer.reports, owners, row.culprit)
 
 
-def _waits_for_updates(
+def waits_for_updates(
     work: Work, row: groups.GroupRow, claimed: list[tuple[bytes, bytes, bytes]]
 ) -> bool:
     """Whether to go on asking instead of re-founding a group of an old suite without some members.
