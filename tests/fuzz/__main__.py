@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ def main() -> int:
             TARGETS[name]().run(bytes.fromhex(options.repeat))
         print("nothing raised but the library's own errors")
         return 0
+    if importlib.util.find_spec("atheris") is None:
+        parser.error("atheris is not installed (has it a wheel for this Python and platform?)")
     from .campaign import campaign
 
     found = 0
