@@ -64,14 +64,19 @@ class Writer:
         inner = Writer()
         for item in items:
             write(inner, item)
-        self.opaque(inner.getvalue())
+        self._nested(inner)
 
     def structs(self, items: Iterable[Writable]) -> None:
         """T items<V> where T is a struct of ours."""
         inner = Writer()
         for item in items:
             item.write(inner)
-        self.opaque(inner.getvalue())
+        self._nested(inner)
+
+    def _nested(self, inner: "Writer") -> None:
+        # Not joined by itself: a tree within a GroupInfo within a Welcome is large.
+        self._parts.append(varint(sum(map(len, inner._parts))))
+        self._parts += inner._parts
 
     def optional(self, item: T | None, write: Callable[["Writer", T], None]) -> None:
         """optional<T> (§2.1.1)."""
@@ -177,6 +182,8 @@ class Reader:
     def vector(self, read: Callable[[Self], T]) -> tuple[T, ...]:
         """T items<V>: read one item after the other until the vector's end."""
         length = self.length()
+        if length == 0:
+            return ()
         stop = self.position + length
         if stop > self._end:
             raise CodecError("a vector reaches beyond the data", "bytes-missing", "§2.1")

@@ -35,7 +35,8 @@ def quick(cls: type[T]) -> type[T]:
             lines.append(f"put({name!r}, {name})")
     body = "\n    ".join(lines)
     # Only names of fields come into this text, as in dataclasses itself.
-    exec(f"def __init__({', '.join(arguments)}):\n    {body}\n", names)
+    text = f"def __init__({', '.join(arguments)}):\n    {body}\n"
+    exec(compile(text, f"<quick {cls.__name__}>", "exec"), names)
     init = names["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
     init.__annotations__ = cls.__init__.__annotations__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .ciphersuite import CipherSuite, SignatureKeyPair
@@ -103,17 +102,17 @@ def next_group(
         ended=now,
     )
     kept = tuple(earlier for earlier in group.past if earlier.is_kept(now))
-    return replace(
-        group,
+    return type(group)(
+        suite=group.suite,
         context=begun.context,
         tree=tree,
+        own_leaf=group.own_leaf,
+        signer=signer or group.signer,
         private_tree=private_tree,
         secrets=begun.secrets,
         secret_tree=begun.secret_tree,
         interim_transcript_hash=begun.interim_transcript_hash,
         confirmation_tag=begun.confirmation_tag,
-        signer=signer or group.signer,
-        proposals=(),
         past=(*kept, past)[-PAST_EPOCHS:],
         reinit=applied.reinit,
     )

@@ -54,16 +54,17 @@ class TreeIndex:
 
     def after(self, gone: Sequence[Node], come: Sequence[Node]) -> TreeIndex:
         """The index after these nodes went and those came."""
+        keys = _counted(
+            self.encryption_keys,
+            [node.encryption_key for node in gone],
+            [node.encryption_key for node in come],
+        )
         leaves_gone = [node for node in gone if isinstance(node, LeafNode)]
         leaves_come = [node for node in come if isinstance(node, LeafNode)]
         return TreeIndex(
             self.nodes - len(gone) + len(come),
             self.leaves - len(leaves_gone) + len(leaves_come),
-            _counted(
-                self.encryption_keys,
-                [node.encryption_key for node in gone],
-                [node.encryption_key for node in come],
-            ),
+            keys,
             _counted(
                 self.signature_keys,
                 [leaf.signature_key for leaf in leaves_gone],

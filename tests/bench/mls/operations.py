@@ -180,7 +180,7 @@ def measure_fresh(suite: CipherSuite, members: int, with_peer: bool, rounds: int
     crowd, samples = others(suite, members, with_peer), Samples()
     for _ in range(rounds):
         with _collected():
-            groups = [fresh_group(suite, crowd) for _ in range(_repeats(members) // 2)]
+            groups = [fresh_group(suite, crowd) for _ in range(_repeats(members))]
         for people in groups:
             samples.ours["join_fresh"].append(people.join_us)
             if people.peer_join_us is not None:
