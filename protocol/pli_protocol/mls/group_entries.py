@@ -127,10 +127,10 @@ def _epoch_parts(group: Group, left_out: Collection[int] = ()) -> Iterator[_Part
 
 
 def _tree_changes(old: RatchetTree, new: RatchetTree) -> dict[str, bytes | None]:
-    """Nodes that are not the same object in both trees; equal ones cost a comparison only."""
+    """Nodes that are not the same object in both trees."""
     changes: dict[str, bytes | None] = {}
     for index, (before, after) in enumerate(zip_longest(old.nodes, new.nodes)):
-        if before is not after and before != after:
+        if before is not after:
             changes[f"{TREE}{index}"] = None if after is None else _encode_node(after)
     return changes
 

@@ -46,10 +46,11 @@ class TreeIndex:
         return cls(
             len(present),
             len(leaves),
-            Counter([node.encryption_key for node in present]),
-            Counter([leaf.signature_key for leaf in leaves]),
-            Counter([int(leaf.credential.credential_type) for leaf in leaves]),
-            Counter([leaf.capabilities.credentials for leaf in leaves]),
+            # Plain dicts, which are copied many times faster than Counters.
+            dict(Counter([node.encryption_key for node in present])),
+            dict(Counter([leaf.signature_key for leaf in leaves])),
+            dict(Counter([int(leaf.credential.credential_type) for leaf in leaves])),
+            dict(Counter([leaf.capabilities.credentials for leaf in leaves])),
         )
 
     def after(self, gone: Sequence[Node], come: Sequence[Node]) -> TreeIndex:
