@@ -187,8 +187,9 @@ def measure_fresh(suite: CipherSuite, members: int, with_peer: bool, rounds: int
                 samples.peers["join_fresh"].append(people.peer_join_us)
         with _collected():
             steps = [_update(people, samples, "update_fresh") for people in groups]
-            for people, step in zip(groups, steps, strict=True):
-                _replay(people, samples, step)
+            for receive in (_receive, _peer_commit, _peer_receive):
+                for people, step in zip(groups, steps, strict=True):
+                    receive(people, samples, step)
     return samples.rows(suite, members)
 
 
@@ -205,7 +206,7 @@ def measure_warm(suite: CipherSuite, members: int, with_peer: bool, rounds: int)
 
 
 def _warm_round(people: People, samples: Samples, repeats: int) -> None:
-    """Ours so many times in a row, then the peer's."""
+    """Our commits in a row, then their receiving; then the peer's commits, and its receiving of ours."""
     steps = []
     for _ in range(repeats):
         steps.append(_update(people, samples, "update_warm"))
@@ -214,23 +215,36 @@ def _warm_round(people: People, samples: Samples, repeats: int) -> None:
             newcomer = Newcomer.make(people.alice.suite, "newcomer")
             step, leaf = _add(people, samples, op, newcomer.encoded, path)
             steps += [step, _remove(people, samples, "remove", b"newcomer", leaf)]
-    for step in steps:
-        _replay(people, samples, step)
+    for receive in (_receive, _peer_commit, _peer_receive):
+        for step in steps:
+            receive(people, samples, step)
     for _ in range(repeats):
         _external(people, samples)
     _joins(people, samples, repeats)
 
 
-def _replay(people: People, samples: Samples, step: Step) -> None:
-    """The peer makes the same commit, and then receives ours, byte for byte."""
-    alice, bob = people.peer_alice, people.peer_bob
-    if alice is None or bob is None:
+def _receive(people: People, samples: Samples, step: Step) -> None:
+    people.bob = _timed(
+        samples.ours[f"{step.op}_receive"], partial(received, people.bob, step.message)
+    )
+
+
+def _peer_commit(people: People, samples: Samples, step: Step) -> None:
+    """The peer makes the same commit, which then loses to ours."""
+    alice = people.peer_alice
+    if alice is None:
         return
     if step.alternative is not None:
         message = _timed(samples.peers[f"{step.op}_commit"], partial(step.alternative, alice))
         samples.sizes[f"{step.op}_commit"]["mls_rs_bytes"] = len(message)
     alice.process(step.message)
-    _timed(samples.peers[f"{step.op}_receive"], partial(bob.process, step.message))
+
+
+def _peer_receive(people: People, samples: Samples, step: Step) -> None:
+    """Our commit, byte for byte, at the peer."""
+    if people.peer_bob is not None:
+        receive = partial(people.peer_bob.process, step.message)
+        _timed(samples.peers[f"{step.op}_receive"], receive)
 
 
 def _take_over(
@@ -240,10 +254,9 @@ def _take_over(
     commit: Callable[[], Committed],
     alternative: Callable[[Peer], bytes] | None,
 ) -> tuple[Step, Committed]:
-    """Our alice commits, bob receives."""
+    """Our alice commits."""
     made = _timed(samples.ours[f"{op}_commit"], commit)
     samples.sizes[f"{op}_commit"]["pli_bytes"] = len(made.message)
-    people.bob = _timed(samples.ours[f"{op}_receive"], partial(received, people.bob, made.message))
     people.alice = made.group.merged(made.sent).group
     return Step(op, made.message, alternative), made
 
