@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 .PHONY: help demo check test bench bench-mls interop fuzz format clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Pli needs Python 3.11 or newer; this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -32,6 +32,9 @@ test: $(READY) ## all tests that need only python3 and make
 
 bench: $(READY) ## the benchmarks of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+bench-mls: $(READY) ## MLS beside mls-rs and the primitives, as docs/benchmarks.md has it
+	$(BIN)/python -m tests.bench.mls $(BENCH)
 
 interop: $(READY) ## 200 random scenarios of ours with mls-rs, and ours with ours
 	$(BIN)/python -m tests.interop
