@@ -136,13 +136,14 @@ def _kdf_label(label: str, length: int) -> bytes:
 def derive_secret(suite: CipherSuite, secret: bytes, label: str | bytes) -> Secret:
     """DeriveSecret (§8), Nh bytes."""
     if isinstance(label, str):
-        return suite.hkdf_expand(secret, _whole_kdf_label(label, suite.hash_size), suite.hash_size)
+        return suite.hkdf_expand(secret, kdf_label(label, b"", suite.hash_size), suite.hash_size)
     return expand_with_label(suite, secret, label, b"", suite.hash_size)
 
 
 @lru_cache(maxsize=256)
-def _whole_kdf_label(label: str, length: int) -> bytes:
-    return _kdf_label(label, length) + varint(0)
+def kdf_label(label: str, context: bytes, length: int) -> bytes:
+    """The encoded KDFLabel of ExpandWithLabel (§8), for contexts that come again and again."""
+    return b"".join((_kdf_label(label, length), varint(len(context)), context))
 
 
 def derive_tree_secret(

@@ -20,7 +20,7 @@ from ..secret import Secret
 from .ciphersuite import CipherSuite
 from .codec import Reader, Writer, varint
 from .errors import CodecError, GenerationError, UsageError
-from .labels import derive_tree_secret, expand_with_label
+from .labels import derive_secret, derive_tree_secret, kdf_label
 from .quick import quick
 from .stored import VERSION, fixed, number, read_stored, stored
 
@@ -319,9 +319,10 @@ def _encode_secret(secret: Secret) -> Secret:
 
 
 def _split(suite: CipherSuite, secret: Secret) -> tuple[Secret, Secret]:
+    size = suite.hash_size
     return (
-        expand_with_label(suite, secret, "tree", b"left", suite.hash_size),
-        expand_with_label(suite, secret, "tree", b"right", suite.hash_size),
+        suite.hkdf_expand(secret, kdf_label("tree", b"left", size), size),
+        suite.hkdf_expand(secret, kdf_label("tree", b"right", size), size),
     )
 
 
@@ -333,8 +334,8 @@ def _divided(suite: CipherSuite, node: _Node, size: int) -> _Node:
 
 
 def _start(suite: CipherSuite, secret: Secret) -> _Leaf:
-    handshake = expand_with_label(suite, secret, "handshake", b"", suite.hash_size)
-    application = expand_with_label(suite, secret, "application", b"", suite.hash_size)
+    handshake = derive_secret(suite, secret, "handshake")
+    application = derive_secret(suite, secret, "application")
     return _Leaf(Ratchet(0, handshake), Ratchet(0, application))
 
 
