@@ -12,12 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .finding import Finding, look_at
+from .finding import Finding, forget_mended, look_at
 
 SLOW, FAT = 10, 1024
 """Seconds for one input, and MiB for the process: beyond them an input is a finding."""
 PATIENCE = 60
 """Seconds that a process may take beyond its time, to start and to end."""
+STUCK = -9
 _PROGRESS = re.compile(r"^#(\d+)\s.* cov: (\d+) .*corp: (\d+)", re.MULTILINE)
 
 
@@ -70,11 +71,29 @@ def campaign(
 def fuzz(name: str, seconds: int, folder: Path, seed: int = 0) -> Outcome:
     """Fuzz one target; its corpus stays in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.fuzz.worker", name, str(folder)]
-    command += [f"-max_total_time={seconds}", f"-seed={seed}", f"-timeout={SLOW}"]
-    command += [f"-rss_limit_mb={FAT}", f"-malloc_limit_mb={FAT // 2}"]
-    root = Path(__file__).parent.parent.parent
     log = folder / "log"
+    forget_mended(name, folder / "found")
+    code = _process(name, seconds, folder, seed, log)
+    if code == STUCK:
+        # On a machine that is too busy a process may come to nothing; an input that hangs does so again.
+        code = _process(name, seconds, folder, seed, log)
+    text = log.read_text(errors="replace")
+    artifacts = sorted((folder / "found").glob("*-*"))
+    findings = tuple(look_at(name, path) for path in artifacts)
+    if code != 0 and not findings:
+        findings = (Finding(name, "process", b"", f"exit code {code}\n{text[-3000:]}"),)
+    done = [tuple(map(int, match)) for match in _PROGRESS.findall(text)]
+    inputs, covered, kept = done[-1] if done else (0, 0, 0)
+    return Outcome(name, inputs, covered, kept, findings)
+
+
+def _process(name: str, seconds: int, folder: Path, seed: int, log: Path) -> int:
+    """Run the fuzzing process of a target to its end; its exit code, or STUCK."""
+    command = [sys.executable, "-m", "tests.fuzz.worker", name, str(folder)]
+    # Where Python stands is told before the end, if it is there that it hangs.
+    command += [str(seconds + PATIENCE - 5), f"-max_total_time={seconds}", f"-seed={seed}"]
+    command += [f"-timeout={SLOW}", f"-rss_limit_mb={FAT}", f"-malloc_limit_mb={FAT // 2}"]
+    root = Path(__file__).parent.parent.parent
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -84,16 +103,8 @@ def fuzz(name: str, seconds: int, folder: Path, seed: int = 0) -> Outcome:
             env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         )
         try:
-            code = process.wait(seconds + PATIENCE)
+            return process.wait(seconds + PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            code = -9
-    text = log.read_text(errors="replace")
-    artifacts = sorted((folder / "found").glob("*-*"))
-    findings = tuple(look_at(name, path) for path in artifacts)
-    if code != 0 and not findings:
-        findings = (Finding(name, "process", b"", f"exit code {code}\n{text[-3000:]}"),)
-    done = [tuple(map(int, match)) for match in _PROGRESS.findall(text)]
-    inputs, covered, kept = done[-1] if done else (0, 0, 0)
-    return Outcome(name, inputs, covered, kept, findings)
+            return STUCK

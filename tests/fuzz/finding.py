@@ -43,6 +43,18 @@ def look_at(name: str, artifact: Path) -> Finding:
     return Finding(name, kind, small, told(run, small))
 
 
+def forget_mended(name: str, found: Path) -> None:
+    """Remove what an earlier run found and raises nothing any more."""
+    artifacts = list(found.glob("crash-*"))
+    if artifacts:
+        from .targets import make
+
+        run = make(name).run
+        for path in artifacts:
+            if raised(run, path.read_bytes()) is None:
+                path.unlink()
+
+
 def raised(run: Callable[[bytes], None], data: bytes) -> tuple[str, str, int | None] | None:
     """Which exception, and where; None if there is none."""
     try:

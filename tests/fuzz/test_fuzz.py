@@ -10,7 +10,7 @@ import pytest
 
 from . import planted
 from .campaign import Outcome, campaign, fuzz
-from .finding import smaller
+from .finding import forget_mended, smaller
 from .mls_targets import decoders
 from .regressions import REGRESSIONS
 from .targets import TARGETS
@@ -63,6 +63,15 @@ def test_what_was_found_once_stays_mended(name: str) -> None:
     if struct:
         data = bytes([list(decoders()).index(struct)]) + data
     TARGETS[target]().run(data)
+
+
+def test_what_was_mended_is_not_told_again(tmp_path: Path) -> None:
+    mended, still = tmp_path / "crash-1", tmp_path / "crash-2"
+    mended.write_bytes(b"\x00\x01\x06")
+    still.write_bytes(b"\x00\x01\x07")
+    forget_mended(planted.NAME, tmp_path)
+    assert not mended.exists()
+    assert still.exists()
 
 
 def test_an_input_is_made_as_small_as_it_stays_wrong() -> None:
