@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 
 from pli_client.errors import PliError, WrongPassphrase
 from pli_client.issuer import Issuer
-from pli_client.store.device import read_device, read_token
+from pli_client.store import key_packages
+from pli_client.store.device import DeviceRow, read_device, read_token
 from pli_client.store.mls_state import read_entries
 from pli_client.vault import Vault
+from pli_protocol.mls import Group, KeyPackageSecrets, SignatureKeyPair
 from pli_protocol.secret import Secret
 
 from .. import leaks
@@ -112,6 +115,38 @@ def _public_of(plain: list[bytes], parts: set[bytes]) -> list[str]:
     return leaks.leaks_of_bytes(b"\0\0".join(plain), parts)
 
 
+async def _kept(vault: Vault) -> tuple[DeviceRow, SignatureKeyPair]:
+    device = await vault.read(read_device)
+    assert device is not None
+    return device, SignatureKeyPair(device.key.public, device.key.seed)
+
+
+def _first_group(db: Any, signer: SignatureKeyPair) -> None:
+    row = db.execute("SELECT group_id FROM groups").fetchone()
+    Group.from_entries(read_entries(db, row[0]), signer)
+
+
+def _first_key_package(db: Any, _signer: SignatureKeyPair) -> None:
+    row = key_packages.find(db, db.execute("SELECT reference FROM key_packages").fetchone()[0])
+    assert row is not None
+    KeyPackageSecrets.decode(row.secrets)
+
+
+_DAMAGES: tuple[tuple[str, str, Callable[[Any, SignatureKeyPair], object]], ...] = (
+    (
+        "group",
+        "UPDATE mls_state SET value = substr(value, 1, length(value) - 1) WHERE key = 'secrets'",
+        _first_group,
+    ),
+    (
+        "key package",
+        "UPDATE key_packages SET secrets = substr(secrets, 1, length(secrets) - 1)",
+        _first_key_package,
+    ),
+    ("device", "UPDATE device SET chain = x'00'", lambda db, _signer: read_device(db)),
+)
+
+
 async def test_no_secret_is_in_what_goes_wrong_with_a_vault(
     world: World, secrets: set[bytes]
 ) -> None:
@@ -139,6 +174,15 @@ async def test_no_secret_is_in_what_goes_wrong_with_a_vault(
             await fails(lambda: vault.read(lambda db: db.execute("nonsense")), Exception)
         )
         reports.append(leaks.shown(vault))
+    async with await Vault.open(folder, PASSPHRASE) as vault:
+        _, signer = await _kept(vault)
+        for what, damage, look in _DAMAGES:
+            await vault.write(lambda db, sql=damage: db.execute(sql))  # type: ignore[misc]
+            broken = await fails(
+                lambda look=look: vault.read(lambda db: look(db, signer)),  # type: ignore[misc]
+                Exception,
+            )
+            reports.append(f"{what}: {broken}")
     database = world.vault("amelie") / "vault.db"
     database.write_bytes(bytes(100) + database.read_bytes()[100:])
     reports.append(await fails(lambda: Vault.open(folder, PASSPHRASE), PliError))

@@ -37,8 +37,9 @@ def read_device(db: Database) -> DeviceRow | None:
     ).fetchone()
     if row is None:
         return None
+    row = (*row[:7], Secret(row[7]), Secret(row[8]), row[9])
     chain = msgspec.msgpack.decode(row[9], type=tuple[bytes, bytes, bytes])
-    identity, key = (SigningKey.from_seed(Secret(seed)) for seed in row[7:9])
+    identity, key = (SigningKey.from_seed(seed) for seed in row[7:9])
     return DeviceRow(*(*row[:7], identity, key, chain))
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from pli_protocol.secret import Secret
+
 from ..vault import Database
 
 
@@ -47,7 +49,7 @@ def find(db: Database, reference: bytes) -> KeyPackageRow | None:
            WHERE reference = ?""",
         (reference,),
     ).fetchone()
-    return None if row is None else KeyPackageRow(*(*row[:3], bool(row[3]), row[4]))
+    return None if row is None else _row(*row)
 
 
 def delete(db: Database, reference: bytes) -> None:
@@ -63,7 +65,13 @@ def unpublished(db: Database) -> list[KeyPackageRow]:
         """SELECT reference, key_package, secrets, last_resort, not_after FROM key_packages
            WHERE published = 0"""
     ).fetchall()
-    return [KeyPackageRow(*(*row[:3], bool(row[3]), row[4])) for row in rows]
+    return [_row(*row) for row in rows]
+
+
+def _row(
+    reference: bytes, key_package: bytes, secrets: bytes, last_resort: int, not_after: int
+) -> KeyPackageRow:
+    return KeyPackageRow(reference, key_package, Secret(secrets), bool(last_resort), not_after)
 
 
 def mark_published(db: Database, references: list[bytes]) -> None:

@@ -119,7 +119,10 @@ def pending(db: Database, group_id: bytes) -> PendingCommit | None:
                creates FROM pending_commits WHERE group_id = ?""",
         (group_id,),
     ).fetchone()
-    return None if row is None else PendingCommit(*(*row[:9], bool(row[9])))
+    if row is None:
+        return None
+    row = (*row[:5], Secret(row[5]), *row[6:9], bool(row[9]))
+    return PendingCommit(*row)
 
 
 def drop_pending(db: Database, group_id: bytes) -> None:
