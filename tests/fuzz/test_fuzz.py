@@ -37,10 +37,12 @@ def test_bad_input_raises_the_library_s_own_errors_only(
 
 
 @pytest.mark.needs_atheris
-def test_the_fuzzer_finds_a_fault_and_makes_its_input_small(tmp_path: Path) -> None:
+def test_the_fuzzer_finds_a_fault_and_tells_its_input(tmp_path: Path) -> None:
     outcome = fuzz(planted.NAME, 20, tmp_path, SEED)
     (finding,) = outcome.findings
-    assert (finding.kind, finding.data) == ("crash", b"\x00\x01\x07")
+    assert finding.kind == "crash"
+    with pytest.raises(ZeroDivisionError):
+        planted.run(finding.data)
     assert "ZeroDivisionError" in finding.told
     assert finding.data.hex() in str(finding)
 
