@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -12,22 +13,29 @@ from pli_protocol.mls import CipherSuite, Group
 from .people import People
 from .row import Row
 
-COPIES = 10
+COPIES = 20
+MANY = 1000
+"""Members from which memory is worth a look."""
 
 
 def footprint(people: People, suite: CipherSuite, members: int) -> Iterator[Row]:
-    """Memory: what the process grows by for a group read from storage. State: names and contents stored."""
+    """State: names and contents stored. Memory: of a group read from storage.
+
+    Ours is what Python allocates for it; of the peer, how much the process grows.
+    """
     alice = people.alice
     entries = alice.entries()
-    memory: Row = {"op": "memory", "suite": suite.number, "members": members}
-    memory["pli_bytes"] = _grown(lambda: _read(alice, entries))
     state: Row = {"op": "state", "suite": suite.number, "members": members}
     state["pli_bytes"] = sum(len(name) + len(data) for name, data in entries.items())
+    yield state
+    if members < MANY:
+        return
+    memory: Row = {"op": "memory", "suite": suite.number, "members": members}
+    memory["pli_bytes"] = _allocated(lambda: _read(alice, entries))
     if people.peer_alice is not None:
         people.peer_alice.store()
         memory["mls_rs_bytes"] = _grown(people.peer_alice.load)
     yield memory
-    yield state
 
 
 def _read(group: Group, entries: dict[str, bytes]) -> Group:
@@ -40,8 +48,22 @@ def _read(group: Group, entries: dict[str, bytes]) -> Group:
     return copy
 
 
+def _allocated(make: Callable[[], object]) -> int:
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = make()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        del kept
+    finally:
+        tracemalloc.stop()
+    return after - before
+
+
 def _grown(make: Callable[[], object]) -> int:
-    """Bytes of resident memory for each, of COPIES."""
+    """Bytes of resident memory for each of COPIES."""
     process = psutil.Process()
     gc.collect()
     kept = [make()]

@@ -33,8 +33,6 @@ from .row import Row
 T = TypeVar("T")
 
 PUBLIC, PRIVATE = WireFormat.PUBLIC_MESSAGE, WireFormat.PRIVATE_MESSAGE
-MANY = 500
-"""Members from which memory is worth a look."""
 SIZE = 1024
 MESSAGES = 100
 MESSAGE_OPS = ("seal", "open")
@@ -53,8 +51,8 @@ WARM_OPS = (
     "update_warm_private_receive",
     "external_commit",
     "external_receive",
-    "memory",
     "state",
+    "memory",
 )
 
 
@@ -201,8 +199,7 @@ def measure_warm(suite: CipherSuite, members: int, with_peer: bool, rounds: int)
         with _collected():
             _warm_round(people, samples, _repeats(members))
     yield from samples.rows(suite, members)
-    if members >= MANY:
-        yield from footprint(people, suite, members)
+    yield from footprint(people, suite, members)
 
 
 def _warm_round(people: People, samples: Samples, repeats: int) -> None:

@@ -10,8 +10,8 @@ from tests.bench.mls import peer
 from tests.bench.mls.__main__ import main
 from tests.bench.mls.operations import FRESH_OPS, MESSAGE_OPS, WARM_OPS
 
-FOOTPRINT = {"memory", "state"}
-"""Measured in large groups only."""
+SIZES = {"memory", "state"}
+"""Memory is measured in large groups only."""
 
 
 def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
@@ -22,13 +22,13 @@ def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, 
 def test_every_operation_has_a_row_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
     found = rows(capsys, "--suite", "0x0001")
     timed = {row["op"]: row for row in found if "pli_us" in row}
-    assert timed.keys() == {*MESSAGE_OPS, *FRESH_OPS, *WARM_OPS} - FOOTPRINT
+    assert timed.keys() == {*MESSAGE_OPS, *FRESH_OPS, *WARM_OPS} - SIZES
     assert all(row["suite"] == 1 and row["members"] == 10 for row in found)
     assert all(isinstance(row["pli_us"], float) and row["pli_us"] > 0 for row in timed.values())
     assert {op for op, row in timed.items() if "floor_us" in row} == set(MESSAGE_OPS)
-    sizes = [row for row in found if str(row["op"]).endswith("_bytes")]
-    assert sizes
-    assert all(isinstance(row["pli_bytes"], int) for row in sizes)
+    sizes = {row["op"]: row["pli_bytes"] for row in found if row["op"] not in timed}
+    assert {"state", "seal_bytes", "welcome_bytes", "update_warm_commit_bytes"} <= sizes.keys()
+    assert all(isinstance(size, int) and size > 0 for size in sizes.values())
 
 
 @pytest.mark.needs_mls_rs
