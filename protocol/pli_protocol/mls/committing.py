@@ -253,7 +253,7 @@ def _welcome(
     if not applied.added:
         return None
     info = build_group_info(
-        group, tree=tree_in_welcome, external_pub=True, signer=group.signer, random=random
+        group, tree=tree_in_welcome, external_pub=False, signer=group.signer, random=random
     )
     members = [
         NewMember(package, None if created is None else created.path_secret_for(leaf))
