@@ -218,5 +218,7 @@ async def test_a_commit_that_waits_is_stored_as_its_changes(tmp_path: Path, memb
     assert following.merged(made.sent) == made.group.merged(made.sent)
     # The first Pli stored all entries of the next epoch.
     whole = {name: bytes(value) for name, value in made.group.entries().items()}
-    older = mls_state.following(made.sent, msgspec.msgpack.encode(whole))
-    assert older.merged(made.sent) == following.merged(made.sent)
+    older = mls_state.following(made.sent, msgspec.msgpack.encode(whole)).merged(made.sent)
+    assert older.group == following.merged(made.sent).group
+    after = {**made.sent.entries(), **older.changes}
+    assert {name: value for name, value in after.items() if value} == older.group.entries()
