@@ -27,11 +27,11 @@ from .codec import Writer
 from .credential import write_credential
 from .epoch import Member, PastEpoch
 from .key_schedule import EpochSecrets
-from .node import Node, write_node
+from .node import Node, encode_node
 from .pending import PendingProposal
 from .ratchet_tree import RatchetTree
 from .secret_tree import SecretTree
-from .stored import stored
+from .stored import VERSION, stored
 
 if TYPE_CHECKING:
     from .group import Group
@@ -136,7 +136,7 @@ def _tree_changes(old: RatchetTree, new: RatchetTree) -> dict[str, bytes | None]
 
 
 def _encode_node(node: Node) -> bytes:
-    return stored(lambda w: write_node(w, node))
+    return Secret(VERSION + encode_node(node))
 
 
 def _write_group(group: Group, w: Writer) -> None:

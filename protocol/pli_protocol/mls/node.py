@@ -79,10 +79,14 @@ class ParentNode:
 Node = LeafNode | ParentNode
 
 
+def encode_node(node: Node) -> bytes:
+    """The encoding of the struct Node."""
+    return (b"\x01" if isinstance(node, LeafNode) else b"\x02") + node.encoded
+
+
 def write_node(w: Writer, node: Node) -> None:
     """Append the struct Node."""
-    w.u8(NodeType.LEAF if isinstance(node, LeafNode) else NodeType.PARENT)
-    node.write(w)
+    w.raw(encode_node(node))
 
 
 def read_node(r: Reader) -> Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self
 
 from . import tree_math
@@ -25,6 +26,16 @@ _BLANK, _LEAF, _PARENT = b"\x00", b"\x01\x01", b"\x01\x02"
 
 
 # optional<Node> ratchet_tree<V>;
+@lru_cache(maxsize=1024)
+def _direct_path(leaf: int, leaf_count: int) -> tuple[NodeIndex, ...]:
+    return tuple(tree_math.direct_path(2 * leaf, leaf_count))
+
+
+@lru_cache(maxsize=1024)
+def _copath(leaf: int, leaf_count: int) -> tuple[NodeIndex, ...]:
+    return tuple(tree_math.copath(2 * leaf, leaf_count))
+
+
 @quick
 @dataclass(frozen=True, slots=True)
 class RatchetTree:
@@ -172,11 +183,11 @@ class RatchetTree:
 
     def direct_path(self, leaf: int) -> tuple[NodeIndex, ...]:
         """The ancestors of a leaf, the root last."""
-        return tuple(tree_math.direct_path(2 * leaf, self.leaf_count))
+        return _direct_path(leaf, self.leaf_count)
 
     def copath(self, leaf: int) -> tuple[NodeIndex, ...]:
         """For each node of the direct path its child that is not on the way to the leaf."""
-        return tuple(tree_math.copath(2 * leaf, self.leaf_count))
+        return _copath(leaf, self.leaf_count)
 
     def filtered_path(self, leaf: int) -> tuple[tuple[NodeIndex, NodeIndex], ...]:
         """The filtered direct path (§4.1.2), each node with its child on the copath."""
@@ -215,10 +226,11 @@ class RatchetTree:
             copy = hashes.copy()
             for index in changed:
                 node, top = index, self.root
-                while node != top:
+                # Above a node without a hash there is none either.
+                while copy[node] is not None:
                     copy[node] = None
-                    node = tree_math.parent(node)
-                copy[top] = None
+                    if node != top:
+                        node = tree_math.parent(node)
             kept[name] = copy
         return kept
 
