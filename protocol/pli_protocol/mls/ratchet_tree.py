@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Self
 
 from . import tree_math
@@ -26,16 +25,6 @@ _BLANK, _LEAF, _PARENT = b"\x00", b"\x01\x01", b"\x01\x02"
 
 
 # optional<Node> ratchet_tree<V>;
-@lru_cache(maxsize=1024)
-def _direct_path(leaf: int, leaf_count: int) -> tuple[NodeIndex, ...]:
-    return tuple(tree_math.direct_path(2 * leaf, leaf_count))
-
-
-@lru_cache(maxsize=1024)
-def _copath(leaf: int, leaf_count: int) -> tuple[NodeIndex, ...]:
-    return tuple(tree_math.copath(2 * leaf, leaf_count))
-
-
 @quick
 @dataclass(frozen=True, slots=True)
 class RatchetTree:
@@ -183,11 +172,11 @@ class RatchetTree:
 
     def direct_path(self, leaf: int) -> tuple[NodeIndex, ...]:
         """The ancestors of a leaf, the root last."""
-        return _direct_path(leaf, self.leaf_count)
+        return tuple(tree_math.direct_path(2 * leaf, self.leaf_count))
 
     def copath(self, leaf: int) -> tuple[NodeIndex, ...]:
         """For each node of the direct path its child that is not on the way to the leaf."""
-        return _copath(leaf, self.leaf_count)
+        return tuple(tree_math.copath(2 * leaf, self.leaf_count))
 
     def filtered_path(self, leaf: int) -> tuple[tuple[NodeIndex, NodeIndex], ...]:
         """The filtered direct path (§4.1.2), each node with its child on the copath."""

@@ -70,9 +70,12 @@ def direct_path(node: int, leaf_count: int) -> list[NodeIndex]:
     """The nodes above this one, from its parent to the root (§4.1.1)."""
     top = root(leaf_count)
     path: list[NodeIndex] = []
+    bit = 1 << level(node)
     while node != top:
-        node = parent(node)
-        path.append(NodeIndex(node))
+        # As `parent`, one level up each time.
+        node = (node | bit) & ~(bit << 1)
+        bit <<= 1
+        path.append(node)  # type: ignore[arg-type]
     return path
 
 
@@ -80,9 +83,12 @@ def copath(node: int, leaf_count: int) -> list[NodeIndex]:
     """The siblings of the node and of its direct path without the root (§4.1.1)."""
     top = root(leaf_count)
     path: list[NodeIndex] = []
+    bit = 1 << level(node)
     while node != top:
-        path.append(sibling(node))
-        node = parent(node)
+        # As `sibling` and `parent`, one level up each time.
+        path.append(node ^ (bit << 1))  # type: ignore[arg-type]
+        node = (node | bit) & ~(bit << 1)
+        bit <<= 1
     return path
 
 
