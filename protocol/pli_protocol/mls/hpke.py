@@ -1,6 +1,7 @@
 """HPKE (RFC 9180), base mode, with the KEM of a cipher suite: what RFC 9420 §5.1.3 and §8.3 need."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -66,14 +67,8 @@ def setup_base_sender(
     suite: CipherSuite, public: bytes, info: bytes, random: Random = os.urandom
 ) -> tuple[bytes, HPKEContext]:
     """SetupBaseS (RFC 9180 §5.1.1): the encapsulated key and the context."""
-    return _setup_sender(suite, public, info_context(suite, info), random)
-
-
-def _setup_sender(
-    suite: CipherSuite, public: bytes, context: bytes, random: Random
-) -> tuple[bytes, HPKEContext]:
     enc, secret = suite.kem.encap(public, random)
-    return enc, _key_schedule(suite, secret, context)
+    return enc, _key_schedule(suite, secret, info_context(suite, info))
 
 
 def setup_base_receiver(
@@ -92,20 +87,23 @@ def seal(
     random: Random = os.urandom,
 ) -> tuple[bytes, bytes]:
     """SealBase (RFC 9180 §6.1): encapsulated key and ciphertext."""
-    return seal_in(suite, public, info_context(suite, info), aad, plaintext, random)
+    (sealed,) = seal_each(suite, [(public, plaintext)], info, aad, random)
+    return sealed
 
 
-def seal_in(
+def seal_each(
     suite: CipherSuite,
-    public: bytes,
-    context: bytes,
+    messages: Sequence[tuple[bytes, bytes]],
+    info: bytes,
     aad: bytes,
-    plaintext: bytes,
     random: Random = os.urandom,
-) -> tuple[bytes, bytes]:
-    """SealBase with an `info_context`: for one info and many public keys."""
-    enc, ready = _setup_sender(suite, public, context, random)
-    return enc, suite.aead_seal(ready.key, ready.nonce, aad, plaintext)
+) -> Iterator[tuple[bytes, bytes]]:
+    """SealBase for many pairs of public key and plaintext; looks at the info once."""
+    context = info_context(suite, info)
+    sent = suite.kem.encap_each([public for public, _ in messages], random)
+    for (enc, secret), (_, plaintext) in zip(sent, messages, strict=True):
+        ready = _key_schedule(suite, secret, context)
+        yield enc, suite.aead_seal(ready.key, ready.nonce, aad, plaintext)
 
 
 def open_sealed(

@@ -8,7 +8,8 @@ from the standard library.
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -76,6 +77,11 @@ class KEM(Protocol):
 
     def encap(self, public: bytes, random: Random = os.urandom) -> tuple[bytes, SharedSecret]:
         """Encap: what to send, and the secret. Raises CryptoError for an invalid public key."""
+
+    def encap_each(
+        self, publics: Sequence[bytes], random: Random = os.urandom
+    ) -> list[tuple[bytes, SharedSecret]]:
+        """Encap for many public keys."""
 
     def decap(self, enc: bytes, pair: KEMKeyPair) -> SharedSecret:
         """Decap. Raises CryptoError for what no one can have sent."""
@@ -153,9 +159,37 @@ class DHKEMX25519:
         dh = _dh(ephemeral.private, public)
         return ephemeral.public, _extract_and_expand(dh, ephemeral.public + public)
 
+    def encap_each(
+        self, publics: Sequence[bytes], random: Random = os.urandom
+    ) -> list[tuple[bytes, SharedSecret]]:
+        """The agreements of many are made on two threads: libsodium runs without the interpreter's lock."""
+        if len(publics) < _MANY:
+            return [self.encap(public, random) for public in publics]
+        for public in publics:
+            self.check_public_key(public)
+        keys = [(HPKEPrivateKey(random(32)), public) for public in publics]
+        half = len(keys) // 2
+        with ThreadPoolExecutor(1) as beside:
+            others = beside.submit(_agree, keys[half:])
+            agreed = _agree(keys[:half]) + others.result()
+        return [
+            (enc, _extract_and_expand(dh, enc + public))
+            for (enc, dh), public in zip(agreed, publics, strict=True)
+        ]
+
     def decap(self, enc: bytes, pair: KEMKeyPair) -> SharedSecret:
         self.check_public_key(enc)
         return _extract_and_expand(_dh(pair.private, enc), enc + pair.public)
+
+
+_MANY: Final = 64
+"""Public keys from which a second thread is worth its start."""
+
+
+def _agree(keys: Sequence[tuple[HPKEPrivateKey, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [
+        (bindings.crypto_scalarmult_base(private), _dh(private, public)) for private, public in keys
+    ]
 
 
 # LabeledExtract and LabeledExpand (RFC 9180 §4) with HKDF-SHA256, for 32 bytes.
@@ -241,6 +275,11 @@ class XWing:
         secret_x, sent_x = _dh(ephemeral, point), bindings.crypto_scalarmult_base(ephemeral)
         secret_m, sent_m = ml_kem.encapsulate()
         return sent_m + sent_x, _combine(secret_m, secret_x, sent_x, point)
+
+    def encap_each(
+        self, publics: Sequence[bytes], random: Random = os.urandom
+    ) -> list[tuple[bytes, SharedSecret]]:
+        return [self.encap(public, random) for public in publics]
 
     def decap(self, enc: bytes, pair: KEMKeyPair) -> SharedSecret:
         if len(enc) != self.enc_size:

@@ -92,9 +92,9 @@ def encrypt_to_each(
     random: Random = os.urandom,
 ) -> Iterator[HPKECiphertext]:
     """EncryptWithLabel for many pairs of public key and plaintext; looks at the context once."""
-    info = hpke.info_context(suite, _labelled("MLS 1.0 " + label, context))
-    for public, plaintext in messages:
-        yield HPKECiphertext(*hpke.seal_in(suite, public, info, b"", plaintext, random))
+    info = _labelled("MLS 1.0 " + label, context)
+    for enc, ciphertext in hpke.seal_each(suite, list(messages), info, b"", random):
+        yield HPKECiphertext(enc, ciphertext)
 
 
 def decrypt_with_label(
