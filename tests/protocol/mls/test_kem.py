@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pli_protocol.mls import hpke, kem
-from pli_protocol.mls.ciphersuite import suite
+from pli_protocol.mls.ciphersuite import CipherSuite, suite
 from pli_protocol.mls.errors import CryptoError, UsageError, ValidationError
 from pli_protocol.mls.kem import DHKEM_X25519, KEM, X_WING, KEMKeyPair
 from pli_protocol.mls.leaf_check import check_encryption_key
@@ -245,3 +245,14 @@ def test_no_leaf_has_a_key_to_which_nobody_can_encrypt(bad: Callable[[bytes], by
     with pytest.raises(ValidationError) as caught:
         check_encryption_key(PQ, bad(public))
     assert caught.value.rule == "encryption-key"
+
+
+@pytest.mark.parametrize("used", [suite(1), suite(0x004E)], ids=lambda used: used.name)
+@pytest.mark.parametrize("count", [0, 1, 65])
+def test_many_are_encapsulated_to_at_once(used: CipherSuite, count: int) -> None:
+    pairs = [used.generate_kem_key() for _ in range(count)]
+    sent = used.kem.encap_each([pair.public for pair in pairs])
+    assert [used.kem.decap(enc, pair) for (enc, _), pair in zip(sent, pairs, strict=True)] == [
+        secret for _, secret in sent
+    ]
+    assert len({enc for enc, _ in sent}) == count
