@@ -6,7 +6,7 @@ import pytest
 
 from pli_client.engine import joining, key_package_stock, sending
 from pli_client.engine.work import Work
-from pli_client.store import groups
+from pli_client.store import conversations, groups
 from pli_protocol.content import Post, TextPart
 from pli_protocol.mls.ciphersuite import suite
 from pli_protocol.mls.codec import decode, encode
@@ -167,3 +167,31 @@ async def test_a_group_of_a_suite_that_pli_never_used_is_refused(world: World) -
         _, welcome = await bruno.opens(b"c" * 16, package, used=suite(0x0001))
         outcome = await _offer(amelie, b"n" * 32, welcome, bruno.own.device_id)
         assert outcome.refused == "suite"
+
+
+@pytest.mark.parametrize("state", ["active", "lost", "removed", "left"])
+async def test_a_group_does_not_go_back_to_a_suite_of_before_under_its_own_name(
+    world: World, state: str
+) -> None:
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+
+        def out(work: Work) -> None:
+            groups.set_state(work.db, row.group_id, state)
+            if state != "active":
+                work.forget(row.group_id)
+            if state in ("removed", "left"):
+                conversations.set_state(work.db, row.conversation_id, state)
+
+        await amelie.write(out)
+        old = await amelie.write(lambda work: key_package_stock.make(work, used=suite(0x0003)))
+        _, welcome = await bruno.opens(
+            row.conversation_id,
+            decode(KeyPackage, old.key_package),
+            used=suite(0x0003),
+            group_id=row.group_id,
+            epochs=row.epoch + 3,
+        )
+        outcome = await _offer(amelie, row.group_id, welcome, bruno.own.device_id, seq=99)
+        assert outcome.refused == "suite"
+        assert (await amelie.row()).state == state

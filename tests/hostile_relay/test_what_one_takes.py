@@ -343,12 +343,32 @@ async def test_keys_of_past_epochs_go_after_a_day_without_the_relay(world: World
         def old(entries: dict[str, bytes]) -> list[str]:
             return [key for key in entries if key.startswith(("past/", f"keys/{row.epoch}/"))]
 
-        await amelie.write(ageing.forget_past)
+        await amelie.write(ageing.forget_all_past)
         assert old(await amelie.entries(row.group_id)) != []
         later = replace(QUICK, clock=lambda: QUICK.clock() + 86_401)
         amelie.engine.around = replace(amelie.engine.around, timing=later)
-        await amelie.write(ageing.forget_past)
+        await amelie.write(ageing.forget_all_past)
         assert old(await amelie.entries(row.group_id)) == []
+
+
+async def test_a_relay_whose_clock_stands_still_keeps_no_keys_of_past_epochs(world: World) -> None:
+    """Each commit comes within a day of the one before, and the relay says the same time of all."""
+    async with alone(world, "amelie", "bruno") as (amelie, bruno):
+        row = await amelie.row()
+        theirs = await bruno.group(row.group_id)
+        for number in range(4):
+            made = theirs.commit(authenticated_data=roster(), identity=EVERYBODY, now=None)
+            theirs = made.group.merged(made.sent).group
+            now = await amelie.row()
+            frame = row_after(now, bruno.own.device_id, "commit", made.message)
+            hours = 23 * 3600 * number
+            later = replace(QUICK, clock=lambda hours=hours: QUICK.clock() + hours)
+            amelie.engine.around = replace(amelie.engine.around, timing=later)
+            assert await amelie.write(lambda work: take(work, frame, made.message)) is Taken.DONE  # noqa: B023
+            await amelie.write(ageing.forget_all_past)
+        held = await amelie.entries(row.group_id)
+        ended = sorted(key for key in held if key.startswith("past/"))
+        assert ended == [f"past/{row.epoch + 2}", f"past/{row.epoch + 3}"]
 
 
 async def test_a_package_of_last_resort_is_replaced_once_it_was_used(world: World) -> None:

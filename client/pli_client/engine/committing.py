@@ -77,7 +77,7 @@ def needs(work: Work, row: groups.GroupRow, patience: float) -> Needs:
     lowest = lowest_active([(m.leaf, m.device_id) for m in members], inactive)
     wanted = {i.kind for i in conversations.intents(work.db, row.conversation_id)}
     old_suite = group.suite.number != SUITE.number
-    strangers = [r for r in due if not _fits(r, group)]
+    strangers = [r for r in due if not _fits(r, group, members)]
     reasons = Reasons(
         wanted="remove" in wanted or ("add" in wanted and not old_suite),
         proposals=bool(_foreign_proposals(group)),
@@ -95,9 +95,11 @@ def needs(work: Work, row: groups.GroupRow, patience: float) -> Needs:
     return Needs(commit, min(later, default=None), revoked, refound)
 
 
-def _fits(asked: groups.ReturnRow, group: Group) -> bool:
-    """Whether a device that asks to be added offers a key package of the group's suite."""
-    return candidates.read_key_package(asked.key_package).cipher_suite == group.suite.number
+def _fits(asked: groups.ReturnRow, group: Group, members: Sequence[groups.MemberRow]) -> bool:
+    """Whether a device that asks to be added can be, by its suite; an old one takes none that is new."""
+    suite = candidates.read_key_package(asked.key_package).cipher_suite
+    known = any(m.device_id == asked.device_id for m in members)
+    return suite == group.suite.number and (known or suite == SUITE.number)
 
 
 def _revoked(work: Work, group: Group, leaf: int) -> bool:
@@ -176,7 +178,7 @@ def _collect(
         if asked.due_at > work.now:
             continue
         try:
-            if not _fits(asked, group):
+            if not _fits(asked, group, members):
                 continue
             package, device = candidates.check(work, asked.key_package, None, (group.suite.number,))
         except (ProfileError, MLSError):

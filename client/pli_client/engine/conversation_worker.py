@@ -18,7 +18,7 @@ from ..errors import Offline, PliError, RelayError, RelayRefused
 from ..files import upload
 from ..store import conversations, groups, messages, mls_state, outbox
 from ..vault import transaction
-from . import candidates, committing, founding, returning, sending
+from . import ageing, candidates, committing, founding, returning, sending
 from .coming_back import ComingBack
 from .flights import Flights
 from .forwarding import forward
@@ -36,8 +36,6 @@ CREATE: Final = transaction("create")
 LEAVE: Final = transaction("leave")
 UPLOADED: Final = transaction("uploaded")
 OUTCOME: Final = transaction("outcome")
-
-DAY_MS: Final = 86_400_000
 
 AGAIN: Final = 0.0
 """A step did something: look again at once."""
@@ -155,20 +153,11 @@ class ConversationWorker:
         if self._patience is None or self._patience[:2] != key:
             until = work.now / 1000 + work.timing.between(work.timing.others_wait)
             self._patience = (*key, until)
-        self._forget_past(work, now)
+        ageing.forget_past(work, now.group_id)
         found = committing.needs(work, now, self._patience[2])
         if not found.revoked and found.look_again is None:
             self._patience = None
         return found
-
-    def _forget_past(self, work: Work, row: groups.GroupRow) -> None:
-        """Keys of past epochs open late messages for a day, also where no new epoch begins."""
-        group = work.load(row.group_id)
-        since = mls_state.epoch_since(work.db, row.group_id, row.epoch)
-        if group is not None and group.past and since is not None and work.now - since > DAY_MS:
-            changed = group.forget_past()
-            work.keep(changed.group, changed.changes)
-            work.scrub = True
 
     def _seal(self, work: Work, row: groups.GroupRow, room: int) -> int:
         now = groups.read(work.db, row.group_id)

@@ -94,6 +94,7 @@ class Housekeeping:
             except RelayRefused as refused:
                 if refused.refusal != "limit":
                     raise
+                return  # what lies there stays; tried again at the next sign-in
             await engine.write(
                 lambda work, part=part, replaced=replace: key_package_stock.published(  # type: ignore[misc]
                     work, part, replaced=replaced

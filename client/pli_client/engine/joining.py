@@ -171,6 +171,8 @@ def _judge_return(
     """
     if held.conversation_id != conversation_id:
         raise ProfileError("conversation-id")
+    if work.suite_of(held.group_id) not in (None, group.suite.number):
+        raise ProfileError("suite")  # a group keeps its suite for life
     if group.epoch <= held.epoch:
         raise ProfileError("welcome-epoch")
     if held.state in ("removed", "left"):

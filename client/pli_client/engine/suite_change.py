@@ -33,29 +33,32 @@ class SuiteChange:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._tries: dict[bytes, int] = {}
+        self._made: dict[bytes, int] = {}
+        """Successors that were made of a group, which is still the conversation's: others were first."""
 
     async def make(self, row: groups.GroupRow) -> None:
         """Make the successor, pending, or let fail what asked for it."""
         engine = self._engine
-        tries = self._tries[row.group_id] = self._tries.get(row.group_id, 0) + 1
+        if self._made.get(row.group_id, 0) >= MAX_TRIES:
+            self._made.pop(row.group_id)  # what is wanted later is tried anew
+            await engine.write(lambda work: _give_up(work, row, "conflict", []), name=REFOUND)
+            return
         accounts = await engine.write(lambda work: founding.accounts_of(work, row.group_id))
         claimed = await engine.claim([*accounts, engine.own.account])
 
-        def step(work: Work) -> None:
+        def step(work: Work) -> bool:
             now = groups.current(work.db, row.conversation_id)
             if now is None or now.group_id != row.group_id or now.state != "active":
-                return
+                return False
             lacking = left_behind(work, now, claimed)
             if lacking:
                 _give_up(work, now, "old-software", lacking)
-            elif tries > MAX_TRIES:
-                _give_up(work, now, "conflict", [])
-            else:
-                _forget_claims(work, now.conversation_id)
-                founding.refound(work, now, claimed, None)
+                return False
+            _forget_claims(work, now.conversation_id)
+            return founding.refound(work, now, claimed, None)
 
-        await engine.write(step, name=REFOUND)
+        if await engine.write(step, name=REFOUND):
+            self._made[row.group_id] = self._made.get(row.group_id, 0) + 1
 
 
 def left_behind(work: Work, row: groups.GroupRow, claimed: Claimed) -> list[bytes]:

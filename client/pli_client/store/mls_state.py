@@ -53,14 +53,24 @@ def epoch_since(db: Database, group_id: bytes, epoch: int) -> int | None:
     return None if row is None else row[0]
 
 
-def with_past(db: Database) -> list[bytes]:
-    """Groups that hold keys of past epochs."""
+def past_epochs(db: Database) -> dict[bytes, set[int]]:
+    """The past epochs of which keys are held, by group."""
+    found: dict[bytes, set[int]] = {}
+    for group_id, epoch in db.execute(
+        """SELECT group_id, CAST(substr(key, 6) AS INTEGER) FROM mls_state
+           WHERE key >= 'past/' AND key < 'past0'"""
+    ).fetchall():
+        found.setdefault(group_id, set()).add(epoch)
+    return found
+
+
+def epochs_ended(db: Database, group_id: bytes, after: int, before: int) -> set[int]:
+    """Epochs that this device left between two times (milliseconds): it then entered the next."""
     rows = db.execute(
-        """SELECT group_id FROM groups AS g WHERE EXISTS (
-               SELECT 1 FROM mls_state WHERE group_id = g.group_id
-                 AND key >= 'past/' AND key < 'past0')"""
+        "SELECT epoch - 1 FROM epochs WHERE group_id = ? AND since BETWEEN ? AND ?",
+        (group_id, after, before),
     ).fetchall()
-    return [row[0] for row in rows]
+    return {row[0] for row in rows}
 
 
 def delete_entries(db: Database, group_id: bytes) -> None:
