@@ -241,7 +241,9 @@ class RatchetTree:
         if width == len(self.nodes):
             return self
         kept = {name: hashes[:width] for name, hashes in self._hashes.items()}
-        return RatchetTree(self.nodes[:width], kept, self._index.after())
+        # Nodes above a blank half need not be blank in a tree that others made.
+        cut = [at for at in range(width, len(self.nodes)) if self.nodes[at] is not None]
+        return RatchetTree(self.nodes[:width], kept, self._index.after(cut))
 
     def with_free_leaf(self) -> tuple[RatchetTree, LeafIndex]:
         """The leftmost blank leaf, left blank; the tree is extended when there is none (§7.7)."""

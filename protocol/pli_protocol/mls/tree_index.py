@@ -127,7 +127,7 @@ class LazyIndex:
         return index
 
     def after(self, changed: Collection[int] = ()) -> LazyIndex:
-        """For the tree with other nodes in these places; blank ones may be added or cut off."""
+        """For the tree with other nodes, or none, in these places; blank ones come and go besides."""
         if self._known is None:
             return LazyIndex()
         index, nodes, before = self._known

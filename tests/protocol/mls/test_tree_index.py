@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pli_protocol.mls import suite
 from pli_protocol.mls.leaf_node import LeafNode
+from pli_protocol.mls.node import ParentNode
 from pli_protocol.mls.ratchet_tree import RatchetTree
 from pli_protocol.mls.tree_index import TreeIndex
 
@@ -52,6 +53,17 @@ def test_tree_hashes_follow_any_change(changes: list[tuple[str, int]]) -> None:
         if what == "ask":
             tree.node_hash(SUITE, number % tree.width)
     assert tree.tree_hash(SUITE) == RatchetTree(tree.nodes).tree_hash(SUITE)
+
+
+def test_it_forgets_a_parent_node_that_is_cut_off_with_a_blank_half() -> None:
+    """A node above a blank half may be in a tree that others made: its key is free again."""
+    one, two, three = LEAVES[:3]
+    nodes = {0: one, 1: ParentNode(b"low"), 2: two, 3: ParentNode(b"above blanks"), 8: three}
+    tree = RatchetTree.from_nodes(nodes)
+    assert b"above blanks" in tree.index.encryption_keys
+    for smaller in (tree.changed([], [4], [])[0], tree.remove_leaf(4)):
+        assert smaller.width == 3
+        assert smaller.index == TreeIndex.of(smaller.nodes)
 
 
 def test_asking_twice_looks_once() -> None:
