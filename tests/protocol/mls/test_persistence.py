@@ -22,6 +22,7 @@ from pli_protocol.mls import (
     UnsupportedError,
     UsageError,
 )
+from pli_protocol.mls.epoch import PAST_SECONDS
 from pli_protocol.mls.secret_tree import MAX_SKIPPED, SUBTREE
 
 from .groups import NOW, Member, party
@@ -162,6 +163,34 @@ def test_a_stored_commit_follows_when_the_tree_grows_or_shrinks(names: tuple[str
         assert following.merged(committer.group) == made.group.merged(committer.group)
         committer.merge(made)
         committer.check_store()
+
+
+def test_a_commit_taken_over_after_a_restart_brings_no_epoch_back_that_ended_too_long_ago() -> None:
+    alice, _ = party("alice", "bob", number=1)
+    alice.merge(alice.commit())
+    assert [past.ended for past in alice.group.past] == [NOW, NOW]
+    late = NOW + PAST_SECONDS + 1
+    made = alice.commit(now=late)
+    restarted = Group.from_entries(alice.stored, alice.signer)
+    merged = restarted.following(made.changes).merged(restarted)
+    assert [past.ended for past in merged.group.past] == [late]
+    assert merged.group == made.group.merged(alice.group).group
+    alice.keep(merged.group, merged.changes)
+    alice.check_store()
+    assert not [name for name in alice.stored if name.startswith(("past/1", "keys/1/"))]
+
+
+def test_a_commit_taken_over_after_a_restart_brings_no_epoch_back_that_was_forgotten() -> None:
+    alice, _ = party("alice", "bob", number=1)
+    alice.merge(alice.commit())
+    made = alice.commit()
+    restarted = Group.from_entries(alice.stored, alice.signer)
+    assert len(restarted.past) == 2
+    following = restarted.following(made.changes).forget_past(1).group
+    merged = following.merged(restarted)
+    assert [past.context.epoch for past in merged.group.past] == [restarted.epoch]
+    alice.keep(merged.group, merged.changes)
+    alice.check_store()
 
 
 def test_changes_of_another_epoch_or_member_are_refused() -> None:
