@@ -16,7 +16,7 @@ from pli_protocol.relay.frames import AcknowledgeWelcome, WelcomeWaiting
 from ..store import conversations, groups, key_packages, log_rows, mls_state, outbox, people
 from . import founding, history
 from .decisions import refound_allowed
-from .profile import SUITE, ProfileError, check_group, check_leaf_lifetime
+from .profile import MAX_LEAVES, SUITE, ProfileError, check_group, check_leaf_lifetime
 from .work import Work
 
 UNOPENABLE = ("no-key-package", "welcome:")
@@ -58,6 +58,8 @@ def welcome(work: Work, frame: WelcomeWaiting, data: bytes | None) -> Outcome:
         reason = error.rule
     except (MLSError, ValueError) as error:
         reason = f"welcome: {getattr(error, 'rule', type(error).__name__)}"
+    except MemoryError:  # not to be tried again at each start
+        reason = "welcome: memory"
     work.db.execute(
         "INSERT OR REPLACE INTO welcomes VALUES (?, ?, ?, 'refused', ?, ?)",
         (frame.item, frame.group, data or b"", reason, frame.time),
@@ -118,6 +120,7 @@ def _join(work: Work, data: bytes) -> tuple[Joined, bytes, bool]:
             decode(KeyPackage, row.key_package),
             KeyPackageSecrets.decode(row.secrets),
             work.own.signer,
+            max_leaves=MAX_LEAVES,
             identity=work.identity,
             now=work.now_s,
         )

@@ -26,6 +26,9 @@ BACKDATED: Final = 3600
 RENEWED_AFTER: Final = 60 * DAY
 """Seconds after which a leaf gets a fresh key: a month before its end."""
 
+MAX_LEAVES: Final = 4096
+"""Leaves, blank ones too, of the widest tree that is joined: a relay lets in 1000 by default."""
+
 LARGEST_PADDED: Final = 46 * 1024
 
 _ALLOWED_EXTENSIONS: Final = frozenset(

@@ -48,6 +48,7 @@ def join_by_commit(
     psks: PskLookup,
     psk_ids: Sequence[bytes | PreSharedKeyID],
     groups: Collection[bytes],
+    max_leaves: int,
     capabilities: Capabilities | None,
     leaf_extensions: Sequence[Extension],
     authenticated_data: bytes,
@@ -63,7 +64,7 @@ def join_by_commit(
         raise ValidationError("message-kind", "§6")
     context = info.group_context
     suite = suite_of(context.cipher_suite)
-    old_tree = tree_of(info, tree)
+    old_tree = tree_of(info, tree, max_leaves)
     check_group_info(suite, info, old_tree, identity, groups, now)
     external_pub = info.external_pub()
     if external_pub is None:

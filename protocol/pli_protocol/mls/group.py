@@ -43,6 +43,7 @@ from .proposal import Proposal
 from .proposing import propose, propose_update
 from .psk import PreSharedKeyID, PskLookup
 from .quick import quick
+from .ratchet_tree import MAX_LEAVES
 from .sealing import make_group_info, seal_application
 
 
@@ -160,6 +161,7 @@ class Group(GroupState):
         psks: PskLookup | None = None,
         predecessor: Group | None = None,
         groups: Collection[bytes] = (),
+        max_leaves: int = MAX_LEAVES,
         identity: IdentityCheck,
         now: int | None,
     ) -> Joined:
@@ -174,6 +176,7 @@ class Group(GroupState):
             psks: pre-shared keys that the Welcome may name.
             predecessor: the group that this one continues, when the Welcome says so (ReInit).
             groups: ids of the groups that we are in; a Welcome to one of them is refused.
+            max_leaves: how wide the ratchet tree may be, with its blank leaves.
             identity: decides about the members' credentials.
             now: Unix seconds, or None not to check lifetimes.
 
@@ -190,6 +193,7 @@ class Group(GroupState):
             psks=psks or {},
             predecessor=predecessor,
             groups=groups,
+            max_leaves=max_leaves,
             identity=identity,
             now=now,
         )
@@ -206,6 +210,7 @@ class Group(GroupState):
         psks: PskLookup | None = None,
         psk_ids: Sequence[bytes | PreSharedKeyID] = (),
         groups: Collection[bytes] = (),
+        max_leaves: int = MAX_LEAVES,
         capabilities: Capabilities | None = None,
         leaf_extensions: Sequence[Extension] = (),
         authenticated_data: bytes = b"",
@@ -224,6 +229,7 @@ class Group(GroupState):
             psks: pre-shared keys at hand.
             psk_ids: pre-shared keys to mix in, external ones by their id.
             groups: ids of the groups that we are in (not of one that we come back to).
+            max_leaves: how wide the ratchet tree may be, with its blank leaves.
             capabilities: what we support; a default otherwise.
             leaf_extensions: extensions of our leaf.
             authenticated_data: goes with the commit, readable by anyone.
@@ -241,6 +247,7 @@ class Group(GroupState):
             psks=psks or {},
             psk_ids=psk_ids,
             groups=groups,
+            max_leaves=max_leaves,
             capabilities=capabilities,
             leaf_extensions=leaf_extensions,
             authenticated_data=authenticated_data,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from .ciphersuite import MLS10, CipherSuite, SignatureKeyPair
-from .codec import decode
+from .codec import Reader, decode
 from .epoch import Member, new_secret_tree
 from .errors import CodecError, UsageError, ValidationError
 from .extension import ExtensionType, check_unique
@@ -41,6 +41,7 @@ def join_group(
     psks: PskLookup,
     predecessor: Group | None,
     groups: Collection[bytes],
+    max_leaves: int,
     identity: IdentityCheck,
     now: int | None,
 ) -> Joined:
@@ -62,7 +63,7 @@ def join_group(
     group_secrets = open_group_secrets(suite, body, reference, secrets.init_key)
     psk = _psk_secret(suite, group_secrets, psks, predecessor)
     info = open_group_info(suite, body, group_secrets.joiner_secret, psk)
-    ratchet_tree = tree_of(info, tree)
+    ratchet_tree = tree_of(info, tree, max_leaves)
     check_group_info(suite, info, ratchet_tree, identity, groups, now)
     check_predecessor(info.group_context, group_secrets.psks, ratchet_tree, predecessor, identity)
 
@@ -100,10 +101,11 @@ def join_group(
     return Joined(group, group.entries(), group.member(info.signer))
 
 
-def tree_of(info: GroupInfo, tree: bytes | None) -> RatchetTree:
+def tree_of(info: GroupInfo, tree: bytes | None, max_leaves: int) -> RatchetTree:
     """The ratchet tree, from the GroupInfo or from beside it.
 
-    Raises ValidationError: "tree-missing", or "tree-encoding" when it does not decode.
+    Raises ValidationError: "tree-missing", or "tree-encoding" when it does not decode or is wider
+    than `max_leaves`.
     """
     data = info.extension(ExtensionType.RATCHET_TREE)
     if data is None:
@@ -111,7 +113,10 @@ def tree_of(info: GroupInfo, tree: bytes | None) -> RatchetTree:
     if data is None:
         raise ValidationError("tree-missing", "§12.4.3.3")
     try:
-        return decode(RatchetTree, data)
+        r = Reader(data)
+        read = RatchetTree.read(r, max_leaves)
+        r.finish()
+        return read
     except CodecError as error:
         raise ValidationError("tree-encoding", "§12.4.3.3") from error
 

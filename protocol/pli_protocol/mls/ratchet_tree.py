@@ -17,6 +17,9 @@ from .tree_hash import fill_hashes
 from .tree_index import LazyIndex, TreeIndex
 from .tree_math import LeafIndex, NodeIndex
 
+MAX_LEAVES = 1 << 16
+"""Leaves of the widest tree that is read: on the wire a blank node is one byte, here a hundred."""
+
 _Hashes = list[bytes | None]
 
 
@@ -80,13 +83,26 @@ class RatchetTree:
         w.opaque(b"".join(encoded))
 
     @classmethod
-    def read(cls, r: Reader) -> Self:
+    def read(cls, r: Reader, max_leaves: int = MAX_LEAVES) -> Self:
         """The ratchet_tree of §12.4.3.3. What it means is checked by `check_tree`.
 
+        Args:
+            r: what to read from.
+            max_leaves: how many leaves it may have, with the blank ones.
+
         Raises:
-            CodecError: also for a blank at the end, or a node where its kind cannot stand.
+            CodecError: also for a blank at the end, a node where its kind cannot stand, or too many.
         """
-        listed = r.vector(lambda r: r.optional(read_node))
+        left = tree_math.node_width(max_leaves)
+
+        def read_next(r: Reader) -> Node | None:
+            nonlocal left
+            if left == 0:
+                raise CodecError("a ratchet tree is too wide", "tree-width", "§12.4.3.3")
+            left -= 1
+            return r.optional(read_node)
+
+        listed = r.vector(read_next)
         if not listed or listed[-1] is None:
             raise CodecError("a ratchet tree ends in a blank node", "tree-end", "§12.4.3.3")
         width = tree_math.node_width(tree_math.full_leaf_count(len(listed)))

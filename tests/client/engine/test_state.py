@@ -16,7 +16,7 @@ from pli_client.engine.work import Work
 from pli_client.errors import DiskFull
 from pli_client.store import conversations, events, groups, messages, mls_state
 from pli_client.store.device import DeviceRow
-from pli_protocol.relay.frames import WelcomeWaiting
+from pli_protocol.relay.frames import AcknowledgeWelcome, WelcomeWaiting
 
 from .paper_relay import PaperLog, Somebody, Town, commit, deliver, found
 
@@ -153,6 +153,40 @@ async def test_a_welcome_that_is_pushed_again_is_no_news(three: Three) -> None:
     outcome = await bruno.write(lambda work: joining.welcome(work, again, welcome))
     assert (outcome.conversation_id, outcome.refused) == (conversation, None)
     assert await bruno.vault.read(events.newest) == before
+
+
+async def test_a_welcome_that_takes_all_memory_is_acknowledged_and_refused(
+    three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would come again at each start otherwise."""
+    frames: list[WelcomeWaiting] = []
+    await found(PaperLog(), three.amelie, three.bruno, frames=frames)
+    frame = structs.replace(frames[0], item=bytes(16))
+
+    def join(work: Work, data: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(joining, "_join", join)
+    acknowledged: list[object] = []
+
+    def take(work: Work) -> joining.Outcome:
+        outcome = joining.welcome(work, frame, b"a large one")
+        acknowledged.extend(work.frames)
+        return outcome
+
+    outcome = await three.bruno.write(take)
+    assert outcome.refused == "welcome: memory"
+    assert AcknowledgeWelcome(frame.item) in acknowledged
+
+
+async def test_a_welcome_with_a_wider_tree_than_the_profile_has_is_refused(
+    three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "MAX_LEAVES", 1)
+    with pytest.raises(AssertionError, match="welcome: tree-encoding"):
+        await found(PaperLog(), three.amelie, three.bruno)
+    monkeypatch.setattr(joining, "MAX_LEAVES", 2)
+    await found(PaperLog(), three.amelie, three.bruno)
 
 
 async def test_a_group_that_opened_between_two_looks_is_not_abandoned(three: Three) -> None:

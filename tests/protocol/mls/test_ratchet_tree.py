@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from pli_protocol.mls import tree_math
 from pli_protocol.mls.ciphersuite import suite
-from pli_protocol.mls.codec import Writer, decode, encode
+from pli_protocol.mls.codec import Reader, Writer, decode, encode, varint
 from pli_protocol.mls.credential import BasicCredential
 from pli_protocol.mls.errors import CodecError, UsageError
 from pli_protocol.mls.leaf_node import Capabilities, LeafNode, LeafNodeSource
 from pli_protocol.mls.node import Node, ParentNode, write_node
-from pli_protocol.mls.ratchet_tree import RatchetTree
+from pli_protocol.mls.ratchet_tree import MAX_LEAVES, RatchetTree
 
 from .structs import ratchet_trees
 
@@ -91,6 +91,25 @@ def test_a_member_is_added_at_the_leftmost_blank_leaf_and_unmerged_above(
     assert tree.leaf_count == 8
     tree, index = tree.add_leaf(leaf("I"))
     assert (index, tree.leaf_count, tree.width) == (8, 16, 31)
+
+
+def test_a_tree_that_is_too_wide_is_refused_before_it_is_laid_out() -> None:
+    """A blank node is one byte to whoever sends it."""
+    blanks = 1 << 20
+    r = Reader(varint(blanks) + bytes(blanks))
+    with pytest.raises(CodecError) as failed:
+        RatchetTree.read(r)
+    assert failed.value.rule == "tree-width"
+    assert r.position <= len(varint(blanks)) + 2 * MAX_LEAVES
+
+
+def test_a_tree_may_be_as_wide_as_the_reader_says() -> None:
+    for leaves in (1, 2, 8, MAX_LEAVES):
+        data = encode(tree_of({2 * leaves - 2: "last"}))
+        assert RatchetTree.read(Reader(data), leaves).leaf_count == leaves
+        if leaves > 1:
+            with pytest.raises(CodecError):
+                RatchetTree.read(Reader(data), leaves // 2)
 
 
 def test_unmerged_leaves_stay_in_order() -> None:

@@ -147,6 +147,18 @@ INFOS: list[tuple[str, Change]] = [
 ]
 
 
+def test_a_tree_wider_than_the_caller_lets_in_is_refused_on_both_ways_in() -> None:
+    newcomer, made, package = invitation()
+    with fails("tree-encoding"):
+        newcomer.join(made.welcome, package, max_leaves=4)
+    newcomer.join(made.welcome, package, max_leaves=8)
+    assert newcomer.group.tree.leaf_count == 8
+    guest, info = Member("guest"), newcomer.group.group_info()
+    with fails("tree-encoding"):
+        guest.join_external(info, max_leaves=4)
+    guest.join_external(info, max_leaves=8)
+
+
 @pytest.mark.parametrize(("rule", "change"), INFOS)
 def test_a_group_info_with_one_fault_is_refused(rule: str, change: Change) -> None:
     newcomer, made, package = invitation(change)

@@ -45,7 +45,7 @@ from pli_protocol.mls.private_message import protect_private
 from pli_protocol.mls.proposal import decode_proposal, encode_proposal
 from pli_protocol.mls.psk import psk_secret
 from pli_protocol.mls.public_message import protect_public
-from pli_protocol.mls.ratchet_tree import RatchetTree
+from pli_protocol.mls.ratchet_tree import MAX_LEAVES, RatchetTree
 from pli_protocol.mls.secret_tree import LAST_GENERATION, MAX_FORWARD, Ratchet, RatchetKind
 from pli_protocol.secret import Secret
 
@@ -174,6 +174,7 @@ MALFORMED = {
     "enum": lambda: decode(Sender, b"\x05"),
     "unmerged-order": lambda: decode(ParentNode, encode(ParentNode(b"key", b"", (2, 1)))),
     "tree-end": lambda: decode(RatchetTree, _tree(_leaf(), None)),
+    "tree-width": lambda: decode(RatchetTree, _tree(*(None,) * (2 * MAX_LEAVES - 1), _leaf())),
     "node-place": lambda: decode(RatchetTree, _tree(ParentNode(b"key"))),
     "proposal-type": lambda: decode_proposal(b"\x0a\x0a"),
 }
