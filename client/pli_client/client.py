@@ -26,6 +26,7 @@ from .engine.engine import Engine
 from .engine.errors import (
     AmbiguousPerson,
     ConversationOver,
+    NotInRecord,
     NotSettled,
     UnknownConversation,
     UnknownMessage,
@@ -289,10 +290,15 @@ class Client:
         """Take a message off a record; by its author or whoever attached it, others object.
 
         The SentMessage is an objection where this person may not detach.
+
+        Raises:
+            UnknownMessage, ConversationOver, InvalidInput, NotInRecord.
         """
         reference = self.record_ref(record)
 
         def body(work: Work, message_id: bytes) -> Detach | Objection:
+            if not record_store.standing(work.db, message_id, reference):
+                raise NotInRecord(reference.id)
             allowed = records.may_detach(work, message_id, reference, work.own.person_id)
             kind = Detach if allowed else Objection
             return kind(message_id, reference, reason)

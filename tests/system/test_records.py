@@ -5,7 +5,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from pli_client import Client
+from pli_client.engine.errors import NotInRecord
 from pli_client.events import RecordAttached, RecordForwarded
 from pli_protocol.content import Forward, Receipt, RecordRef
 from pli_protocol.content.proof import VerifiedForward, verify_forward
@@ -106,6 +109,20 @@ async def test_an_attach_after_the_fact_proves_author_and_attacher_and_a_detach_
         assert seen[1].detached
         assert seen[1].detached_by == amelie.person.person_id
         await bot.stop()
+
+
+async def test_a_message_is_taken_off_no_record_in_which_it_does_not_stand(world: World) -> None:
+    async with together(world, "amelie") as (amelie,):
+        team = await amelie.start("Notes", [])
+        sent = await team.send("A mangé la moitié", record=RECORD)
+        for _ in range(2):
+            with pytest.raises(NotInRecord, match="usager-71"):
+                await amelie.detach(sent.message_id, "usager-71")
+        await (await amelie.detach(sent.message_id, RECORD)).stored(PATIENCE)
+        with pytest.raises(NotInRecord):
+            await amelie.detach(sent.message_id, RECORD)  # not twice
+        kinds = [m.kind for m in await team.page()]
+        assert kinds.count("detach") == 1
 
 
 async def test_who_neither_wrote_nor_attached_can_only_object(world: World) -> None:

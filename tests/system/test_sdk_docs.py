@@ -32,7 +32,6 @@ async def test_the_examples_of_the_sdk_page_run(world: World, tmp_path: Path) ->
     }
     opening, *examples, filing = BLOCKS
     await run(opening, names)
-    (world.vault("amelie") / "inbox").mkdir()
     async with (
         pli_client.connect(world.vault("amelie"), PASSPHRASE, timing=QUICK) as me,
         pli_client.connect(world.vault("bruno"), PASSPHRASE, timing=QUICK) as bruno,

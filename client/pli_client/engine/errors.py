@@ -47,6 +47,18 @@ class UnknownMessage(PliError):
     CAUSE = N_("There is no such message.")
 
 
+class NotInRecord(PliError):
+    """A message that is to be taken off a record does not stand in it."""
+
+    code = "not-in-record"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("This message does not stand in the record %(record)s.")
+    REMEDY = N_("See in which records it stands: pli read.")
+
+    def __init__(self, record: str) -> None:
+        super().__init__(record=record)
+
+
 class ConversationOver(PliError):
     """One cannot write in it any more: removed, left, or never begun."""
 

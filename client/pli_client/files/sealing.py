@@ -143,7 +143,7 @@ def seal(
 
 
 def unseal(sealed: Path, name: str, expected: SealedFile, folder: Path) -> Path:
-    """Decrypt into a new file in `folder`, under a safe form of `name`; its path.
+    """Decrypt into a new file in `folder` (made if need be), under a safe form of `name`; its path.
 
     Nothing is to be seen under the name before all of it was checked, and no file is ever
     overwritten: the name gets a number where it is taken.
@@ -153,6 +153,10 @@ def unseal(sealed: Path, name: str, expected: SealedFile, folder: Path) -> Path:
     """
     name = safe_name(name)
     temporary = folder / f".{os.urandom(8).hex()}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileUnwritable(name=name, reason=system_reason(error)) from None
     try:
         ciphertext = sealed.open("rb")
     except OSError as error:

@@ -211,10 +211,18 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert list(inbox.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
     _, sealed, told = sealed_sample(tmp_path, 10)
+    saved = unseal(sealed, "x", told, tmp_path / "new" / "inbox")
+    assert saved.parent == tmp_path / "new" / "inbox"
+    assert saved.stat().st_size == 10
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    _, sealed, told = sealed_sample(tmp_path, 10)
+    (tmp_path / "file").touch()
     with pytest.raises(FileUnwritable):
-        unseal(sealed, "x", told, tmp_path / "nowhere")
+        unseal(sealed, "x", told, tmp_path / "file" / "inbox")
 
 
 def test_the_key_does_not_show(tmp_path: Path) -> None:
