@@ -44,6 +44,9 @@ class _Store:
         self._several: dict[str, dict[int, bytes]] = {TREE: {}, PAST: {}}
         self._by_epoch: dict[str, dict[int, dict[str, bytes]]] = {KEYS: {}, PROPOSAL: {}}
         for name, data in entries.items():
+            if not isinstance(data, bytes):
+                # Most likely a None of `changes`, which says that the entry is to be deleted.
+                raise CodecError(f"a stored entry is not bytes: {name[:40]!a}")
             kind, slash, rest = name.partition("/")
             kind += slash
             if kind in self._several:

@@ -1,4 +1,4 @@
-"""The library's page: its example runs, its numbers are those of the code."""
+"""The library's page: its examples run, its numbers are those of the code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pli_protocol.mls import PAST_EPOCHS, SUITES
+from pli_protocol.mls import PAST_EPOCHS, SUITES, Group
 from pli_protocol.mls.epoch import PAST_SECONDS
 from pli_protocol.mls.leaf_check import MAX_LIFETIME
 from pli_protocol.mls.secret_tree import MAX_FORWARD, MAX_SKIPPED
@@ -14,12 +14,26 @@ from pli_protocol.mls.secret_tree import MAX_FORWARD, MAX_SKIPPED
 PAGE = (Path(__file__).parents[3] / "docs/protocol/mls.md").read_text(encoding="utf-8")
 
 
-def test_the_example_runs() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+def test_the_examples_run() -> None:
+    examples = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    assert len(examples) == 2
     found: dict[str, Any] = {}
-    exec(compile(example, "docs/protocol/mls.md", "exec"), found)
+    for example in examples:
+        exec(compile(example, "docs/protocol/mls.md", "exec"), found)
     assert found["data"] == b"text"
-    assert found["group"].epoch == 1
+    assert found["merged"].group.epoch == 4
+    assert found["carols"].epoch == 4
+
+
+def test_the_stores_of_the_examples_hold_the_groups() -> None:
+    found: dict[str, Any] = {}
+    for example in re.findall(r"```python\n(.*?)```", PAGE, re.S):
+        exec(compile(example, "docs/protocol/mls.md", "exec"), found)
+    assert found["at_alice"] == found["merged"].group.entries()
+    assert found["at_carol"] == found["carols"].entries()
+    Group.from_entries(found["at_alice"], found["alice"])
+    Group.from_entries(found["at_carol"], found["carol"])
+    assert not found["at_bob"]
 
 
 def test_the_numbers_are_those_of_the_code() -> None:

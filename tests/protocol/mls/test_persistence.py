@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -243,6 +244,15 @@ def test_entries_of_a_newer_version_are_refused_by_name() -> None:
     for name, value in entries.items():
         with pytest.raises(CodecError, match="stored in version 3; this library reads 1 to 2"):
             Group.from_entries({**entries, name: b"\x03" + value[1:]}, bob.signer)
+
+
+def test_an_entry_that_should_have_been_deleted_is_refused() -> None:
+    """A caller that merges `changes` as if they were entries keeps the Nones of deletions."""
+    member, _ = pair(2, 0x0001)
+    entries: dict[str, Any] = member.group.entries()
+    for name in [*entries, "keys/0/node/1", "tree/4"]:
+        with pytest.raises(CodecError, match=f"is not bytes: '{name}'"):
+            Group.from_entries({**entries, name: None}, member.signer)
 
 
 def test_a_missing_entry_is_refused() -> None:
