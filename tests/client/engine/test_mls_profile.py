@@ -29,6 +29,7 @@ from pli_protocol.mls.psk import PreSharedKeyID
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/protocol/mls-profile.md").read_text(encoding="utf-8")
+CLIENT = ROOT / "client/pli_client"
 ENGINE = ROOT / "client/pli_client/engine"
 UNITS = {"": 1, "ms": 1, "hour": 3600, "day": 86_400, "days": 86_400, "KiB": 1024}
 CONSTANTS = re.findall(r"^\| [^|]+ \| ([^|]+) \| `(client|protocol):([\w.]+)` \|$", PAGE, re.M)
@@ -71,6 +72,29 @@ def test_the_refusals_of_the_page_are_raised_by_the_code() -> None:
     assert len(named) >= 15
     for rule in named:
         assert f'"{rule}' in source or f'"{rule}"' in library, rule
+
+
+def test_every_refusal_of_the_code_is_on_the_page_and_no_other() -> None:
+    section = PAGE.split("## Ids of refusals")[1]
+    listed = re.findall(r"^\| `([^`]+)` \| ", section, re.M)
+    assert len(listed) == len(set(listed))
+    source = "".join(path.read_text(encoding="utf-8") for path in CLIENT.rglob("*.py"))
+    raised = re.findall(r"raise ProfileError\((.*?)\)", source)
+    assert len(raised) >= 40
+    assert set(listed) == {_shown(argument) for argument in raised}
+
+
+def test_the_refusals_in_brackets_are_in_the_list_or_the_librarys() -> None:
+    table, section = PAGE.split("## Numbers")[0], PAGE.split("## Ids of refusals")[1]
+    rows = "".join(line for line in table.splitlines(True) if line.startswith("|"))
+    named = {rule for group in re.findall(r"\(([^()]*`[^()]*)\)", rows) for rule in _ids(group)}
+    listed = {rule.rstrip("…") for rule in re.findall(r"^\| `([^`]+)` \| ", section, re.M)}
+    assert named - listed == {"credential", "credential-successor"}
+
+
+def _shown(argument: str) -> str:
+    """How the page shows what a ProfileError is raised with."""
+    return re.sub(r"(\{error\.rule\}|^error\.rule$)", "…", argument).removeprefix("f").strip('"')
 
 
 def _ids(text: str) -> list[str]:
