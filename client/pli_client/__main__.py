@@ -3,18 +3,22 @@
 import sys
 from collections.abc import Sequence
 
-from .i18n import install_click, language, use
+from .i18n import install_click, language, unknown_wish, use
 
 
 def main() -> None:
     """The command `pli`."""
     arguments = sys.argv[1:]
-    chosen = language(_wish(arguments))
+    wish = _wish(arguments)
+    chosen = language(wish)
     use(chosen)
     install_click(chosen)
     # Only now: the texts of help are translated when the commands are imported.
-    from .cli.main import run
+    from .cli.main import run, say_which_languages
 
+    unknown = unknown_wish() if wish is None else None
+    if unknown is not None:
+        say_which_languages(unknown)
     sys.exit(run(arguments))
 
 

@@ -13,7 +13,8 @@
     │   │   └── RequestTimedOut   no answer in time: whether it was done is unknown
     │   ├── RelayRefused     the relay's answer was no (exit code 1); .refusal is its code
     │   ├── RelayMisbehaved  it sent what no relay of this protocol sends
-    │   ├── WrongRelay  UntrustedCertificate  ProxyFailed  ClientOutdated  RelayOutdated
+    │   ├── WrongRelay       another name than expected (exit code 1)
+    │   ├── UntrustedCertificate  ProxyFailed  ClientOutdated  RelayOutdated
     │   └── SignInRefused  VaultCopied  SignedInElsewhere     the connection stops for good
     ├── FileError            an attachment: FileUnreadable  FileUnwritable  FileDamaged  FileTooLarge
     └── HandoverFailed       the process that has the vault did not do what was asked
@@ -107,6 +108,13 @@ _SYSTEM_REASONS: Mapping[int, str] = {
     errno.EROFS: N_("the disk cannot be written to"),
     errno.ENAMETOOLONG: N_("its name is too long"),
     errno.EIO: N_("the disk does not work properly"),
+    errno.ENOSPC: N_("the disk is full"),
+    errno.EDQUOT: N_("the disk is full"),
+    errno.ELOOP: N_("its links lead in a circle"),
+    errno.EBUSY: N_("another program uses it"),
+    errno.EMFILE: N_("too many files are open"),
+    errno.ENFILE: N_("too many files are open"),
+    errno.EBADF: N_("it is not open"),
 }
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -314,9 +322,13 @@ class RelayMisbehaved(RelayError):
 
 class WrongRelay(RelayError):
     code = "wrong-relay"
+    exit_code = EXIT_FAILED
     permanent = True
     CAUSE = N_("The relay calls itself %(found)s, but %(expected)s is expected.")
-    REMEDY = N_("Check the relay's address. Nothing was sent.")
+    REMEDY = N_(
+        "If it is the right relay, write its name %(found)s in the address instead of %(expected)s; "
+        "else check the address. Nothing was sent."
+    )
 
 
 class UntrustedCertificate(RelayError):

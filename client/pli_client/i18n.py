@@ -34,6 +34,12 @@ def language(option: str | None = None, env: Mapping[str, str] | None = None) ->
     return "en" if _language_of(_locale(env)) == "en" else "fr"
 
 
+def unknown_wish(env: Mapping[str, str] | None = None) -> str | None:
+    """What PLI_LANG asks for, where it is no language of ours; else None."""
+    wish = (os.environ if env is None else env).get("PLI_LANG", "")
+    return wish if wish.strip() and _language_of(wish) is None else None
+
+
 def use(chosen: Language) -> None:
     """Speak this language from now on, in the whole process."""
     global _current

@@ -58,7 +58,7 @@ def init(
     as_json: bool,
 ) -> None:
     """Make a relay's FOLDER with its settings, and print a one-time establishment code."""
-    host, _ = setting.parse_listen(listen)
+    host, port = setting.parse_listen(listen)
     if name is None and host in ("0.0.0.0", "::"):
         raise OperatorError(f"{host} is no name: give --name, the host that clients will use")
     if (certificate is None) != (key is None):
@@ -66,11 +66,16 @@ def init(
     absolute = [None if p is None else str(Path(p).resolve()) for p in (certificate, key)]
     text = setting.template(name or host, listen, *absolute)
     code = folders.make(folder, text)
+    # With port 0 the system chooses one at the start, and `run` tells it.
+    made = setting.Settings(name=name or host, certificate=certificate, key=key)
+    address = setting.address_to_give(made, port) if port else None
     if as_json:
-        shown = {"event": "initialised", "folder": str(folder), "name": name or host, "code": code}
-        click.echo(json.dumps(shown))
+        shown = {"event": "initialised", "folder": str(folder), "name": made.name, "code": code}
+        click.echo(json.dumps({**shown, "address": address}))
         return
-    click.echo(f"Relay '{name or host}' made in {folder}; settings: {folder / setting.FILE_NAME}")
+    click.echo(f"Relay '{made.name}' made in {folder}; settings: {folder / setting.FILE_NAME}")
+    if address is not None:
+        click.echo(f"Address for its clients: {address}")
     click.echo(f"Establishment code, valid once: {code}")
     click.echo(f"Start it with: pli-server run {folder}")
 

@@ -19,6 +19,7 @@ from .errors import OperatorError, Refusal, StorageFailed
 from .handlers import HANDLERS, UNANSWERED
 from .relay import Relay
 from .session import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, GREETED, GREETING, Session
+from .settings import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Listener:
         settings = self._relay.settings
         host, port = settings.address
         tls = self._tls()
-        if tls is None and not _is_loopback(host):
+        if tls is None and not is_loopback(host):
             raise OperatorError(
                 f"plain WebSocket is for loopback only, not {host}: "
                 "give `certificate` and `key` in relay.toml, or listen on 127.0.0.1"
@@ -292,15 +293,6 @@ def _expire(relay: Relay, session: Session) -> None:
         session.timer = asyncio.get_running_loop().call_later(extra, _expire, relay, session)
         return
     session.close(CLOSE_POLICY)
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _silent_logger() -> logging.Logger:

@@ -18,7 +18,7 @@ from . import sweep
 from .errors import EXIT_STORAGE
 from .listener import Listener
 from .relay import Relay
-from .settings import Settings
+from .settings import Settings, address_to_give
 from .storage.faults import describe
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,12 @@ def run(folder: Path, settings: Settings, listen: str | None, as_json: bool) -> 
     _configure_log()
 
     def ready(url: str) -> None:
-        line = json.dumps({"event": "listening", "url": url, "name": settings.name})
-        click.echo(line if as_json else f"Relay '{settings.name}' listens on {url}")
+        address = address_to_give(settings, int(url.rpartition(":")[2]))
+        if as_json:
+            shown = {"event": "listening", "url": url, "name": settings.name, "address": address}
+            click.echo(json.dumps(shown))
+        else:
+            click.echo(f"Relay '{settings.name}' listens on {url}; its clients use {address}")
         sys.stdout.flush()
 
     _raise_file_limit()

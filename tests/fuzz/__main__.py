@@ -29,8 +29,12 @@ def main() -> int:
     if unknown := [name for name in names if name not in TARGETS]:
         parser.error(f"no such target: {', '.join(unknown)}; see --list")
     if options.repeat is not None:
+        try:
+            repeated = bytes.fromhex(options.repeat)
+        except ValueError:
+            parser.error(f"--repeat takes hexadecimal digits, not {options.repeat[:40]!r}")
         for name in names:
-            TARGETS[name]().run(bytes.fromhex(options.repeat))
+            TARGETS[name]().run(repeated)
         print("nothing raised but the library's own errors")
         return 0
     if importlib.util.find_spec("atheris") is None:

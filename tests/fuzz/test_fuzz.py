@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import planted
+from .__main__ import main
 from .campaign import Outcome, campaign, fuzz
 from .finding import forget_mended, smaller
 from .mls_targets import decoders
@@ -82,3 +83,13 @@ def test_an_input_is_made_as_small_as_it_stays_wrong() -> None:
 
     assert smaller(bytes(range(256)), has(b"\x10\x11")) == b"\x10\x11"
     assert smaller(b"abcdef" * 100, lambda data: len(data) > 3 and data[0] == 97) == b"a\0\0\0"
+
+
+def test_an_input_to_repeat_that_is_no_hexadecimal_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["fuzz", "--repeat", "zz"])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    assert "hexadecimal" in capsys.readouterr().err.splitlines()[-1]

@@ -12,9 +12,11 @@ from typing import Any, Self
 class RelayProcess:
     """`python -m pli_server run FOLDER --json`, ready when this returns."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", url: str, address: str = "") -> None:
         self.process = process
         self.url = url
+        self.address = address
+        """What its clients are given."""
 
     @classmethod
     def start(
@@ -35,7 +37,8 @@ class RelayProcess:
         if not line:
             _, error = process.communicate()
             raise RuntimeError(f"the relay did not start: {error}")
-        return cls(process, json.loads(line)["url"])
+        said = json.loads(line)
+        return cls(process, said["url"], said["address"])
 
     def kill(self) -> None:
         """SIGKILL, and wait."""

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from pli_server.command_line import cli
 
 from .people import TestEstablishment
-from .processes import RelayProcess, make_folder
+from .processes import RelayProcess
 from .raw_client import RawClient
 
 
@@ -38,6 +38,32 @@ def test_init_writes_commented_settings_and_prints_a_code(tmp_path: Path) -> Non
     assert sum(line.startswith("#") for line in text.splitlines()) > 10
     code, out, _ = call("establishment-code", folder)
     assert (code, len(out.strip())) == (0, 27)
+
+
+@pytest.mark.parametrize(
+    ("options", "address"),
+    [
+        (("--listen", "127.0.0.1:18443", "--name", "localhost"), "ws://localhost:18443"),
+        (("--listen", "127.0.0.1:18443"), "ws://127.0.0.1:18443"),
+        (("--listen", "[::1]:18443"), "ws://[::1]:18443"),
+        (("--listen", "127.0.0.1:80"), "ws://127.0.0.1"),
+        (("--listen", "127.0.0.1:18443", "--name", "pli.example"), "wss://pli.example"),
+        (("--listen", "127.0.0.1:0"), None),
+        (("--listen", "0.0.0.0:8443", "--name", "pli.example"), "wss://pli.example:8443"),
+        (("--listen", "0.0.0.0:443", "--name", "pli.example"), "wss://pli.example"),
+    ],
+)
+def test_init_tells_the_address_to_give_out(
+    tmp_path: Path, options: tuple[str, ...], address: str | None
+) -> None:
+    if options[1].startswith("0.0.0.0"):
+        options = (*options, "--certificate", "chain.pem", "--key", "key.pem")
+    _, out, _ = call("init", tmp_path / "text", *options)
+    assert ("Address for its clients: " in out) == (address is not None)
+    if address is not None:
+        assert f"Address for its clients: {address}\n" in out
+    _, out, _ = call("init", tmp_path / "json", *options, "--json")
+    assert json.loads(out)["address"] == address
 
 
 def test_json_is_one_object(tmp_path: Path) -> None:
@@ -105,9 +131,10 @@ def test_what_cannot_be_done_is_one_sentence(
 
 @pytest.mark.processes
 def test_the_process_says_when_it_listens_and_stops_on_a_signal(tmp_path: Path) -> None:
-    make_folder(tmp_path / "relay")
+    call("init", tmp_path / "relay", "--name", "localhost", "--listen", "127.0.0.1:0")
     relay = RelayProcess.start(tmp_path / "relay")
     assert relay.url.startswith("ws://127.0.0.1:")
+    assert relay.address == relay.url.replace("127.0.0.1", "localhost")
     second = subprocess.run(
         [sys.executable, "-m", "pli_server", "run", str(tmp_path / "relay")],
         capture_output=True,

@@ -14,6 +14,8 @@ from .connection import connection_command
 from .joining import ca_option, certificates, checked, proxy_option
 from .options import Settings, common, settings
 from .output import Styled, say, say_json, tell
+from .professions import PROFESSIONAL, SOFTWARE, profession_shown
+from .reasons import LEFT, Reason, reason_told, reason_typed
 from .session import VAULT_FILE, Answer, Reply, hand_over, patiently, run, taking_over, when_free
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def invite(name: str, profession: str | None, rpps: str | None, bot: bool, days:
     return _carry_out(
         "invite",
         name=name,
-        profession=profession or (_("software") if bot else _("professional")),
+        profession=profession or _(SOFTWARE if bot else PROFESSIONAL),
         rpps=rpps,
         bot=bot,
         days=days,
@@ -137,12 +139,7 @@ def invite(name: str, profession: str | None, rpps: str | None, bot: bool, days:
 
 @admin.command("revoke", help=_("Revoke somebody, with all their devices."))
 @click.argument("who", metavar=_("NAME"))
-@click.option(
-    "--reason",
-    type=click.Choice(["left", "lost", "stolen", "retired"]),
-    default="left",
-    show_default=True,
-)
+@click.option("--reason", type=Reason(), default=reason_typed(LEFT), show_default=True)
 @common
 def revoke(who: str, reason: str) -> int:
     return _carry_out("revoke", who=who, reason=reason)
@@ -271,29 +268,22 @@ def _show(reply: Reply) -> None:
             say("    ", Styled(reply["code"], bold=True))
             say()
             _picture(reply["code"])
-            say(_("Hand it over in person: whoever has it first joins under this name."))
+            say(_("Hand it over in person: the first person who uses it joins under this name."))
         case "revoked":
-            worded = {**reply, "reason": _reason(reply["reason"])}
+            worded = {**reply, "reason": reason_told(reply["reason"])}
             say(_("%(name)s is revoked (%(reason)s), list number %(list)s.") % worded)
         case "account":
             reason = reply["revoked"]
             state = (
-                _("revoked: %(revoked)s") % {"revoked": _reason(reason)} if reason else _("signed")
+                _("revoked: %(revoked)s") % {"revoked": reason_told(reason)}
+                if reason
+                else _("signed")
             )
-            say(Styled(reply["name"], bold=True), f", {reply['profession']}, {state}")
+            profession = profession_shown(reply["profession"])
+            say(Styled(reply["name"], bold=True), f", {profession}, {state}")
         case "open-invitation":
-            say(_("%(name)s, %(profession)s: invited, until %(expires_at)s") % _dated(reply))
-
-
-def _reason(code: str) -> str:
-    """Why somebody was revoked, as people say it."""
-    words = {
-        "left": _("has left"),
-        "lost": _("device lost"),
-        "stolen": _("device stolen"),
-        "retired": _("taken out of service"),
-    }
-    return words.get(code, code)
+            worded = {**_dated(reply), "profession": profession_shown(reply["profession"])}
+            say(_("%(name)s, %(profession)s: invited, until %(expires_at)s") % worded)
 
 
 def _refusal(code: str) -> str:
@@ -347,7 +337,10 @@ def _report(report: "Report", asked: Settings) -> None:
                 turned_away = {"refused": _refusal(report.refused)}
                 say(_("A request was turned away (%(refused)s).") % turned_away)
             else:
-                say(_("%(name)s, %(profession)s, is signed.") % signed)
+                profession = profession_shown(report.profession)
+                say(
+                    _("%(name)s, %(profession)s, is signed.") % {**signed, "profession": profession}
+                )
 
 
 def _folder(asked: Settings) -> Path:
@@ -363,7 +356,10 @@ def _folder(asked: Settings) -> Path:
 def _existing(asked: Settings) -> Path:
     folder = _folder(asked)
     if not (folder / VAULT_FILE).exists():
-        raise VaultMissing(folder=folder)
+        from ..issuer import AUTHORITY_FILE, FoundingUnfinished
+
+        unfinished = (folder / AUTHORITY_FILE).exists()
+        raise FoundingUnfinished(folder=folder) if unfinished else VaultMissing(folder=folder)
     return folder
 
 

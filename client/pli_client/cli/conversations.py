@@ -82,6 +82,10 @@ def send(
         text = sys.stdin.read().rstrip("\n")
     if not text and not files:
         raise click.UsageError(_("There is neither a text nor a file to send."))
+    # An empty value is a variable that was never filled: what was meant would be left out unseen.
+    for option, value in (("--record", record), ("--reply-to", reply_to)):
+        if value is not None and not value.strip():
+            raise click.UsageError(_("%(option)s has an empty value.") % {"option": option})
     if note_type and not record:
         raise click.UsageError(_("--type goes with --record."))
     return carry_out(

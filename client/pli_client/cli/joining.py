@@ -11,6 +11,7 @@ from ..i18n import _
 from . import passphrases
 from .options import common, settings
 from .output import say, say_json, tell
+from .professions import profession_shown
 from .session import VAULT_FILE, run
 
 PATIENCE: Final = 900.0
@@ -102,9 +103,8 @@ def join(code: str, ca_file: Path | None, proxy: str | None, wait: float) -> int
     if asked.json:
         say_json(joined)
         return 0
-    say(
-        _("Welcome, %(name)s (%(profession)s), at %(establishment)s.") % joined,
-    )
+    shown = {**joined, "profession": profession_shown(joined["profession"])}
+    say(_("Welcome, %(name)s (%(profession)s), at %(establishment)s.") % shown)
     say(_("Your vault: %(vault)s. Its passphrase cannot be replaced: keep it.") % joined)
     return 0
 

@@ -85,6 +85,14 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_FAILED
 
 
+def say_which_languages(wish: str) -> None:
+    """PLI_LANG asks for a language that there is not: a notice, and the work goes on."""
+    tell(
+        _("PLI_LANG asks for “%(wish)s”, but Pli speaks only French (fr) and English (en).")
+        % {"wish": wish[:20]}
+    )
+
+
 def _usage(error: click.UsageError) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)

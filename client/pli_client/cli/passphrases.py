@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pli_protocol.secret import Secret
 
-from ..errors import EXIT_PASSPHRASE, PliError
+from ..errors import EXIT_PASSPHRASE, PliError, system_reason
 from ..i18n import N_, _
 from .options import Settings
 
@@ -94,7 +94,7 @@ def _first_line(source: str, file: Path | int) -> str:
             data = stream.readline(_LONGEST)
         text = data.decode().rstrip("\r\n")
     except OSError as error:
-        raise PassphraseUnreadable(source=source, reason=error.strerror or "") from None
+        raise PassphraseUnreadable(source=source, reason=system_reason(error)) from None
     except UnicodeDecodeError:
         raise PassphraseUnreadable(source=source, reason="UTF-8") from None
     if not text:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ..i18n import _, ngettext
 from .output import Styled, paragraph, say
+from .professions import profession_shown
 
 Reply = Mapping[str, Any]
 
@@ -37,7 +38,7 @@ def _message(reply: Reply) -> None:
         Styled(sender["name"], bold=True),
     ]
     if sender.get("profession"):
-        head.append(f", {sender['profession']}")
+        head.append(f", {profession_shown(sender['profession'])}")
     if reply.get("title"):
         head.append(f"  [{reply['title']}]")
     if reply.get("urgent"):
@@ -151,7 +152,7 @@ _CONVERSATION_STATES: Final[Mapping[str, Callable[[], str]]] = {
 def _person(reply: Reply) -> None:
     say(
         Styled(reply["name"], bold=True),
-        f", {reply['profession']}" if reply["profession"] else "",
+        f", {profession_shown(reply['profession'])}" if reply["profession"] else "",
         f", RPPS {reply['rpps']}" if reply.get("rpps") else "",
         "  ",
         Styled(short(reply["account"]), dim=True),

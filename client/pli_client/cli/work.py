@@ -16,7 +16,15 @@ from ..engine.errors import (
     UnknownConversation,
     UnknownMessage,
 )
-from ..errors import EXIT_RELAY, FileUnwritable, InvalidInput, Offline, PliError, RelayError
+from ..errors import (
+    EXIT_RELAY,
+    FileUnwritable,
+    InvalidInput,
+    Offline,
+    PliError,
+    RelayError,
+    system_reason,
+)
 from ..handover import Request
 from ..i18n import _
 from ..message import StoredMessage
@@ -127,7 +135,7 @@ async def _save(client: Client, args: Arguments) -> Replies:
     try:
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     except OSError as error:
-        raise FileUnwritable(name=folder, reason=error.strerror or "") from None
+        raise FileUnwritable(name=folder, reason=system_reason(error)) from None
     await _try_online(client, args)
     for part in message.files:
         path = await client.fetch(part, folder)

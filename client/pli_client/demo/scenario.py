@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ..errors import PliError
+from ..errors import PliError, system_reason
 from ..i18n import N_
 
 FORMAT: Final = 1
@@ -156,7 +156,7 @@ def load(path: Path = DEFAULT) -> Scenario:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         scenario = msgspec.convert(data, Scenario)
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "UTF-8"
+        reason = system_reason(error) if isinstance(error, OSError) else "UTF-8"
         raise ScenarioError(path.name, reason) from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(path.name, str(error)) from None

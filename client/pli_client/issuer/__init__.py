@@ -8,6 +8,7 @@ from .authority_file import AUTHORITY_FILE, open_authority, seal_authority
 from .errors import (
     AuthorityFileDamaged,
     EstablishmentExists,
+    FoundingUnfinished,
     NotAnIssuer,
     RegistrationRefused,
     UnknownAccount,
@@ -24,6 +25,7 @@ __all__ = [
     "EnrolmentAnswered",
     "Established",
     "EstablishmentExists",
+    "FoundingUnfinished",
     "InvitationRow",
     "Invited",
     "Issuer",

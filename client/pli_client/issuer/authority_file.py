@@ -4,6 +4,7 @@ JSON: the root certificate and the key's wrapping, which is that of a vault's ke
 XChaCha20-Poly1305). It is needed again only to make a further issuer or to trust a partner.
 """
 
+import errno
 import hashlib
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -13,7 +14,7 @@ import msgspec
 from pli_protocol.identity import Authority, IdentityError, SigningKey, verify_authority
 from pli_protocol.secret import Secret
 
-from ..errors import FileUnreadable, FileUnwritable
+from ..errors import FileUnreadable, FileUnwritable, system_reason
 from ..vault.header import DEFAULT_KDF, DatabaseKey, Header, Kdf, Random, wrap
 from ..vault.private_files import replace_durably
 from .errors import AuthorityFileDamaged
@@ -50,7 +51,8 @@ def seal_authority(
         FileUnwritable: it exists already, or cannot be written.
     """
     if file.exists():
-        raise FileUnwritable(name=file.name, reason="exists")
+        there = FileExistsError(errno.EEXIST, "")
+        raise FileUnwritable(name=file.name, reason=system_reason(there))
     seed = DatabaseKey(key.seed)
     if random is None:
         header = wrap(seed, passphrase, kind=_KIND, kdf=kdf)
@@ -62,7 +64,7 @@ def seal_authority(
     try:
         replace_durably(file, data)
     except OSError as error:
-        raise FileUnwritable(name=file.name, reason=error.strerror or "") from None
+        raise FileUnwritable(name=file.name, reason=system_reason(error)) from None
 
 
 def open_authority(file: Path, passphrase: Secret) -> tuple[SigningKey, Authority]:
@@ -77,7 +79,7 @@ def open_authority(file: Path, passphrase: Secret) -> tuple[SigningKey, Authorit
         content = msgspec.json.decode(file.read_bytes(), type=_AuthorityFile)
         authority = verify_authority(content.certificate)
     except OSError as error:
-        raise FileUnreadable(name=file.name, reason=error.strerror or "") from None
+        raise FileUnreadable(name=file.name, reason=system_reason(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IdentityError):
         raise AuthorityFileDamaged(file=file.name) from None
     if content.key.kind != _KIND or content.checksum != _checksum(content):

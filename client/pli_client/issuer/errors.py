@@ -11,6 +11,14 @@ class NotAnIssuer(PliError):
     REMEDY = N_("Name the administrator's vault with --vault, or found one with pli admin init.")
 
 
+class FoundingUnfinished(NotAnIssuer):
+    """The vault of an establishment that its relay has not taken yet."""
+
+    code = "founding-unfinished"
+    CAUSE = N_("The founding of the establishment in %(folder)s is not finished.")
+    REMEDY = N_("Repeat pli admin init, with the same name; it goes on where it stopped.")
+
+
 class EstablishmentExists(PliError):
     code = "establishment-exists"
     CAUSE = N_("The vault in %(folder)s has an establishment already: %(name)s.")

@@ -17,7 +17,7 @@ from ..errors import InvalidInput
 from ..i18n import _
 from ..vault import Database, Vault, transaction
 from . import tables
-from .errors import NotAnIssuer, UnknownAccount
+from .errors import FoundingUnfinished, NotAnIssuer, UnknownAccount
 from .reports import Report
 from .revoking import REVOKE, revoke
 from .service import Service
@@ -65,14 +65,17 @@ class Issuer:
         """Open the vault of `establish`.
 
         Raises:
-            NotAnIssuer: a professional's vault, or a founding that was cut short.
+            NotAnIssuer: a professional's vault.
+            FoundingUnfinished: `establish` was cut short, and is to be repeated.
             VaultError, WrongPassphrase…
         """
         vault = await Vault.open(folder, passphrase)
         try:
             keys = await vault.read(tables.read_issuer)
-            if keys is None or not keys.registered:
+            if vault.kind != "issuer":
                 raise NotAnIssuer(folder=folder)
+            if keys is None or not keys.registered:
+                raise FoundingUnfinished(folder=folder)
             return cls(vault, keys, clock=clock, random=random)
         except BaseException:
             await vault.close()

@@ -38,6 +38,9 @@ PARTS: tuple[tuple[Measure, Sequence[str], Sequence[int]], ...] = (
 )
 
 
+OPS = tuple(op for _measure, ops, _sizes in PARTS for op in ops)
+
+
 def rows(options: argparse.Namespace) -> Iterator[Row]:
     """All rows that the options ask for, as they are measured."""
     numbers = options.suite or sorted(SUITES)
@@ -95,10 +98,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--op", action="append", help="such rows only: seal, join, update_warm …")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args(arguments)
+    if unknown := [f"0x{number:04x}" for number in options.suite or () if number not in SUITES]:
+        known = ", ".join(f"0x{number:04x}" for number in sorted(SUITES))
+        parser.error(f"no such suite: {', '.join(unknown)}; there are {known}")
+    if unknown := [op for op in options.op or () if not any(_wanted(name, [op]) for name in OPS)]:
+        parser.error(f"no such op: {', '.join(unknown)}; there are {', '.join(OPS)}")
     if peer.mls_rs is None:
         _progress("mls-rs is left out: agentvault-mls-rs-uniffi is not installed")
+    measured = False
     for row in rows(options):
+        measured = True
         print(json.dumps(row) if options.json else _line(row), flush=True)
+    if not measured:
+        parser.error("nothing of this is measured in groups of that size")
     return 0
 
 

@@ -15,7 +15,7 @@ from pli_client.cli.demo import RELAY_NEEDS
 from pli_protocol.identity import Invitation
 from pli_protocol.secret import Secret
 
-from .processes import pli, sentence
+from .processes import notice, pli, sentence
 
 pytestmark = pytest.mark.processes
 
@@ -134,6 +134,10 @@ def test_an_unknown_command_is_refused_in_one_sentence_with_code_2() -> None:
         ("send", "Relève"),
         ("send", "Relève", "texte", "--type", "OBS"),
         ("send", "Relève", "texte", "--file", "/no/such/file"),
+        ("send", "Relève", "texte", "--file", ""),
+        ("send", "Relève", "texte", "--record", ""),
+        ("send", "Relève", "texte", "--record", " "),
+        ("send", "Relève", "texte", "--reply-to", ""),
         ("read", "Relève", "--limit", "none"),
         ("inbox", "--frobnicate"),
         ("admin", "revoke", "Claire", "--reason", "boredom"),
@@ -145,6 +149,16 @@ def test_wrong_usage_is_one_sentence_with_code_2(arguments: tuple[str, ...]) -> 
     done = pli(*arguments)
     assert done.returncode == 2
     assert sentence(done)
+
+
+def test_an_unknown_language_is_told_once_beside_the_answer(tmp_path: Path) -> None:
+    done = pli("--version", lang="de")
+    assert (done.returncode, done.stdout[:4]) == (0, "pli ")
+    assert "« de »" in notice(done)
+    assert "(fr)" in done.stderr
+    assert "(en)" in done.stderr
+    assert pli("--version", "--lang", "en", lang="de").stderr == ""
+    assert pli("--version", lang="").stderr == ""
 
 
 @pytest.mark.parametrize("command", [("conversations",), ("inbox",), ("read", "x"), ("people",)])
@@ -213,6 +227,23 @@ def test_a_bad_passphrase_file_is_named(tmp_path: Path, content: bytes | None, w
     assert done.returncode == 3
     assert word in sentence(done)
     assert not (tmp_path / "v").exists()
+
+
+def test_the_system_s_reasons_are_told_in_french(tmp_path: Path) -> None:
+    for file in (tmp_path / "missing", tmp_path / "missing" / "below"):
+        done = pli("join", CODE, "--passphrase-file", str(file), lang="fr")
+        assert "il n’existe pas" in sentence(done)
+    (tmp_path / "file").touch()
+    done = pli("join", CODE, "--passphrase-file", str(tmp_path / "file" / "below"), lang="fr")
+    assert "ce n’est pas un répertoire" in sentence(done)
+
+
+def test_a_founding_that_was_cut_short_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "authority.json").write_text("{}")
+    done = pli("admin", "invite", "Claire", "--vault", str(tmp_path))
+    assert done.returncode == 2
+    assert "not finished" in sentence(done)
+    assert "pli admin init" in sentence(done)
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:

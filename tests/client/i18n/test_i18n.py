@@ -1,5 +1,7 @@
 """Which language is chosen, and that click and the errors speak it."""
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,7 +9,15 @@ from collections.abc import Iterator
 import pytest
 
 from pli_client import i18n
-from pli_client.errors import InvalidInput, PliError, VaultDamaged, WrongPassphrase, WrongRelay
+from pli_client.errors import (
+    FileUnreadable,
+    InvalidInput,
+    PliError,
+    VaultDamaged,
+    WrongPassphrase,
+    WrongRelay,
+    system_reason,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +68,32 @@ def test_an_error_speaks_the_language_in_use_and_any_other() -> None:
     i18n.use("fr")
     assert str(error).startswith("Le relais dit s’appeler a")
     assert error.sentence("en").startswith("The relay calls itself a")
+
+
+def test_a_relay_of_another_name_is_told_with_the_name_to_use() -> None:
+    error = WrongRelay(found="localhost", expected="127.0.0.1")
+    assert "localhost" in error.text(error.REMEDY, "en")
+    assert "127.0.0.1" in error.text(error.REMEDY, "fr")
+    assert error.exit_code == 1  # 4 is for what comes right by waiting
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.ENOSPC, errno.EROFS]
+)
+def test_the_usual_reasons_of_the_system_have_words_of_their_own(number: int) -> None:
+    error = FileUnreadable(name="x", reason=system_reason(OSError(number, os.strerror(number))))
+    assert os.strerror(number) not in error.sentence("fr")
+    assert error.sentence("fr") != error.sentence("en")
+    assert error.text("%(reason)s", "fr") != error.text("%(reason)s", "en")
+
+
+@pytest.mark.parametrize(
+    ("wish", "unknown"),
+    [("de", "de"), ("", None), (" ", None), ("fr_FR.UTF-8", None), ("EN", None)],
+)
+def test_a_wish_for_another_language_is_noticed(wish: str, unknown: str | None) -> None:
+    assert i18n.unknown_wish({"PLI_LANG": wish}) == unknown
+    assert i18n.unknown_wish({}) is None
 
 
 def test_no_text_of_a_stranger_in_an_error_can_drive_the_terminal() -> None:

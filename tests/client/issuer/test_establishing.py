@@ -15,6 +15,7 @@ from pli_client.issuer import (
     AUTHORITY_FILE,
     AuthorityFileDamaged,
     EstablishmentExists,
+    FoundingUnfinished,
     Issuer,
     NotAnIssuer,
     RegistrationRefused,
@@ -71,7 +72,7 @@ async def test_relay_that_is_away_is_said_and_repeating_goes_on(
     with pytest.raises(Offline):
         await found(relay, tmp_path, relay_url="ws://127.0.0.1:1")
     first = open_authority(tmp_path / AUTHORITY_FILE, AUTHORITY_PASSPHRASE)[1]
-    with pytest.raises(NotAnIssuer):
+    with pytest.raises(FoundingUnfinished):
         await Issuer.open(tmp_path, PASSPHRASE)
     await found(relay, tmp_path)
     assert relay.establishment is not None
@@ -150,8 +151,9 @@ async def test_impossible_name_or_address_is_refused_before_anything_is_made(
 async def test_vault_of_a_professional_is_not_an_issuer(relay: FakeRelay, tmp_path: Path) -> None:
     async with await Vault.create(tmp_path, PASSPHRASE, kdf=CHEAP):
         pass
-    with pytest.raises(NotAnIssuer):
+    with pytest.raises(NotAnIssuer) as opening:
         await Issuer.open(tmp_path, PASSPHRASE)
+    assert not isinstance(opening.value, FoundingUnfinished)
     with pytest.raises(NotAnIssuer):
         await found(relay, tmp_path)
     with pytest.raises(WrongPassphrase):

@@ -45,6 +45,23 @@ def test_the_peer_takes_part_where_its_bindings_can(capsys: pytest.CaptureFixtur
     }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--op", "sael"), "update_warm_commit"),
+        (("--suite", "0x0002"), "0x0001"),
+        (("--op", "join", "--members", "2"), "nothing"),
+    ],
+)
+def test_what_is_not_measured_is_refused_with_what_there_is(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(arguments)
+    assert refused.value.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_one_operation_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     found = rows(capsys, "--suite", "0x0003", "--op", "seal")
     assert [row["op"] for row in found] == ["seal", "seal_bytes"]

@@ -1,6 +1,8 @@
 """Every entry of every vector file in the folder verifies."""
 
 import json
+import subprocess
+import sys
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -36,13 +38,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.vectors
 def test_all_entries_of_a_vector_file_verify(
-    vector_file: Path | None, vector_counts: dict[str, Counter[str]]
+    vector_file: Path | None,
+    vector_counts: dict[str, Counter[str]],
+    pytestconfig: pytest.Config,
 ) -> None:
-    assert vector_file is not None, f"no vectors in the folder; they come from {SOURCE}"
+    if vector_file is None:
+        folder = pytestconfig.getoption("mls_vectors") or DEFAULT_FOLDER.name
+        pytest.fail(f"no vectors in {folder}; they come from {SOURCE}", pytrace=False)
     counts = vector_counts.setdefault(vector_file.name, Counter())
     failures = run(vector_file.read_bytes(), counts)
     assert not failures, "\n\n".join(failures)
     assert counts.total(), "the file has no entries"
+
+
+def test_a_folder_without_vectors_is_named(tmp_path: Path) -> None:
+    asked = ["-q", "-m", "vectors", f"--mls-vectors={tmp_path}", "--no-header", __file__]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *asked, "-p", "no:cacheprovider"],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=Path(__file__).parents[4],
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"no vectors in {tmp_path}" in done.stdout
+    assert "assert" not in done.stdout
 
 
 def run(content: bytes, counts: Counter[str]) -> list[str]:

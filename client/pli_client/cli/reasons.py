@@ -1,0 +1,49 @@
+"""The reasons of a revocation, as they are typed and as they are told, in French and English."""
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from ..i18n import N_, Language, _, current
+
+LEFT: Final = "left"
+"""Where no reason is given."""
+
+_TYPED: Final[Mapping[Language, Mapping[str, str]]] = {
+    "en": {"left": LEFT, "lost": "lost", "stolen": "stolen", "retired": "retired"},
+    "fr": {"parti": LEFT, "perdu": "lost", "volé": "stolen", "retiré": "retired"},
+}
+"""Words of the command line and the protocol's codes. No texts to translate: all are always taken."""
+
+_TOLD: Final = {
+    "left": N_("has left"),
+    "lost": N_("device lost"),
+    "stolen": N_("device stolen"),
+    "retired": N_("taken out of service"),
+}
+
+
+class Reason(click.Choice[str]):
+    """Shows the words of the language in use, takes those of both, gives the protocol's code."""
+
+    def __init__(self) -> None:
+        super().__init__(list(_TYPED[current()]))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        typed = unicodedata.normalize("NFC", str(value)).lower()
+        for words in _TYPED.values():
+            if typed in words:
+                return words[typed]
+        return super().convert(value, param, ctx)
+
+
+def reason_typed(code: str) -> str:
+    """The word of the language in use for a code."""
+    return next(word for word, meant in _TYPED[current()].items() if meant == code)
+
+
+def reason_told(code: str) -> str:
+    """Why somebody was revoked, as people say it."""
+    return _(_TOLD[code]) if code in _TOLD else code
