@@ -40,9 +40,10 @@ interop: $(READY) ## 200 random scenarios of ours with mls-rs, and ours with our
 	$(BIN)/python -m tests.interop
 
 FUZZ_SECONDS ?= 60
-fuzz: $(READY) ## feed every decoder bad input, about 10 minutes (FUZZ_SECONDS: for each target)
+FUZZ_EXAMPLES ?= 200
+fuzz: $(READY) ## bad input for every decoder (FUZZ_SECONDS=60 each), then random groups (FUZZ_EXAMPLES=200)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --corpus .fuzz
-	PLI_MACHINE_EXAMPLES=200 PLI_MACHINE_STEPS=60 $(BIN)/python -m pytest tests/protocol/mls/test_group_machine.py
+	PLI_MACHINE_EXAMPLES=$(FUZZ_EXAMPLES) PLI_MACHINE_STEPS=60 $(BIN)/python -m pytest tests/protocol/mls/test_group_machine.py
 
 format: $(READY) ## put the code in the house's format
 	$(BIN)/ruff format .

@@ -2,7 +2,8 @@
 
 For random scenarios against another implementation. One JSON object a line on stdin, one reply a
 line on stdout, in order; bytes are lower-case hex. One process hosts any number of clients, with
-keys and group state in memory. Run it as `python -m tests.interop.driver`.
+keys and group state in memory. Run it as `python -m tests.interop.driver`; the ops
+stand in docs/testing.md.
 """
 
 from __future__ import annotations

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from importlib.metadata import version
 
 import pytest
 
+from .driver import Driver
 from .process import OURS, ROOT, DriverProcess, Failed
 
 pytestmark = pytest.mark.processes
@@ -25,6 +27,15 @@ def test_info_answers_exactly_what_the_page_gives(driver: DriverProcess) -> None
         '"discard": true, "past_epochs": 5, "out_of_order": 64, "late_from_removed": true, '
         '"kp_days": 60, "x509_capable": true, "required_capabilities": true, "extensions": true}}'
     )
+
+
+def test_the_page_lists_every_op_and_no_other() -> None:
+    page = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
+    table = page.split("| op | asks for")[1].split("\n\n")[0]
+    listed = [
+        op for row in table.splitlines()[2:] for op in re.findall(r"`(\w+)`", row.split("|")[1])
+    ]
+    assert sorted(listed) == sorted([*Driver().operations, "quit"])
 
 
 @pytest.mark.parametrize("name", [1, "seven", None, 1.5, True, ["a"], {"b": 2}])
