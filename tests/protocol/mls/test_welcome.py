@@ -121,9 +121,9 @@ def test_a_group_info_signed_by_nobody_of_the_group_is_refused() -> None:
 def test_extensions_stand_once_in_a_group_info() -> None:
     (alice,) = party("alice")
     info = group_info(alice)
-    twice = replace(info, extensions=(*info.extensions, Extension(0x0A0A, b"")))
+    twice = replace(info, extensions=(*info.extensions, Extension(0xF123, b"")))
     joins(Member("bob"), twice.signed_by(alice.suite, alice.signer))
-    thrice = replace(twice, extensions=(*twice.extensions, Extension(0x0A0A, b"")))
+    thrice = replace(twice, extensions=(*twice.extensions, Extension(0xF123, b"")))
     with pytest.raises(ValidationError) as failed:
         joins(Member("carol"), thrice.signed_by(alice.suite, alice.signer))
     assert failed.value.rule == "extensions-duplicate"
