@@ -17,9 +17,15 @@ from .connection import Requests
 from .errors import RelayMisbehaved, RelayRefused
 
 
-async def as_payload(relay: Requests, data: bytes, random: Callable[[int], bytes]) -> Payload:
-    """The bytes themselves, or the reference to the blob in which they now lie at the relay."""
-    if len(data) <= MAX_INLINE:
+async def as_payload(
+    relay: Requests, data: bytes, random: Callable[[int], bytes], room: int = MAX_INLINE
+) -> Payload:
+    """The bytes themselves, or the reference to the blob in which they now lie at the relay.
+
+    Args:
+        room: bytes that the frame has for it.
+    """
+    if len(data) <= room:
         return data
     blob = random(32)
     for offset in range(0, len(data), BLOB_PART):

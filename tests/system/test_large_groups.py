@@ -15,12 +15,13 @@ from .team import posts, settle, together
 from .test_devices import second_device
 from .world import PATIENCE, PEOPLE, World
 
-DEVICES = 9
-"""Of each of the two persons; a relay takes ten."""
 
-
-async def test_people_with_many_devices_are_reached_on_all_of_them(world: World) -> None:
-    vaults = [f"{who}-{n}" for who in ("amelie", "bruno") for n in range(2, DEVICES + 1)]
+@pytest.mark.parametrize(("devices", "commit_is_blob"), [(5, False), (9, True)])
+async def test_people_with_many_devices_are_reached_on_all_of_them(
+    world: World, devices: int, commit_is_blob: bool
+) -> None:
+    """Of five each, commit and Welcome fit a frame, but not one frame; a relay takes ten devices."""
+    vaults = [f"{who}-{n}" for who in ("amelie", "bruno") for n in range(2, devices + 1)]
     for name in vaults:
         await second_device(world, name.split("-")[0], name)
     async with together(world, "amelie", "bruno", *vaults) as clients:
@@ -32,7 +33,7 @@ async def test_people_with_many_devices_are_reached_on_all_of_them(world: World)
             there = await client.conversation("Partout")
             assert await posts(there) == ["à tous les appareils"]
         blobs = world.relay.query("SELECT is_blob FROM rows WHERE epoch = 0 ORDER BY group_no")
-        assert blobs[-1] == (1,)
+        assert blobs[-1] == (int(commit_is_blob),)
 
 
 @pytest.mark.parametrize("what", ["founding commit", "founding Welcome", "update, fresh", "state"])

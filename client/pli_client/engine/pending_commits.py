@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pli_protocol.relay.frames import CreateGroup, Send
+from pli_protocol.relay.frames import MAX_INLINE, CreateGroup, Send
 
 from ..errors import RelayRefused
 from ..payloads import as_payload
@@ -46,7 +46,9 @@ class PendingCommits:
         message = await as_payload(connection, pending.message, random)
         welcome = None
         if pending.welcome is not None:
-            welcome = await as_payload(connection, pending.welcome, random)
+            # Both in one frame: each may be small enough for it, and not the two together.
+            room = MAX_INLINE - (len(message) if isinstance(message, bytes) else 0)
+            welcome = await as_payload(connection, pending.welcome, random, room)
         frame = (
             CreateGroup(0, row.group_id, pending.send_id, message, welcome, predecessor)
             if pending.creates

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec import msgpack, structs
 
 from pli_client.engine import committing, founding, joining, receiving
 from pli_client.engine.coming_back import ComingBack
@@ -13,10 +14,18 @@ from pli_client.engine.conversation_worker import ConversationWorker
 from pli_client.engine.engine import Engine
 from pli_client.engine.pending_commits import PendingCommits
 from pli_client.engine.work import Work
-from pli_client.errors import DiskFull
+from pli_client.errors import DiskFull, RelayRefused
 from pli_client.store import conversations, events, groups, messages, mls_state
 from pli_client.store.device import DeviceRow
-from pli_protocol.relay.frames import AcknowledgeWelcome, WelcomeWaiting
+from pli_protocol.relay.codec import encode
+from pli_protocol.relay.frames import (
+    MAX_INLINE,
+    AcknowledgeWelcome,
+    BlobRef,
+    Payload,
+    Send,
+    WelcomeWaiting,
+)
 
 from .paper_relay import PaperLog, Somebody, Town, commit, deliver, found
 
@@ -216,3 +225,34 @@ async def test_who_is_in_a_group_does_not_ask_to_be_added_again(three: Three) ->
     row = await three.bruno.group(three.id)
     assert await engine.housekeeping.ask_return(row.group_id, "unknown-group") is None
     assert await three.bruno.group(three.id) == row
+
+
+@pytest.mark.parametrize("message", [1, 20_000, MAX_INLINE, MAX_INLINE + 1])
+@pytest.mark.parametrize("welcome", [1, 20_000, MAX_INLINE, MAX_INLINE + 1])
+async def test_a_commit_and_its_welcome_fit_their_frame_together(
+    three: Three, monkeypatch: pytest.MonkeyPatch, message: int, welcome: int
+) -> None:
+    engine = engine_of(three.amelie)
+    row = await three.amelie.group(three.id)
+    intent = msgpack.encode(committing.CommitIntent())
+    pending = mls_state.PendingCommit(
+        row.group_id, bytes(16), 1, bytes(message), bytes(welcome), b"", b"", intent, None, False
+    )
+    await three.amelie.write(lambda work: mls_state.add_pending(work.db, pending, work.now))
+    sent: list[Send] = []
+
+    async def request(frame: Any) -> None:
+        encode(structs.replace(frame, rid=1))
+        if isinstance(frame, Send):
+            sent.append(frame)
+            raise RelayRefused("try-later")
+
+    monkeypatch.setattr(engine.connection, "request", request)
+    await PendingCommits(engine, ComingBack(engine, three.id)).send(row)
+    (frame,) = sent
+    assert [_size(frame.message), _size(frame.welcome)] == [message, welcome]
+
+
+def _size(payload: Payload | None) -> int:
+    assert payload is not None
+    return payload.size if isinstance(payload, BlobRef) else len(payload)
