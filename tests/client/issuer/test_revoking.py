@@ -1,6 +1,7 @@
 """Revoking: numbered, chained lists that reach the relay, sooner or later."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pli_client.issuer import (
     ServiceOnline,
     UnknownAccount,
 )
+from pli_client.payloads import as_payload
 from pli_protocol.identity import (
     Device,
     RevocationEntry,
@@ -168,7 +170,7 @@ async def test_list_that_the_relay_made_up_is_not_taken_over(
 async def test_large_list_goes_as_a_blob(
     relay: FakeRelay, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pli_client.payloads.MAX_INLINE", 300)
+    monkeypatch.setattr("pli_client.issuer.service.as_payload", partial(as_payload, room=300))
     await issuer.revoke_device(bytes(16), "lost")
     await issuer.publish()
     sent = [f.statement for f in relay.seen if isinstance(f, PublishRevocations)]
