@@ -15,7 +15,12 @@ PACKAGES = {
     "pli_server": ROOT / "server/pli_server",
 }
 # What a distribution on the index is called when imported, where the names differ.
-IMPORT_NAMES = {"argon2-cffi": "argon2", "pynacl": "nacl", "sqlalchemy": "sqlalchemy"}
+IMPORT_NAMES = {
+    "argon2-cffi": "argon2",
+    "pynacl": "nacl",
+    "nats-py": "nats",
+    "sqlalchemy": "sqlalchemy",
+}
 
 
 def modules(package: str) -> Iterator[tuple[Path, ast.Module]]:

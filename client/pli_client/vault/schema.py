@@ -448,7 +448,23 @@ _ENTRIES_IN_ROWS: Final[Statements] = (
     "DROP TABLE mls_state_before",
 )
 
+# The relay's signed tree heads that this vault was shown, and evidence of two that do not agree.
+_HEADS: Final[Statements] = ()
+
+# Account password, second factor, further devices that were linked or asked to be.
+_ACCOUNTS: Final[Statements] = ()
+
+# Identity keys that were replaced, authorities and issuers that followed others.
+_SUCCESSION: Final[Statements] = ()
+
+# Partner establishments.
+_PARTNERS: Final[Statements] = ()
+
+# What is kept to mend a relay that was restored from a backup.
+_REPAIR: Final[Statements] = ()
+
 MIGRATIONS: Final[tuple[Statements, ...]] = (
     _WHO + _GROUPS + _MESSAGES + _BOTS_AND_ISSUERS,
     _ENTRIES_IN_ROWS,
+    _HEADS + _ACCOUNTS + _SUCCESSION + _PARTNERS + _REPAIR,
 )

@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 from ..errors import OperatorError
 
 FILE_NAME = "relay.db"
-HEAD = "0001"
+HEAD = "0002"
 """The newest step of the schema."""
 
 BUSY_SECONDS = 20

@@ -1,0 +1,176 @@
+"""The frames between client and relay, one class each (docs/protocol/relay.md).
+
+A frame is a MessagePack map whose key `t` names its class. A *request* carries `rid`, chosen by the
+client and unique among its open requests; the relay answers it once, with `Done`, a frame of its own
+class, or `Refused` with the same `rid`. A *push* comes without being asked and has no `rid`.
+
+Sizes are bounds on what is accepted. Times are milliseconds since 1970 by the relay's clock.
+"""
+
+from . import answers, blobs, enrolment, establishments, groups, key_packages, sign_in
+from .answers import Done, Refused
+from .blobs import BlobPart, GetBlob, PutBlob
+from .enrolment import (
+    AnswerEnrolment,
+    EnrolmentAnswer,
+    Enrolments,
+    EnrolmentWaiting,
+    FetchEnrolment,
+    ListEnrolments,
+    RequestEnrolment,
+)
+from .establishments import (
+    Directory,
+    Establishment,
+    GetDirectory,
+    GetEstablishment,
+    GetRevocations,
+    PublishRevocations,
+    RegisterEstablishment,
+    Revocations,
+    RevocationsChanged,
+)
+from .groups import (
+    Accepted,
+    Acknowledge,
+    AcknowledgeWelcome,
+    AskReturn,
+    CommitReports,
+    CreateGroup,
+    Fetch,
+    GetCommitReports,
+    GetGroups,
+    GroupRefounded,
+    Groups,
+    GroupState,
+    LeaveGroup,
+    ReportCommit,
+    Row,
+    Rows,
+    Send,
+    WelcomeWaiting,
+)
+from .key_packages import ClaimKeyPackages, KeyPackages, PublishKeyPackages
+from .sign_in import ConfirmToken, Hello, SignedIn, SignIn, Welcomed
+from .values import (
+    BLOB_PART,
+    MAX_FRAME,
+    MAX_INLINE,
+    PROTOCOL_VERSIONS,
+    WINDOW,
+    Acknowledgement,
+    BlobRef,
+    Certificate,
+    Chain,
+    ClaimedKeyPackage,
+    CommitReport,
+    Frame,
+    GroupId,
+    Id16,
+    Id32,
+    Inline,
+    Number,
+    Payload,
+    PendingEnrolment,
+    Position,
+    Request,
+    Rid,
+    Short,
+    Signature,
+    Time,
+)
+
+ClientFrame = (
+    sign_in.FromClient
+    | establishments.FromClient
+    | enrolment.FromClient
+    | key_packages.FromClient
+    | groups.FromClient
+    | blobs.FromClient
+)
+RelayFrame = (
+    sign_in.FromRelay
+    | establishments.FromRelay
+    | enrolment.FromRelay
+    | key_packages.FromRelay
+    | groups.FromRelay
+    | blobs.FromRelay
+    | answers.FromRelay
+)
+
+__all__ = [
+    "Accepted",
+    "Acknowledge",
+    "AcknowledgeWelcome",
+    "Acknowledgement",
+    "AnswerEnrolment",
+    "AskReturn",
+    "BLOB_PART",
+    "BlobPart",
+    "BlobRef",
+    "Certificate",
+    "Chain",
+    "ClaimKeyPackages",
+    "ClaimedKeyPackage",
+    "ClientFrame",
+    "CommitReport",
+    "CommitReports",
+    "ConfirmToken",
+    "CreateGroup",
+    "Directory",
+    "Done",
+    "EnrolmentAnswer",
+    "EnrolmentWaiting",
+    "Enrolments",
+    "Establishment",
+    "Fetch",
+    "FetchEnrolment",
+    "Frame",
+    "GetBlob",
+    "GetCommitReports",
+    "GetDirectory",
+    "GetEstablishment",
+    "GetGroups",
+    "GetRevocations",
+    "GroupId",
+    "GroupRefounded",
+    "GroupState",
+    "Groups",
+    "Hello",
+    "Id16",
+    "Id32",
+    "Inline",
+    "KeyPackages",
+    "LeaveGroup",
+    "ListEnrolments",
+    "MAX_FRAME",
+    "MAX_INLINE",
+    "Number",
+    "PROTOCOL_VERSIONS",
+    "Payload",
+    "PendingEnrolment",
+    "Position",
+    "PublishKeyPackages",
+    "PublishRevocations",
+    "PutBlob",
+    "Refused",
+    "RegisterEstablishment",
+    "RelayFrame",
+    "ReportCommit",
+    "Request",
+    "RequestEnrolment",
+    "Revocations",
+    "RevocationsChanged",
+    "Rid",
+    "Row",
+    "Rows",
+    "Send",
+    "Short",
+    "SignIn",
+    "Signature",
+    "SignedIn",
+    "Time",
+    "WINDOW",
+    "WelcomeWaiting",
+    "Welcomed",
+]

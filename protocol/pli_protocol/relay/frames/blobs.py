@@ -1,0 +1,35 @@
+"""Blobs: parts of ciphertext up and down."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from .values import BLOB_PART, Frame, Id32, Number, Request, Rid
+
+
+class PutBlob(Request, frozen=True):
+    """One part of a blob. Its id is a capability: 32 random bytes, known to those who were told it.
+
+    Parts come in order from offset 0; a part that is held already is answered Done again.
+    """
+
+    blob: Id32
+    offset: Number
+    size: Number
+    """Bytes of the whole blob."""
+    data: Annotated[bytes, Meta(min_length=1, max_length=BLOB_PART)]
+
+
+class GetBlob(Request, frozen=True):
+    blob: Id32
+    offset: Number
+
+
+class BlobPart(Frame, frozen=True):
+    rid: Rid
+    size: Number
+    data: Annotated[bytes, Meta(max_length=BLOB_PART)]
+
+
+FromClient = PutBlob | GetBlob
+FromRelay = BlobPart
