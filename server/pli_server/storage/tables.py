@@ -1,10 +1,12 @@
 """The relay's tables (SQLAlchemy Core). Ids of the protocol are BLOBs, `no` is the row's own number.
 
-Times are milliseconds since 1970. A payload column holds the bytes, or where `is_blob` is 1 the
-BlobRef in MessagePack; it is NULL once retention took it.
+Numbers and times (milliseconds since 1970) are `Number`: 64 bits on both databases. A payload
+column holds the bytes, or where `is_blob` is 1 the BlobRef in MessagePack; it is NULL once
+retention took it.
 """
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ForeignKey,
     Index,
@@ -18,6 +20,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+Number = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits. SQLite numbers rows by themselves only where the type is called INTEGER, of any size."""
+
 meta = Table(
     "meta",
     metadata,
@@ -29,8 +34,8 @@ establishment_codes = Table(
     "establishment_codes",
     metadata,
     Column("hash", LargeBinary, primary_key=True),
-    Column("created", Integer, nullable=False),
-    Column("used", Integer),
+    Column("created", Number, nullable=False),
+    Column("used", Number),
     Column("establishment", LargeBinary),
     Column("issuer", LargeBinary),
 )
@@ -40,11 +45,11 @@ establishments = Table(
     metadata,
     Column("id", LargeBinary, primary_key=True),
     Column("authority", LargeBinary, nullable=False),
-    Column("created", Integer, nullable=False),
-    Column("revocations_number", Integer, nullable=False, server_default="0"),
+    Column("created", Number, nullable=False),
+    Column("revocations_number", Number, nullable=False, server_default="0"),
     Column("revocations", LargeBinary),
     Column("revocations_payload", LargeBinary),
-    Column("revocations_is_blob", Integer, nullable=False, server_default="0"),
+    Column("revocations_is_blob", Number, nullable=False, server_default="0"),
 )
 
 issuers = Table(
@@ -55,13 +60,13 @@ issuers = Table(
     Column("issuer_id", LargeBinary, nullable=False),
     Column("certificate", LargeBinary, nullable=False),
     Column("enrolment_key", LargeBinary, nullable=False),
-    Column("created", Integer, nullable=False),
+    Column("created", Number, nullable=False),
 )
 
 device_revocations = Table(
     "device_revocations",
     metadata,
-    Column("no", Integer, primary_key=True),
+    Column("no", Number, primary_key=True),
     Column("establishment", LargeBinary, nullable=False),
     Column("device_id", LargeBinary, nullable=False),
     Column("statement", LargeBinary, nullable=False),
@@ -71,29 +76,29 @@ device_revocations = Table(
 accounts = Table(
     "accounts",
     metadata,
-    Column("no", Integer, primary_key=True),
+    Column("no", Number, primary_key=True),
     Column("establishment", LargeBinary, ForeignKey("establishments.id"), nullable=False),
     Column("account", LargeBinary, nullable=False),
     Column("person_id", LargeBinary, nullable=False),
     Column("issuer_id", LargeBinary, nullable=False),
     Column("person", LargeBinary, nullable=False),
     Column("issuer", LargeBinary, nullable=False),
-    Column("created", Integer, nullable=False),
-    Column("revoked", Integer),
+    Column("created", Number, nullable=False),
+    Column("revoked", Number),
     UniqueConstraint("establishment", "account"),
 )
 
 devices = Table(
     "devices",
     metadata,
-    Column("no", Integer, primary_key=True),
+    Column("no", Number, primary_key=True),
     Column("device_id", LargeBinary, nullable=False, unique=True),
-    Column("account_no", Integer, ForeignKey("accounts.no"), nullable=False, index=True),
-    Column("created", Integer, nullable=False),
+    Column("account_no", Number, ForeignKey("accounts.no"), nullable=False, index=True),
+    Column("created", Number, nullable=False),
     Column("token", LargeBinary),
     Column("next_token", LargeBinary),
-    Column("locked", Integer),
-    Column("revoked", Integer),
+    Column("locked", Number),
+    Column("revoked", Number),
 )
 """`token` and `next_token` are SHA-256 of the confirmed and the unconfirmed sign-in token."""
 
@@ -104,21 +109,21 @@ enrolments = Table(
     Column("establishment", LargeBinary, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("answer", LargeBinary),
-    Column("created", Integer, nullable=False),
-    Column("answered", Integer),
+    Column("created", Number, nullable=False),
+    Column("answered", Number),
     Index("enrolments_waiting", "establishment", "answered", "created"),
 )
 
 key_packages = Table(
     "key_packages",
     metadata,
-    Column("no", Integer, primary_key=True),
-    Column("device_no", Integer, ForeignKey("devices.no"), nullable=False),
+    Column("no", Number, primary_key=True),
+    Column("device_no", Number, ForeignKey("devices.no"), nullable=False),
     Column("hash", LargeBinary, nullable=False, unique=True),
     Column("key_package", LargeBinary),
-    Column("last_resort", Integer, nullable=False),
-    Column("claimed", Integer),
-    Column("created", Integer, nullable=False),
+    Column("last_resort", Number, nullable=False),
+    Column("claimed", Number),
+    Column("created", Number, nullable=False),
     Index("key_packages_left", "device_no", "claimed", "last_resort", "no"),
 )
 """A claimed one keeps its hash, so that it cannot be published again, and loses its bytes."""
@@ -126,40 +131,42 @@ key_packages = Table(
 claims = Table(
     "claims",
     metadata,
-    Column("no", Integer, primary_key=True),
-    Column("claimant", Integer, ForeignKey("accounts.no"), nullable=False),
-    Column("device_no", Integer, nullable=False),
-    Column("time", Integer, nullable=False),
+    Column("no", Number, primary_key=True),
+    Column("claimant", Number, ForeignKey("accounts.no"), nullable=False),
+    Column("device_no", Number, nullable=False),
+    Column("time", Number, nullable=False),
     Index("claims_recent", "claimant", "time"),
 )
 
 groups = Table(
     "groups",
     metadata,
-    Column("no", Integer, primary_key=True),
+    Column("no", Number, primary_key=True),
     Column("group_id", LargeBinary, nullable=False, unique=True),
     Column("establishment", LargeBinary, nullable=False),
-    Column("creator", Integer, ForeignKey("accounts.no"), nullable=False, index=True),
-    Column("epoch", Integer, nullable=False),
-    Column("last", Integer, nullable=False),
+    Column("creator", Number, ForeignKey("accounts.no"), nullable=False, index=True),
+    Column("epoch", Number, nullable=False),
+    Column("last", Number, nullable=False),
     Column("chain", LargeBinary, nullable=False),
-    Column("predecessor", Integer, ForeignKey("groups.no"), unique=True),
+    Column("predecessor", Number, ForeignKey("groups.no"), unique=True),
     Column("successor", LargeBinary),
-    Column("created", Integer, nullable=False),
+    Column("created", Number, nullable=False),
+    Column("roster", Number, nullable=False, server_default="0"),
 )
+"""`roster` counts the changes of the group's members: another node sees that its own copy is old."""
 
 members = Table(
     "members",
     metadata,
-    Column("group_no", Integer, ForeignKey("groups.no"), primary_key=True),
-    Column("device_no", Integer, ForeignKey("devices.no"), primary_key=True),
-    Column("account_no", Integer, nullable=False),
-    Column("state", Integer, nullable=False),
-    Column("since", Integer, nullable=False),
-    Column("until", Integer),
-    Column("removed_at", Integer),
-    Column("removed_by", Integer),
-    Column("acked", Integer, nullable=False),
+    Column("group_no", Number, ForeignKey("groups.no"), primary_key=True),
+    Column("device_no", Number, ForeignKey("devices.no"), primary_key=True),
+    Column("account_no", Number, nullable=False),
+    Column("state", Number, nullable=False),
+    Column("since", Number, nullable=False),
+    Column("until", Number),
+    Column("removed_at", Number),
+    Column("removed_by", Number),
+    Column("acked", Number, nullable=False),
     Column("last_send", LargeBinary),
     Index("members_of_device", "device_no"),
     Index("members_of_account", "account_no"),
@@ -170,16 +177,16 @@ members = Table(
 rows = Table(
     "rows",
     metadata,
-    Column("no", Integer, primary_key=True),
-    Column("group_no", Integer, nullable=False),
-    Column("seq", Integer, nullable=False),
-    Column("epoch", Integer, nullable=False),
-    Column("kind", Integer, nullable=False),
-    Column("sender_no", Integer, nullable=False),
+    Column("no", Number, primary_key=True),
+    Column("group_no", Number, nullable=False),
+    Column("seq", Number, nullable=False),
+    Column("epoch", Number, nullable=False),
+    Column("kind", Number, nullable=False),
+    Column("sender_no", Number, nullable=False),
     Column("send_id", LargeBinary, nullable=False),
-    Column("time", Integer, nullable=False),
+    Column("time", Number, nullable=False),
     Column("chain", LargeBinary, nullable=False),
-    Column("is_blob", Integer, nullable=False),
+    Column("is_blob", Number, nullable=False),
     Column("payload", LargeBinary),
     Index("rows_order", "group_no", "seq", unique=True),
     Index("rows_send", "sender_no", "send_id", unique=True),
@@ -188,14 +195,14 @@ rows = Table(
 welcomes = Table(
     "welcomes",
     metadata,
-    Column("no", Integer, primary_key=True),
-    Column("group_no", Integer, ForeignKey("groups.no"), nullable=False),
-    Column("seq", Integer, nullable=False),
+    Column("no", Number, primary_key=True),
+    Column("group_no", Number, ForeignKey("groups.no"), nullable=False),
+    Column("seq", Number, nullable=False),
     Column("chain", LargeBinary, nullable=False),
     Column("sender", LargeBinary, nullable=False),
-    Column("time", Integer, nullable=False),
+    Column("time", Number, nullable=False),
     Column("predecessor", LargeBinary),
-    Column("is_blob", Integer, nullable=False),
+    Column("is_blob", Number, nullable=False),
     Column("payload", LargeBinary, nullable=False),
 )
 
@@ -203,19 +210,19 @@ welcome_items = Table(
     "welcome_items",
     metadata,
     Column("item", LargeBinary, primary_key=True),
-    Column("welcome_no", Integer, ForeignKey("welcomes.no"), nullable=False, index=True),
-    Column("device_no", Integer, nullable=False),
-    Column("group_no", Integer, nullable=False),
+    Column("welcome_no", Number, ForeignKey("welcomes.no"), nullable=False, index=True),
+    Column("device_no", Number, nullable=False),
+    Column("group_no", Number, nullable=False),
     Index("welcome_items_of_device", "device_no", "welcome_no"),
 )
 
 reports = Table(
     "reports",
     metadata,
-    Column("group_no", Integer, primary_key=True),
-    Column("seq", Integer, primary_key=True),
-    Column("device_no", Integer, primary_key=True),
-    Column("applied", Integer, nullable=False),
+    Column("group_no", Number, primary_key=True),
+    Column("seq", Number, primary_key=True),
+    Column("device_no", Number, primary_key=True),
+    Column("applied", Number, nullable=False),
     Column("reason", Text, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -224,11 +231,11 @@ blobs = Table(
     "blobs",
     metadata,
     Column("blob", LargeBinary, primary_key=True),
-    Column("account_no", Integer, ForeignKey("accounts.no")),
+    Column("account_no", Number, ForeignKey("accounts.no")),
     Column("establishment", LargeBinary, nullable=False),
-    Column("size", Integer, nullable=False),
-    Column("complete", Integer, nullable=False),
-    Column("created", Integer, nullable=False),
+    Column("size", Number, nullable=False),
+    Column("complete", Number, nullable=False),
+    Column("created", Number, nullable=False),
     Index("blobs_of_account", "account_no", "complete"),
     Index("blobs_by_age", "created"),
 )

@@ -1,9 +1,15 @@
 """What a host needs for years: portable types, the trace, accounts, succession, timelines, quotas."""
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""As tables.Number: for every number and time of the steps below."""
 
 
 def upgrade() -> None:
@@ -19,6 +25,25 @@ def upgrade() -> None:
 
 def _portable() -> None:
     """Types and columns that PostgreSQL needs, and what several nodes share."""
+    db = op.get_bind()
+    if db.dialect.name == "postgresql":
+        _widen(db)
+    op.add_column("groups", sa.Column("roster", NUMBER, nullable=False, server_default="0"))
+
+
+def _widen(db: sa.Connection) -> None:
+    """PostgreSQL's INTEGER has 32 bits, and so have the sequences that number rows."""
+    inspector = sa.inspect(db)
+    for table in inspector.get_table_names():
+        changes = ", ".join(
+            f'ALTER COLUMN "{column["name"]}" TYPE BIGINT'
+            for column in inspector.get_columns(table)
+            if isinstance(column["type"], sa.Integer)
+        )
+        if changes:
+            op.execute(f'ALTER TABLE "{table}" {changes}')
+    for sequence in inspector.get_sequence_names():
+        op.execute(f'ALTER SEQUENCE "{sequence}" AS BIGINT')
 
 
 def _trace() -> None:
