@@ -16,7 +16,7 @@ from .session import Session
 from .settings import Settings
 from .storage import database
 from .storage import tables as t
-from .storage.blobs import BlobFolder
+from .storage.blobs import BlobFolder, BlobStore
 from .storage.readers import Readers
 from .storage.writer import Writer
 
@@ -50,7 +50,7 @@ class Relay:
         self.failed = asyncio.Event()
         self.stopping = False
         self.checker = Checker(clock)
-        self.blobs = BlobFolder(folder, self.failed.set)
+        self.blobs = self._blobs()
         self.writer: Writer
         self.readers: Readers
         self._engine: sa.Engine
@@ -80,6 +80,14 @@ class Relay:
         self.blobs.close()
         self.checker.close()
         self._engine.dispose()
+
+    def _blobs(self) -> BlobStore:
+        url = self.settings.blobs.url
+        if url is None:
+            return BlobFolder(self.folder, self.failed.set)
+        from .storage.bucket import BlobBucket
+
+        return BlobBucket(url)
 
     def _open(self) -> sa.Engine:
         engine = database.engine(self.folder / database.FILE_NAME)

@@ -75,6 +75,13 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     open_uploads_per_account: Count = 32
 
 
+class Blobs(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where blobs lie."""
+
+    url: Annotated[str, Meta(pattern="^s3://[^/?#@]+(/[^?#@]*)?$")] | None = None
+    """s3://BUCKET/PREFIX; None: the folder `blobs`. The keys come from the environment."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -85,6 +92,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ping_seconds: Seconds = 30
     retention: Retention = Retention()
     limits: Limits = Limits()
+    blobs: Blobs = Blobs()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -195,4 +203,9 @@ listen = {listen}
 # connections_per_address = 2000
 # blob_bytes = 268435456
 # blob_bytes_per_account = 4294967296
+
+[blobs]
+# An S3 bucket instead of the folder `blobs`, for several nodes. Keys and endpoint come from the
+# environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION.
+# url = "s3://pli/blobs"
 """

@@ -67,14 +67,27 @@ async def test_parts_out_of_order_beyond_the_size_or_of_another_account_are_refu
     server: Server, home: TestEstablishment
 ) -> None:
     a, b = await joins(server, home), await joins(server, home)
-    blob = os.urandom(32)
+    blob, part = os.urandom(32), f.BLOB_PART
+    size = 3 * part
     c = a.client
-    assert await code_of(c.ask(f.PutBlob(c.rid(), blob, 10, 100, b"x"))) == "invalid"
-    assert await code_of(c.ask(f.PutBlob(c.rid(), blob, 90, 100, bytes(11)))) == "invalid"
-    await c.ask(f.PutBlob(c.rid(), blob, 0, 100, bytes(10)))
-    assert await code_of(c.ask(f.PutBlob(c.rid(), blob, 10, 99, b"x"))) == "conflict"
+    assert await code_of(c.ask(f.PutBlob(c.rid(), blob, part, size, bytes(part)))) == "invalid"
+    assert await code_of(c.ask(f.PutBlob(c.rid(), blob, 0, 100, bytes(101)))) == "invalid"
+    await c.ask(f.PutBlob(c.rid(), blob, 0, size, bytes(part)))
+    assert await code_of(c.ask(f.PutBlob(c.rid(), blob, part, size - 1, bytes(part)))) == "conflict"
     other = b.client
-    assert await code_of(other.ask(f.PutBlob(other.rid(), blob, 10, 100, b"x"))) == "conflict"
+    theirs = f.PutBlob(other.rid(), blob, part, size, bytes(part))
+    assert await code_of(other.ask(theirs)) == "conflict"
+
+
+async def test_each_part_but_the_last_has_the_one_size(
+    server: Server, home: TestEstablishment
+) -> None:
+    c = (await joins(server, home)).client
+    blob, part = os.urandom(32), f.BLOB_PART
+    for offset, data in ((0, bytes(part - 1)), (10, bytes(part))):
+        frame = f.PutBlob(c.rid(), blob, offset, 2 * part + 10, data)
+        assert await code_of(c.ask(frame)) == "invalid"
+    await put(c, blob, bytes(part + 1))
 
 
 async def test_a_torn_part_is_written_again(server: Server, home: TestEstablishment) -> None:
@@ -90,18 +103,19 @@ async def test_a_torn_part_is_written_again(server: Server, home: TestEstablishm
 
 async def test_sizes_and_uploads_are_bounded(limited: Callable[..., Awaitable[Server]]) -> None:
     server = await limited(
-        blob_bytes=2000, blob_bytes_per_account=70_000, open_uploads_per_account=1
+        blob_bytes=50_000, blob_bytes_per_account=70_000, open_uploads_per_account=1
     )
     home = TestEstablishment()
     await server.establish(home, server.code)
     c = (await joins(server, home)).client
-    assert await code_of(c.ask(f.PutBlob(c.rid(), os.urandom(32), 0, 2001, b"x"))) == "too-large"
+    huge = f.PutBlob(c.rid(), os.urandom(32), 0, 50_001, bytes(f.BLOB_PART))
+    assert await code_of(c.ask(huge)) == "too-large"
     first = os.urandom(32)
-    await c.ask(f.PutBlob(c.rid(), first, 0, 2000, b"x"))
-    assert await code_of(c.ask(f.PutBlob(c.rid(), os.urandom(32), 0, 10, b"x"))) == "limit"
-    await c.ask(f.PutBlob(c.rid(), first, 1, 2000, bytes(1999)))
+    await c.ask(f.PutBlob(c.rid(), first, 0, 50_000, bytes(f.BLOB_PART)))
+    assert await code_of(c.ask(f.PutBlob(c.rid(), os.urandom(32), 0, 1, b"x"))) == "limit"
+    await put(c, first, bytes(50_000), f.BLOB_PART)
     # No upload is open any more, but each blob counts for 64 KiB at least.
-    assert await code_of(c.ask(f.PutBlob(c.rid(), os.urandom(32), 0, 10, b"x"))) == "limit"
+    assert await code_of(c.ask(f.PutBlob(c.rid(), os.urandom(32), 0, 1, b"x"))) == "limit"
 
 
 def reference(blob: bytes, data: bytes) -> f.BlobRef:

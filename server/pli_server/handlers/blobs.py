@@ -25,6 +25,8 @@ async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
     end = frame.offset + len(frame.data)
     if end > frame.size:
         raise Refusal("invalid", "the part reaches beyond the blob's size")
+    if frame.offset % f.BLOB_PART or (len(frame.data) < f.BLOB_PART and end < frame.size):
+        raise Refusal("invalid", f"each part but the last one has {f.BLOB_PART} bytes")
     known = await relay.readers.run(lambda db: db.execute(_BLOB, {"blob": frame.blob}).first())
     if known is None:
         await relay.writer.do("blob", lambda tx: _reserve(tx, session, frame, limits))
@@ -32,7 +34,7 @@ async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
         raise Refusal("conflict", "this blob is somebody else's, or of another size")
     elif known.complete:
         return f.Done(frame.rid)
-    held = await relay.blobs.run(relay.blobs.put, frame.blob, frame.offset, frame.data)
+    held = await relay.blobs.run(relay.blobs.put, frame.blob, frame.offset, frame.size, frame.data)
     if held == frame.size:
         await relay.blobs.run(relay.blobs.place, frame.blob, frame.size)
         await relay.writer.do("blob", lambda tx: _complete(tx, frame.blob))
@@ -44,7 +46,9 @@ async def get_blob(relay: Relay, session: Session, frame: f.GetBlob) -> f.BlobPa
     known = await relay.readers.run(lambda db: db.execute(_BLOB, {"blob": frame.blob}).first())
     if known is None or not known.complete:
         raise Refusal("not-found")
-    data = await relay.blobs.run(relay.blobs.get, frame.blob, frame.offset, f.BLOB_PART)
+    if frame.offset >= known.size:
+        return f.BlobPart(frame.rid, known.size, b"")
+    data = await relay.blobs.run(relay.blobs.get, frame.blob, frame.offset, known.size)
     return f.BlobPart(frame.rid, known.size, data)
 
 

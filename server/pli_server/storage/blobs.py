@@ -1,7 +1,7 @@
-"""The folder of blobs: parts to a temporary file, each flushed; complete ones put in place at once.
+"""Where blobs lie: what any place for them can do, and the folder, which is the embedded default.
 
 blobs/ab/ab12…        complete
-blobs/uploads/ab12…   on its way; its size says how much is held
+blobs/uploads/ab12…   on its way, each part flushed; its size says how much is held
 """
 
 import asyncio
@@ -10,13 +10,14 @@ import errno
 import hashlib
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
-from pli_protocol.relay.frames import BlobRef
+from pli_protocol.relay.frames import BLOB_PART, BlobRef
 
 from ..errors import Refusal, StorageFailed
 
@@ -28,18 +29,16 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_FILES = {errno.EMFILE, errno.ENFILE}
 
 
-class BlobFolder:
-    """Files named by the capability; the database says who put them there and which are complete."""
+class BlobStore(ABC):
+    """Bytes named by the capability; the database says who put them there and which are complete.
 
-    def __init__(self, folder: Path, on_failure: Callable[[], None] = lambda: None) -> None:
+    The methods below `run` block, and belong to the threads that it calls them on.
+    """
+
+    def __init__(self, threads: int, on_failure: Callable[[], None] = lambda: None) -> None:
         """`on_failure` is called on the loop when the disk did not flush what was written."""
-        self._root = folder / "blobs"
-        self._uploads = self._root / "uploads"
-        self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._on_failure = on_failure
-        # A part of a connection that was replaced may still be under way beside its repetition.
-        self._locks = tuple(threading.Lock() for _ in range(LOCKS))
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="pli blobs")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pli blobs")
 
     def close(self) -> None:
         """Wait for what runs."""
@@ -54,16 +53,57 @@ class BlobFolder:
             self._on_failure()
             raise
 
-    def put(self, blob: bytes, offset: int, data: bytes) -> int:
-        """Append a part, flushed; a part that is held already changes nothing.
+    @abstractmethod
+    def put(self, blob: bytes, offset: int, size: int, data: bytes) -> int:
+        """Keep a part, durably; a part that is held already changes nothing.
+
+        Args:
+            offset: Where the part begins, a multiple of BLOB_PART.
+            size: Bytes of the whole blob. All parts but the last one have BLOB_PART.
 
         Returns:
-            The bytes held after it.
+            The bytes held, at least up to the end of this part.
 
         Raises:
-            Refusal: "invalid" where a part before it is missing; "try-later" on a full disk.
+            Refusal: "invalid" where a part before it is missing; "try-later" when there is no room.
             StorageFailed: what was written could not be flushed.
         """
+
+    @abstractmethod
+    def place(self, blob: bytes, size: int) -> None:
+        """Put a whole upload in place, durably. Does nothing when it is there."""
+
+    @abstractmethod
+    def get(self, blob: bytes, offset: int, size: int) -> bytes:
+        """At most BLOB_PART bytes of a complete blob of `size` bytes, from an offset below that.
+
+        Raises Refusal "not-found".
+        """
+
+    @abstractmethod
+    def read_checked(self, reference: BlobRef, limit: int) -> bytes:
+        """A whole blob whose size and hash are those of the reference; else Refusal "invalid".
+
+        No more than `limit` bytes are ever read, whatever the reference says of the blob.
+        """
+
+    @abstractmethod
+    def remove(self, blob: bytes) -> None:
+        """Delete a blob or upload, if it is there."""
+
+
+class BlobFolder(BlobStore):
+    """Files in the relay's own folder."""
+
+    def __init__(self, folder: Path, on_failure: Callable[[], None] = lambda: None) -> None:
+        super().__init__(THREADS, on_failure)
+        self._root = folder / "blobs"
+        self._uploads = self._root / "uploads"
+        self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A part of a connection that was replaced may still be under way beside its repetition.
+        self._locks = tuple(threading.Lock() for _ in range(LOCKS))
+
+    def put(self, blob: bytes, offset: int, size: int, data: bytes) -> int:
         path, placed = self._uploads / blob.hex(), self._path(blob)
         try:
             with self._locks[blob[0] % LOCKS]:
@@ -105,7 +145,6 @@ class BlobFolder:
             raise StorageFailed from None
 
     def place(self, blob: bytes, size: int) -> None:
-        """Put a whole upload in place, durably. Does nothing when it is there."""
         source, target = self._uploads / blob.hex(), self._path(blob)
         try:
             with self._locks[blob[0] % LOCKS]:
@@ -119,39 +158,48 @@ class BlobFolder:
         except OSError as error:
             raise _refusal(error) from None
 
-    def get(self, blob: bytes, offset: int, length: int) -> bytes:
-        """A part of a complete blob; shorter at its end. Raises Refusal "not-found"."""
+    def get(self, blob: bytes, offset: int, size: int) -> bytes:
         try:
             with self._path(blob).open("rb") as file:
                 file.seek(offset)
-                return file.read(length)
+                return file.read(BLOB_PART)
         except FileNotFoundError:
             raise Refusal("not-found") from None
 
     def read_checked(self, reference: BlobRef, limit: int) -> bytes:
-        """A whole blob whose size and hash are those of the reference; else Refusal "invalid".
-
-        No more than `limit` bytes are ever read, whatever the reference says of the blob.
-        """
-        if reference.size > limit:
-            raise Refusal("too-large", f"a payload has at most {limit} bytes")
+        check_limit(reference, limit)
         try:
             with self._path(reference.blob).open("rb") as file:
                 data = file.read(reference.size + 1)
         except FileNotFoundError:
-            raise Refusal("invalid", "the blob that the payload names is not complete") from None
-        if len(data) != reference.size or hashlib.sha256(data).digest() != reference.sha256:
-            raise Refusal("invalid", "the blob is not the one that the payload names")
-        return data
+            raise incomplete() from None
+        return checked(reference, data)
 
     def remove(self, blob: bytes) -> None:
-        """Delete a blob or upload, if it is there."""
         self._path(blob).unlink(missing_ok=True)
         (self._uploads / blob.hex()).unlink(missing_ok=True)
 
     def _path(self, blob: bytes) -> Path:
         name = blob.hex()
         return self._root / name[:2] / name
+
+
+def check_limit(reference: BlobRef, limit: int) -> None:
+    """Raises Refusal "too-large" before anything is read."""
+    if reference.size > limit:
+        raise Refusal("too-large", f"a payload has at most {limit} bytes")
+
+
+def incomplete() -> Refusal:
+    """The blob that a payload names is not there as a whole."""
+    return Refusal("invalid", "the blob that the payload names is not complete")
+
+
+def checked(reference: BlobRef, data: bytes) -> bytes:
+    """The data, where it is what the reference says; else Refusal "invalid"."""
+    if len(data) != reference.size or hashlib.sha256(data).digest() != reference.sha256:
+        raise Refusal("invalid", "the blob is not the one that the payload names")
+    return data
 
 
 def _refusal(error: OSError) -> Exception:

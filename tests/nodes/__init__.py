@@ -1,0 +1,1 @@
+"""Several nodes: one database, a bus, a bucket."""
