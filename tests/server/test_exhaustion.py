@@ -56,7 +56,7 @@ async def put(client: RawClient, data: bytes) -> bytes:
 def test_of_a_blob_that_a_payload_names_no_more_than_it_says_is_read(tmp_path: Path) -> None:
     folder = BlobFolder(tmp_path)
     blob, data = os.urandom(32), bytes(10_000)
-    folder.put(blob, 0, data)
+    folder.put(blob, 0, len(data), data)
     folder.place(blob, len(data))
     reads: list[int] = []
     opened = Path.open

@@ -10,7 +10,8 @@ from .values import BLOB_PART, Frame, Id32, Number, Request, Rid
 class PutBlob(Request, frozen=True):
     """One part of a blob. Its id is a capability: 32 random bytes, known to those who were told it.
 
-    Parts come in order from offset 0, each but the last of BLOB_PART bytes; a part that is held already is answered Done again.
+    Parts come in order from offset 0, each but the last of BLOB_PART bytes; a part
+    that is held already is answered Done again.
     """
 
     blob: Id32
