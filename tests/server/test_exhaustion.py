@@ -109,7 +109,7 @@ def test_a_part_that_was_not_flushed_is_not_held(
     tmp_path: Path, code: int, expected: type[Exception]
 ) -> None:
     folder, blob = BlobFolder(tmp_path), os.urandom(32)
-    folder.put(blob, 0, b"first")
+    folder.put(blob, 0, 11, b"first")
 
     def failing(_: int) -> None:
         raise OSError(code, "no")
@@ -117,7 +117,7 @@ def test_a_part_that_was_not_flushed_is_not_held(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", failing)
         with pytest.raises(expected):
-            folder.put(blob, 5, b"second")
+            folder.put(blob, 5, 11, b"second")
     assert (tmp_path / "blobs" / "uploads" / blob.hex()).read_bytes() == b"first"
     folder.close()
 
@@ -129,7 +129,7 @@ def test_a_part_that_is_held_is_flushed_before_it_is_answered_again(tmp_path: Pa
     flushed: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", flushed.append)
-        assert folder.put(blob, 0, b"first") == 5
+        assert folder.put(blob, 0, 11, b"first") == 5
     assert len(flushed) == 1
     folder.close()
 
@@ -149,7 +149,9 @@ def test_the_same_part_from_two_connections_is_stored_once(tmp_path: Path) -> No
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", slow)
-        threads = [threading.Thread(target=folder.put, args=(blob, 0, b"part")) for _ in range(2)]
+        threads = [
+            threading.Thread(target=folder.put, args=(blob, 0, 4, b"part")) for _ in range(2)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -161,9 +163,9 @@ def test_the_same_part_from_two_connections_is_stored_once(tmp_path: Path) -> No
 def test_a_part_of_a_blob_in_place_changes_nothing(tmp_path: Path) -> None:
     """As after a crash between the two: in place, but not noted as complete."""
     folder, blob = BlobFolder(tmp_path), os.urandom(32)
-    folder.put(blob, 0, b"whole")
+    folder.put(blob, 0, 5, b"whole")
     folder.place(blob, 5)
-    assert folder.put(blob, 3, b"le") == 5
+    assert folder.put(blob, 3, 5, b"le") == 5
     assert list((tmp_path / "blobs" / "uploads").iterdir()) == []
     folder.close()
 
