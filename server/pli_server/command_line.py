@@ -10,6 +10,7 @@ import click
 
 from . import folder as folders
 from . import settings as setting
+from . import settings_file
 from .errors import EXIT_REFUSED, OperatorError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,7 +65,7 @@ def init(
     if (certificate is None) != (key is None):
         raise OperatorError("TLS needs both --certificate and --key; give both or none")
     absolute = [None if p is None else str(Path(p).resolve()) for p in (certificate, key)]
-    text = setting.template(name or host, listen, *absolute)
+    text = settings_file.template(name or host, listen, *absolute)
     code = folders.make(folder, text)
     # With port 0 the system chooses one at the start, and `run` tells it.
     made = setting.Settings(name=name or host, certificate=certificate, key=key)

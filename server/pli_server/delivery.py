@@ -7,6 +7,7 @@ idle connection holds nothing but its place in the rooms.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -45,6 +46,13 @@ class Rooms:
 
     def __init__(self) -> None:
         self._rooms: dict[bytes, Room] = {}
+        self.published: Counter[str] = Counter()
+        """Rows that were committed here, by kind."""
+        self.delivered = 0
+        """Rows pushed to devices."""
+
+    def __len__(self) -> int:
+        return len(self._rooms)
 
     def get(self, group_id: bytes) -> Room | None:
         return self._rooms.get(group_id)
@@ -66,6 +74,7 @@ class Rooms:
 
     def publish(self, row: Appended) -> None:
         """Hand a committed row to everybody online."""
+        self.published[KINDS[row.kind]] += 1
         room = self._rooms.get(row.group_id)
         if room is None:
             return
@@ -75,6 +84,7 @@ class Rooms:
             delivery = session.delivery
             if delivery is not None and delivery.offer(room, seq):
                 session.push(data)
+                self.delivered += 1
 
 
 def as_row(row: Appended) -> Row:
@@ -290,6 +300,7 @@ class Delivery:
             self._unacked += row.position.seq - stream.sent
             stream.sent = row.position.seq
             self._session.push(encode(row))
+        self._relay.rooms.delivered += len(rows)
         if not rows and stream.sent < target:
             # Retention took the rest: the device sees the gap by the numbers.
             self._unacked += target - stream.sent

@@ -2,9 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from . import settings
@@ -14,6 +17,7 @@ from .storage import database
 from .storage import tables as t
 
 LOCK_NAME = "relay.lock"
+LOCK_TRIES, LOCK_SECONDS = 5, 0.05
 
 
 def make(folder: Path, text: str) -> str:
@@ -59,16 +63,50 @@ def further_code(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; raises OperatorError when another one has it."""
+def locked(folder: Path) -> Iterator[Callable[..., None]]:
+    """Hold the folder for this process; raises OperatorError when another one has it.
+
+    What is given to the function that comes back can be read by `running`.
+    """
     with _private_files(), (folder / LOCK_NAME).open("a+b") as file:
         try:
-            _lock(file.fileno())
+            _lock_soon(file.fileno())
         except OSError:
             raise OperatorError(
                 f"a relay runs on {folder} already; stop it first, or use another folder"
             ) from None
-        yield
+        facts: dict[str, Any] = {"pid": os.getpid()}
+
+        def tell(**more: Any) -> None:
+            facts.update(more)
+            file.truncate(0)
+            file.write(msgspec.json.encode(facts))
+            file.flush()
+
+        tell()
+        yield tell
+
+
+def running(folder: Path) -> dict[str, Any] | None:
+    """What the process that holds the folder has told (pid, url, metrics); None: none holds it."""
+    try:
+        with (folder / LOCK_NAME).open("rb") as file:
+            try:
+                _lock(file.fileno())
+            except OSError:
+                return dict(msgspec.json.decode(file.read() or b"{}"))
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _lock_soon(descriptor: int) -> None:
+    """`running` holds the lock for a moment: it must not keep a relay from starting."""
+    for _ in range(LOCK_TRIES):
+        with contextlib.suppress(OSError):
+            return _lock(descriptor)
+        time.sleep(LOCK_SECONDS)
+    _lock(descriptor)
 
 
 def _lock(descriptor: int) -> None:

@@ -17,6 +17,7 @@ from pli_protocol.relay.frames import MAX_FRAME, Hello
 
 from .errors import OperatorError, Refusal, StorageFailed
 from .handlers import HANDLERS, UNANSWERED
+from .quiet import silent_logger
 from .relay import Relay
 from .session import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, GREETED, GREETING, Session
 from .settings import is_loopback
@@ -45,7 +46,6 @@ class Listener:
         self._by_address: Counter[str] = Counter()
         self._unsigned: Counter[str] = Counter()
         self._opening: Counter[str] = Counter()
-        self._sessions: set[Session] = set()
         self._server: Server | None = None
 
     async def start(self) -> str:
@@ -78,7 +78,7 @@ class Listener:
                 ping_interval=settings.ping_seconds,
                 ping_timeout=settings.ping_seconds,
                 server_header=None,
-                logger=_silent_logger(),
+                logger=silent_logger(),
                 ssl_handshake_timeout=None if tls is None else OPEN_SECONDS,
             )
         except OSError as error:
@@ -90,21 +90,27 @@ class Listener:
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         return f"{'ws' if tls is None else 'wss'}://{shown}:{bound[1]}"
 
-    async def stop(self) -> None:
-        """Tell everybody, then close."""
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Tell everybody, wait a moment for them to go (not after `hurry`), then close."""
         if self._server is None:
             return
         self._server.close(close_connections=False)
-        for session in tuple(self._sessions):
+        sessions = self._relay.connected
+        for session in tuple(sessions):
             session.refuse(None, Refusal("shutting-down"))
+        hurried = asyncio.ensure_future((hurry or asyncio.Event()).wait())
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                while self._sessions:
-                    await asyncio.wait([session.ended for session in self._sessions])
+                while sessions and not hurried.done():
+                    gone = asyncio.gather(*(session.ended for session in sessions))
+                    await asyncio.wait((gone, hurried), return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
-            log.warning("%d connections did not close in time", len(self._sessions))
-            for session in tuple(self._sessions):
-                session.ws.transport.abort()
+            pass
+        hurried.cancel()
+        if sessions:
+            log.warning("%d connections did not close in time", len(sessions))
+        for session in tuple(sessions):
+            session.ws.transport.abort()
         await self._server.wait_closed()
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -135,17 +141,18 @@ class Listener:
             or self._by_address[address] >= limits.connections_per_address
             or self._unsigned[address] >= limits.unsigned_per_address
         ):
-            session = Session(ws, 0)
+            self._relay.metrics.turned_away["too many connections"] += 1
+            session = Session(ws, 0, self._relay.metrics)
             session.refuse(None, Refusal("limit", "too many connections", retry_after=5000))
             session.close(CLOSE_TRY_LATER)
             await session.closed()
             return
-        session = Session(ws, next(self._numbers))
+        session = Session(ws, next(self._numbers), self._relay.metrics)
         session.ended = asyncio.get_running_loop().create_future()
         self._all += 1
         self._by_address[address] += 1
         self._unsigned[address] += 1
-        self._sessions.add(session)
+        self._relay.connected.add(session)
         if isinstance(ws, _Counted):
             ws.admitted()
         session.timer = asyncio.get_running_loop().call_later(
@@ -164,7 +171,7 @@ class Listener:
             self._all -= 1
             self._count_down(self._by_address, address)
             session.signed_in()
-            self._sessions.discard(session)
+            self._relay.connected.discard(session)
             session.ended.set_result(None)
 
     def may_open(self, address: str) -> bool:
@@ -251,6 +258,7 @@ async def step(relay: Relay, session: Session, data: bytes | str) -> None:
         return
     rid: int | None = getattr(frame, "rid", None)
     kind = type(frame)
+    relay.metrics.frames[kind.__name__] += 1
     handler = HANDLERS[kind]
     if session.state not in handler.states:
         _not_now(session, rid, kind)
@@ -293,11 +301,3 @@ def _expire(relay: Relay, session: Session) -> None:
         session.timer = asyncio.get_running_loop().call_later(extra, _expire, relay, session)
         return
     session.close(CLOSE_POLICY)
-
-
-def _silent_logger() -> logging.Logger:
-    """The library's own log names addresses and prints tracebacks of handshakes gone wrong."""
-    logger = logging.getLogger("pli_server.websockets")
-    logger.setLevel(logging.CRITICAL + 1)
-    logger.propagate = False
-    return logger

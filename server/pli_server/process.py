@@ -4,44 +4,59 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
 from . import folder as folders
-from . import sweep
+from . import service_manager, sweep
 from .errors import EXIT_STORAGE
 from .listener import Listener
+from .log import configure
 from .relay import Relay
 from .settings import Settings, address_to_give
 from .storage.faults import describe
+from .watching import Watching
 
 log = logging.getLogger(__name__)
+
+WRITE_SECONDS: Final = 20
+"""How long a relay that stops waits for the disk."""
 
 
 def run(folder: Path, settings: Settings, listen: str | None, as_json: bool) -> int:
     """Serve until a signal; returns the exit code (0, or 3 when the storage failed)."""
     if listen is not None:
         settings = msgspec.structs.replace(settings, listen=listen)
-    _configure_log()
-
-    def ready(url: str) -> None:
-        address = address_to_give(settings, int(url.rpartition(":")[2]))
-        if as_json:
-            shown = {"event": "listening", "url": url, "name": settings.name, "address": address}
-            click.echo(json.dumps(shown))
-        else:
-            click.echo(f"Relay '{settings.name}' listens on {url}; its clients use {address}")
-        sys.stdout.flush()
-
+    configure(settings.log)
     _raise_file_limit()
-    with folders.locked(folder), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(folder, settings, ready))
+    with folders.locked(folder) as tell, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+
+        def ready(url: str) -> None:
+            tell(url=url)
+            _say(settings, url, as_json)
+            service_manager.tell(service_manager.READY)
+
+        def watched(url: str) -> None:
+            tell(metrics=url)
+
+        return runner.run(serve(folder, settings, ready, watched=watched))
+
+
+def _say(settings: Settings, url: str, as_json: bool) -> None:
+    address = address_to_give(settings, int(url.rpartition(":")[2]))
+    if as_json:
+        shown = {"event": "listening", "url": url, "name": settings.name, "address": address}
+        click.echo(json.dumps(shown))
+    else:
+        click.echo(f"Relay '{settings.name}' listens on {url}; its clients use {address}")
+    sys.stdout.flush()
 
 
 async def serve(
@@ -49,32 +64,60 @@ async def serve(
     settings: Settings,
     ready: Callable[[str], None],
     stop: asyncio.Event | None = None,
+    *,
+    watched: Callable[[str], None] = lambda url: None,
 ) -> int:
-    """Start, say where, serve until `stop` (or a signal) or the storage fails, and stop in order."""
-    stop = stop or asyncio.Event()
-    _on_signals(stop)
+    """Start, say where, serve until `stop` (or a signal) or the storage fails, and stop in order.
+
+    Args:
+        ready: Told the URL once clients are served.
+        watched: Told the URL of the figures, before that, or later where their port was taken.
+    """
+    stop, hurry = stop or asyncio.Event(), asyncio.Event()
+    _on_signals(stop, hurry)
     asyncio.get_running_loop().set_exception_handler(_name_nobody)
     relay = Relay(folder, settings)
     await relay.start()
-    listener = Listener(relay)
-    sweeping: asyncio.Task[None] | None = None
+    listener, watching = Listener(relay), Watching(relay)
+    beside: list[asyncio.Task[None]] = []
     try:
+        await watching.start(watched)
         ready(await listener.start())
-        sweeping = asyncio.create_task(sweep.run(relay), name="pli sweep")
-        waits = [asyncio.create_task(event.wait()) for event in (stop, relay.failed)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        beside += [
+            asyncio.create_task(sweep.run(relay), name="pli sweep"),
+            asyncio.create_task(service_manager.keep_alive(), name="pli watchdog"),
+        ]
+        await _first(stop, relay.failed)
     finally:
-        if sweeping is not None:
-            sweeping.cancel()
-        await listener.stop()
-        await relay.stop()
+        service_manager.tell(service_manager.STOPPING)
+        for task in beside:
+            task.cancel()
+        await watching.stop()
+        await listener.stop(hurry)
+        await _stopped(relay)
     if relay.failed.is_set():
         log.critical("stopped: the storage failed; check the disk before starting again")
         return EXIT_STORAGE
     log.info("stopped")
     return 0
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+async def _stopped(relay: Relay) -> None:
+    """Write what waits. A disk that does not come back would hold the process for ever."""
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await relay.stop()
+    except TimeoutError:
+        log.critical("stopped: the disk did not take what was waiting; nothing of it was answered")
+        # Its thread still waits for the disk, and would be waited for.
+        os._exit(EXIT_STORAGE)
 
 
 def _raise_file_limit() -> None:
@@ -96,11 +139,16 @@ def _name_nobody(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
     log.error("a fault outside of any request: %s", what)
 
 
-def _on_signals(stop: asyncio.Event) -> None:
+def _on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """The first signal stops in order; the second does not wait for clients any more."""
     loop = asyncio.get_running_loop()
+
+    def stopping() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stopping)
         except (NotImplementedError, RuntimeError, ValueError):
             # Windows, or not the main thread: a signal ends the process without ceremony.
             return
@@ -113,12 +161,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
-
-
-def _configure_log() -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)

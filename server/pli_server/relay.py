@@ -12,6 +12,7 @@ from pli_protocol.relay.frames import RelayFrame
 
 from .checker import Checker
 from .delivery import Rooms
+from .metrics import Metrics
 from .session import Session
 from .settings import Settings
 from .storage import database
@@ -43,7 +44,10 @@ class Relay:
         self.limits = settings.limits
         self.clock = clock
         self.timeline = 1
+        self.metrics = Metrics(self)
         self.rooms = Rooms()
+        self.connected: set[Session] = set()
+        """All admitted connections."""
         self.sessions: dict[int, Session] = {}
         self.issuers: dict[bytes, Session] = {}
         self.waiting: dict[bytes, Session] = {}
@@ -63,13 +67,14 @@ class Relay:
                 connection.scalar(sa.select(t.meta.c.value).where(t.meta.c.key == "timeline")) or 1
             )
             self.checker.load(connection)
-        self.readers = Readers(self._engine)
+        self.readers = Readers(self._engine, observe=self.metrics.read.observe)
         self.writer = Writer(
             self._engine,
             clock=self.clock,
             timeline=self.timeline,
             queued_bytes=self.limits.queued_bytes,
             on_failure=self.failed.set,
+            on_commit=self.metrics.written,
         )
 
     async def stop(self) -> None:

@@ -19,6 +19,7 @@ from .storage.faults import describe
 
 if TYPE_CHECKING:
     from .delivery import Delivery
+    from .metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Session:
         "in_flight",
         "issuer",
         "lists_enrolments",
+        "metrics",
         "number",
         "on_signed_in",
         "requests",
@@ -56,9 +58,10 @@ class Session:
         "ws",
     )
 
-    def __init__(self, ws: ServerConnection, number: int) -> None:
+    def __init__(self, ws: ServerConnection, number: int, metrics: "Metrics") -> None:
         self.ws = ws
         self.number = number
+        self.metrics = metrics
         self.state = GREETING
         self.challenge = b""
         self.device: Device | None = None
@@ -106,6 +109,7 @@ class Session:
 
     def refuse(self, rid: int | None, refusal: Refusal) -> None:
         """Answer a request with a refusal; close where the code says so."""
+        self.metrics.refusals[refusal.code] += 1
         self.answer(
             Refused(
                 refusal.code,

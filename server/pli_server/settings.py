@@ -1,13 +1,18 @@
-"""The relay's settings: one TOML file in its folder, every value checked, none unknown."""
+"""The relay's settings: one TOML file in its folder, every value checked, none unknown.
+
+The text below a setting is its comment in the file that `init` writes (settings_file.py).
+"""
 
 import ipaddress
+import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from .environment import overridden, refuse_passwords
 from .errors import OperatorError
 
 FILE_NAME = "relay.toml"
@@ -22,18 +27,22 @@ class Retention(Struct, frozen=True, forbid_unknown_fields=True):
     """How long the relay keeps what it carries."""
 
     days: Days = 90
-    """Everything goes at this age, also what a device has not fetched."""
+    """Everything that the relay carries goes at this age, fetched or not."""
     repair_days: Days = 8
-    """What every device has acknowledged goes at this age."""
+    """What every device has acknowledged goes at this age (the repair window)."""
     enrolment_days: Days = 30
+    """Requests to be enrolled, and their answers."""
     sweep_seconds: Seconds = 3600
+    """Seconds between two sweeps."""
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a client can make grow, and how far."""
+    """What a client can make grow, and how far; docs/operations.md says what is answered above."""
 
     connections: Count = 10_000
+    """Connections of everybody together."""
     connections_per_address: Count = 2_000
+    """Of one address; of IPv6, one network of 64 bits."""
     unsigned_per_address: Count = 128
     """Connections of one address that have not signed in."""
     sign_in_seconds: Seconds = 20
@@ -47,12 +56,15 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     queued_bytes: Bytes = 64 * 1024 * 1024
     """Bytes of requests that wait for the disk; above, `try-later`."""
     devices_per_account: Count = 10
+    """Devices of one account that may sign in."""
     enrolments_waiting: Count = 1_000
-    """Per establishment, not answered yet."""
+    """Requests to be enrolled, per establishment, not answered yet."""
     enrolments_answered: Count = 1_000
-    """Per establishment; above, the oldest answers go."""
+    """Answers that are kept, per establishment; above, the oldest answers go."""
     enrolment_bytes: Bytes = 8 * 1024
+    """The largest request to be enrolled."""
     key_packages_per_device: Count = 100
+    """Key packages of one device that wait to be claimed."""
     claims_per_hour: Count = 1_000
     """Key packages that one account may claim in an hour."""
     claims_per_target_hour: Count = 50
@@ -68,31 +80,65 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     handshake_bytes: Bytes = 16 * 1024 * 1024
     """The largest commit or Welcome."""
     blob_bytes: Bytes = 256 * 1024 * 1024
+    """The largest blob: a file, a large commit."""
     blob_bytes_per_account: Bytes = 4 * 1024 * 1024 * 1024
     """A blob counts for 64 KiB at least, so their number is bounded too."""
     own_revocations: Count = 64
     """Devices that one person may declare revoked."""
     open_uploads_per_account: Count = 32
+    """Uploads that one account has begun and not finished."""
+
+
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
+    """Figures to watch, for Prometheus (/metrics), and whether the relay serves (/health)."""
+
+    enabled: bool = True
+    """Whether there is such a port."""
+    listen: Annotated[str, Meta(min_length=1, max_length=300)] = "127.0.0.1:9440"
+    """Where. Plain HTTP without a password: on loopback only, unless `exposed` says otherwise."""
+    exposed: bool = False
+    """Allows another address than loopback. Let a firewall keep everybody but Prometheus out."""
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """The log on standard error. It names no person, device, group, key or address."""
+
+    format: Literal["text", "json"] = "text"
+    """Lines of text, or one JSON object a line."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important that is still told."""
 
 
 class Blobs(Struct, frozen=True, forbid_unknown_fields=True):
     """Where blobs lie."""
 
-    url: Annotated[str, Meta(pattern="^s3://[^/?#@]+(/[^?#@]*)?$")] | None = None
-    """s3://BUCKET/PREFIX; None: the folder `blobs`. The keys come from the environment."""
+    url: (
+        Annotated[str, Meta(pattern="^s3://[^/?#@]+(/[^?#@]*)?$", examples=["s3://pli/blobs"])]
+        | None
+    ) = None
+    """An S3 bucket instead of the folder `blobs`, for several nodes. Keys and endpoint come from the
+    environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     name: Annotated[str, Meta(min_length=1, max_length=253)]
+    """The relay's name: the host in the address that clients are given (wss://NAME). A device's
+    signature at sign-in is bound to it, so it never changes once people have joined."""
     listen: Annotated[str, Meta(min_length=1, max_length=300)] = "127.0.0.1:8440"
-    certificate: str | None = None
-    key: str | None = None
+    """Where to listen. Without certificate and key, on loopback only."""
+    certificate: Annotated[str, Meta(examples=["/etc/pli/fullchain.pem"])] | None = None
+    """TLS: the certificate with its chain, PEM. Read again within a minute when it changes."""
+    key: Annotated[str, Meta(examples=["/etc/pli/key.pem"])] | None = None
+    """The certificate's key, PEM."""
     ping_seconds: Seconds = 30
+    """Seconds between two pings to a silent connection."""
     retention: Retention = Retention()
     limits: Limits = Limits()
     blobs: Blobs = Blobs()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -148,64 +194,12 @@ def load(folder: Path) -> Settings:
         ) from None
     except (OSError, ValueError) as error:
         raise OperatorError(f"{path} cannot be read ({error}); mend it and try again") from None
+    refuse_passwords(data)
     try:
-        settings = msgspec.convert(data, Settings)
+        settings = msgspec.convert(overridden(data, Settings, os.environ), Settings)
     except msgspec.ValidationError as error:
         raise OperatorError(f"{path}: {error}; mend the value and try again") from None
     settings.address  # noqa: B018  (raises for a wrong address)
     if (settings.certificate is None) != (settings.key is None):
         raise OperatorError(f"{path}: TLS needs both `certificate` and `key`; give both or none")
     return settings
-
-
-def template(name: str, listen: str, certificate: str | None = None, key: str | None = None) -> str:
-    """The commented settings file that `init` writes."""
-    tls = (
-        f"certificate = {_quoted(certificate)}\nkey = {_quoted(key)}"
-        if certificate is not None and key is not None
-        else '# certificate = "/etc/pli/fullchain.pem"\n# key = "/etc/pli/key.pem"'
-    )
-    return _TEMPLATE.format(name=_quoted(name), listen=_quoted(listen), tls=tls)
-
-
-def _quoted(text: str) -> str:
-    # A TOML basic string: JSON's escapes are among its own.
-    return msgspec.json.encode(text).decode()
-
-
-_TEMPLATE = """\
-# Settings of a Pli relay. Lines that begin with # show the value that holds without them.
-
-# The relay's name: the host in the address that clients are given (wss://NAME). A device's
-# signature at sign-in is bound to it, so it never changes once people have joined.
-name = {name}
-
-# Where to listen. Without certificate and key, on loopback only.
-listen = {listen}
-
-# TLS: the certificate with its chain, and its key, both PEM.
-{tls}
-
-# Seconds between two pings to a silent connection.
-# ping_seconds = 30
-
-[retention]
-# Everything that the relay carries goes at this age, fetched or not.
-# days = 90
-# What every device has acknowledged goes at this age (the repair window).
-# repair_days = 8
-# Requests to be enrolled, and their answers.
-# enrolment_days = 30
-
-[limits]
-# See docs/operations.md for all of them.
-# connections = 10000
-# connections_per_address = 2000
-# blob_bytes = 268435456
-# blob_bytes_per_account = 4294967296
-
-[blobs]
-# An S3 bucket instead of the folder `blobs`, for several nodes. Keys and endpoint come from the
-# environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION.
-# url = "s3://pli/blobs"
-"""

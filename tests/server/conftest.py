@@ -15,7 +15,8 @@ import pytest
 from pli_server import folder as folders
 from pli_server.listener import Listener
 from pli_server.relay import Relay, now_ms
-from pli_server.settings import Limits, Settings, load, template
+from pli_server.settings import Limits, Settings, load
+from pli_server.settings_file import template
 
 from .people import TestDevice, TestEstablishment
 from .raw_client import RawClient

@@ -70,7 +70,7 @@ def test_a_newer_file_and_one_that_is_none_are_refused(tmp_path: Path) -> None:
 
 def test_the_relays_files_are_its_users_only(tmp_path: Path) -> None:
     from pli_server import folder as folders
-    from pli_server.settings import template
+    from pli_server.settings_file import template
 
     folder = tmp_path / "relay"
     folders.make(folder, template("relay.test", "127.0.0.1:0"))

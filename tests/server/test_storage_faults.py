@@ -15,7 +15,7 @@ from pli_protocol.relay import frames as f
 from pli_server import folder as folders
 from pli_server import process, settings
 from pli_server.errors import Refusal
-from pli_server.settings import template
+from pli_server.settings_file import template
 from pli_server.storage.transaction import Transaction
 
 from .conftest import Server

@@ -46,9 +46,9 @@ def free_port() -> int:
 def init(folder: Path) -> str:
     """Make a relay's folder; returns the establishment code."""
     from pli_server import folder as folders
-    from pli_server import settings
+    from pli_server import settings_file
 
-    return folders.make(folder, settings.template(HOST, f"{HOST}:0"))
+    return folders.make(folder, settings_file.template(HOST, f"{HOST}:0"))
 
 
 class RelayProcess:

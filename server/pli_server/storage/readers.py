@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,15 +17,27 @@ THREADS = 2
 class Readers:
     """Runs read functions beside the writer."""
 
-    def __init__(self, engine: sa.Engine, threads: int = THREADS) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        threads: int = THREADS,
+        observe: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """`observe` is told how long each read took, its waiting for a thread included."""
         self._engine = engine
+        self._observe = observe
         self._own = threading.local()
         self._connections: list[sa.Connection] = []
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pli reader")
 
     async def run(self, function: Callable[[sa.Connection], T]) -> T:
         """The function's result; it must only read."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._call, function)
+        begun = time.perf_counter()
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self._call, function)
+        finally:
+            self._observe(time.perf_counter() - begun)
 
     def close(self) -> None:
         """Wait for what runs, then close the connections."""

@@ -10,6 +10,8 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -120,13 +122,18 @@ class Writer:
         timeline: int,
         queued_bytes: int,
         on_failure: Callable[[], None],
+        on_commit: Callable[[int, float], None] = lambda jobs, seconds: None,
     ) -> None:
+        """`on_commit` is told, on the writer's thread, of each transaction's jobs and seconds."""
         self._loop = asyncio.get_running_loop()
         self._connection = engine.connect()
         self._clock = clock
         self._timeline = timeline
         self._limit = queued_bytes
         self._on_failure = on_failure
+        self._on_commit = on_commit
+        self.undone: Counter[str] = Counter()
+        """Transactions that were undone, by cause."""
         self._cache = GroupCache()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._queued = 0
@@ -137,6 +144,11 @@ class Writer:
         self._closed = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="pli writer", daemon=True)
         self._thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Bytes of requests that wait for the disk."""
+        return self._queued
 
     def submit(self, job: Job) -> None:
         """Queue a job.
@@ -255,6 +267,7 @@ class Writer:
         kinds = sorted({job.what for job in batch} | ({"acknowledge"} if self._cursors else set()))
         _passage(kinds, "before")
         outcomes: Sequence[Any]
+        begun = time.perf_counter()
         try:
             outcomes = self._transact(batch, kinds)
         except Exception as error:
@@ -265,6 +278,7 @@ class Writer:
                 return
             outcomes = [refusal] * len(batch)
         else:
+            self._on_commit(len(batch), time.perf_counter() - begun)
             _passage(kinds, "after")
         self._loop.call_soon_threadsafe(self._deliver, batch, outcomes)
 
@@ -316,14 +330,17 @@ class Writer:
             log.critical("rolling back failed: %s", describe(error))
             return None
         if code in FULL:
+            self.undone["full"] += 1
             log.error("the disk is full: nothing is stored until there is space; reading goes on")
             return Refusal("try-later", "the relay's disk is full", retry_after=RETRY_FULL_MS)
         if code in BUSY:
+            self.undone["busy"] += 1
             log.warning("the database was busy for too long")
             return Refusal("try-later", retry_after=RETRY_BUSY_MS)
         if code in BROKEN:
             log.critical("the database failed: %s", describe(error))
             return None
+        self.undone["fault"] += 1
         log.error("a transaction was undone by a fault of the program: %s", describe(error))
         return Refusal("try-later", retry_after=RETRY_BUSY_MS)
 
