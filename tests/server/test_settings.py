@@ -31,18 +31,18 @@ def uncommented(text: str) -> dict[str, Any]:
 
 def test_the_file_names_every_setting_with_its_default() -> None:
     data = uncommented(template("pli.example", "127.0.0.1:8440"))
-    shown = msgspec.convert(data, Settings)
-    expected = Settings("pli.example")
-    for field in msgspec.structs.fields(Settings):
-        value = getattr(expected, field.name)
-        if value is not None:
-            assert getattr(shown, field.name) == value
-        inside = data[field.name] if isinstance(value, msgspec.Struct) else {}
-        assert set(inside) == {name.name for name in _fields(value)}
+    _same(msgspec.convert(data, Settings), Settings("pli.example"), data)
 
 
-def _fields(value: object) -> tuple[msgspec.structs.FieldInfo, ...]:
-    return msgspec.structs.fields(type(value)) if isinstance(value, msgspec.Struct) else ()
+def _same(shown: msgspec.Struct, expected: msgspec.Struct, data: dict[str, Any]) -> None:
+    names = [field.name for field in msgspec.structs.fields(type(expected))]
+    assert set(data) == set(names)
+    for name in names:
+        value = getattr(expected, name)
+        if isinstance(value, msgspec.Struct):
+            _same(getattr(shown, name), value, data[name])
+        elif value is not None:
+            assert getattr(shown, name) == value
 
 
 @pytest.mark.parametrize("section", [Settings, *SECTIONS], ids=lambda kind: kind.__name__)
