@@ -17,6 +17,7 @@ from pli_protocol.identity import (
     IdentityError,
     Issuer,
     LeaveStatement,
+    PartnerStatement,
     Person,
     ReturnRequest,
     RevocationList,
@@ -127,6 +128,21 @@ class Checker:
             raise IdentityError("authority", "a list of another establishment")
         taken = own.accept_revocations(data)
         return taken, tuple(entry.id for entry in taken.entries if entry.kind == "issuer")
+
+    def partner(
+        self, statement: bytes, authority: bytes, establishment: bytes
+    ) -> tuple[PartnerStatement, bytes]:
+        """Check what an authority signed of a partner; (statement, the partner's id).
+
+        Raises:
+            IdentityError: it does not check, or the certificate is not the one that it names.
+        """
+        own = self._trusts[establishment].own
+        checked = verify_statement(statement, PartnerStatement, own.certificate).statement
+        partner = verify_authority(authority, fingerprint_start=checked.fingerprint)
+        if partner.establishment == establishment:
+            raise IdentityError("binding", "an establishment is not its own partner")
+        return checked, partner.establishment
 
     def device_revocation(
         self, data: bytes, person: bytes, establishment: bytes, limit: int

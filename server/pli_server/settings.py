@@ -83,6 +83,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """The largest blob: a file, a large commit."""
     blob_bytes_per_account: Bytes = 4 * 1024 * 1024 * 1024
     """A blob counts for 64 KiB at least, so their number is bounded too."""
+    partners_per_establishment: Count = 200
+    """Establishments that one establishment has signed to be its partners, ended ones included."""
     own_revocations: Count = 64
     """Devices that one person may declare revoked."""
     open_uploads_per_account: Count = 32

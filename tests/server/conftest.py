@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pli_protocol.relay import frames as f
 from pli_server import folder as folders
 from pli_server.listener import Listener
 from pli_server.relay import Relay, now_ms
@@ -71,6 +72,20 @@ class Server:
         code = code or await asyncio.to_thread(folders.further_code, self.folder)
         await client.register(establishment, code)
         await client.close()
+
+    async def publishes(
+        self, establishment: TestEstablishment, partner: TestEstablishment, **dates: int
+    ) -> None:
+        """The one's authority has signed that the other is a partner; its issuer says so."""
+        client = await self.issuer(establishment)
+        statement = establishment.trusts(partner, **dates)
+        await client.ask(f.PublishPartner(client.rid(), statement, partner.authority))
+        await client.close()
+
+    async def partners(self, one: TestEstablishment, other: TestEstablishment) -> None:
+        """Both have signed."""
+        await self.publishes(one, other)
+        await self.publishes(other, one)
 
     def _kept(self, client: RawClient) -> RawClient:
         self._clients.append(client)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from pli_protocol.identity import (
     EnrolmentKey,
+    Kind,
+    PartnerStatement,
     SigningKey,
     fingerprint,
     make_authority,
@@ -78,7 +80,19 @@ class TestEstablishment:
             EnrolmentKey(self.id, os.urandom(32), NOW), self.issuer_key, (self.issuer,)
         )
 
-    def person(self, name: str = "Anne Durand", account: bytes | None = None) -> TestPerson:
+    def trusts(self, other: "TestEstablishment", until: int = NOW * 2, time: int = NOW) -> bytes:
+        """What this authority signs of a partner."""
+        statement = PartnerStatement(
+            self.id, other.name, fingerprint(other.authority_key.public), until, time
+        )
+        return sign(statement, self.authority_key)
+
+    def person(
+        self,
+        name: str = "Anne Durand",
+        account: bytes | None = None,
+        kind: Kind = "person",
+    ) -> TestPerson:
         account = account or os.urandom(16)
         identity = SigningKey.generate()
         certificate = make_person(
@@ -89,6 +103,7 @@ class TestEstablishment:
             profession="infirmière",
             identity_key=identity.public,
             now=NOW,
+            kind=kind,
         )
         return TestPerson(self, account, identity, certificate)
 

@@ -1,9 +1,17 @@
-"""Every client frame, sent by everybody who must not: answered alike, and nothing is done."""
+"""Every client frame, sent by everybody who must not: answered alike, and nothing is done.
+
+The matrix is made from the list of frames: a frame without a maker, and an adversary's answer that
+nobody wrote down, fail. What a column does not name is answered `not-found`, in the same bytes as for
+what does not exist.
+"""
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import get_args
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, get_args
 
+import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -12,12 +20,15 @@ from pli_protocol.identity import (
     ReturnRequest,
     RevocationEntry,
     RevocationList,
+    make_device,
+    make_person,
     sign,
 )
 from pli_protocol.relay import frames as f
+from pli_protocol.relay.log import sign_in_challenge
 
 from .conftest import Server
-from .people import NOW, TestEstablishment, commit, mls
+from .people import NOW, TestDevice, TestEstablishment, commit, mls
 from .raw_client import RawClient, Refused
 from .team import Member, Team, joins, team
 
@@ -38,9 +49,11 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
     f.AnswerEnrolment: lambda rid, s: f.AnswerEnrolment(rid, s.request_id, b"answer"),
     f.PublishRevocations: lambda rid, s: f.PublishRevocations(rid, s.revocation()),
     f.GetRevocations: lambda rid, s: f.GetRevocations(rid, s.home.id),
-    f.GetDirectory: lambda rid, s: f.GetDirectory(rid),
+    f.GetDirectory: lambda rid, s: f.GetDirectory(rid, None, s.home.id),
+    f.PublishPartner: lambda rid, s: f.PublishPartner(rid, s.partner(), s.home.authority),
+    f.GetPartners: lambda rid, s: f.GetPartners(rid),
     f.PublishKeyPackages: lambda rid, s: f.PublishKeyPackages(rid, (b"kp",)),
-    f.ClaimKeyPackages: lambda rid, s: f.ClaimKeyPackages(rid, (s.victim.person.account,)),
+    f.ClaimKeyPackages: lambda rid, s: f.ClaimKeyPackages(rid, (s.account,), s.home.id),
     f.CreateGroup: lambda rid, s: f.CreateGroup(
         rid, s.new, os.urandom(16), commit(s.new, 0), None, s.group.group
     ),
@@ -61,22 +74,20 @@ UNANSWERED = {f.Acknowledge, f.AcknowledgeWelcome, f.ReportCommit}
 OUT_OF_ORDER = {f.Hello, f.SignIn, f.RegisterEstablishment, f.RequestEnrolment, f.FetchEnrolment}
 
 
+@dataclass
 class Stranger:
     """Someone outside, who knows every id of a group inside."""
 
-    def __init__(
-        self, server: Server, home: TestEstablishment, member: Member, victim: Member, group: Team
-    ) -> None:
-        self.server = server
-        self.home = home
-        self.member = member
-        self.victim = victim
-        self.group = group
-        self.new = os.urandom(16)
-        self.request_id = os.urandom(16)
-        self.item = os.urandom(16)
-        self.blob = os.urandom(32)
-        self.unfinished = os.urandom(32)
+    home: TestEstablishment
+    member: Member
+    victim: Member
+    group: Team
+    new: bytes
+    request_id: bytes
+    item: bytes
+    blob: bytes
+    unfinished: bytes
+    account: bytes
 
     def leaving(self) -> bytes:
         statement = LeaveStatement(self.group.group, self.member.id, NOW)
@@ -91,18 +102,46 @@ class Stranger:
         statement = RevocationList(self.home.id, 1, bytes(32), (entry,), NOW)
         return sign(statement, self.home.issuer_key, (self.home.issuer,))
 
+    def partner(self) -> bytes:
+        """A partnership with home in the stranger's own establishment's name, which home signed."""
+        return self.home.trusts(self.member.person.establishment)
 
-async def attempt(client: RawClient, kind: type, stranger: Stranger) -> str:
-    """What the relay answers: a code, "answer", or "silence"."""
+    def of_nothing(self) -> "Stranger":
+        """The same with ids that nobody ever made."""
+        elsewhere = TestEstablishment("Nulle part")
+        return Stranger(
+            elsewhere,
+            self.member,
+            self.victim,
+            Team(os.urandom(16), self.group.epoch),
+            os.urandom(16),
+            os.urandom(16),
+            os.urandom(16),
+            os.urandom(32),
+            os.urandom(32),
+            os.urandom(16),
+        )
+
+
+Answer = tuple[str, f.Refused | None]
+
+
+async def attempt(client: RawClient, kind: type, stranger: Stranger) -> Answer:
+    """What the relay answers: a code, "answer", "nothing" (an answer without content), or "silence"."""
     frame = MAKERS[kind](client.rid(), stranger)
     if kind in UNANSWERED or kind is f.Hello:
         await client.send(frame)
-        return await after_unanswered(client)
+        return await after_unanswered(client), None
     try:
-        await client.ask(frame)
+        answer = await client.ask(frame)
     except Refused as refused:
-        return refused.code
-    return "answer"
+        return refused.code, msgspec.structs.replace(refused.frame, rid=0)
+    content = [value for field in CONTENT if (value := getattr(answer, field, None)) is not None]
+    return "nothing" if content == [()] else "answer", None
+
+
+CONTENT: Final = ("claimed", "groups", "people", "waiting", "partners")
+"""Fields of answers that hold what there is."""
 
 
 async def after_unanswered(client: RawClient) -> str:
@@ -113,7 +152,7 @@ async def after_unanswered(client: RawClient) -> str:
     except Refused:
         return "silence"
     except ConnectionClosed:
-        return (await client.push(f.Refused)).code
+        return next(push.code for push in client.pushes if isinstance(push, f.Refused))
     return "answer"
 
 
@@ -122,19 +161,22 @@ async def scene(server: Server, home: TestEstablishment, outsider: Member) -> St
     a, b = await joins(server, home), await joins(server, home)
     await b.client.ask(f.PublishKeyPackages(b.client.rid(), (os.urandom(32),)))
     group = await team(a, b)
-    stranger = Stranger(server, home, outsider, b, group)
     await b.client.close()
     third = await joins(server, home)
     await third.client.close()
     await group.changes(a, added=(third,))
     await group.says(a)
     with server.relay._engine.connect() as db:
-        stranger.item = db.exec_driver_sql("SELECT item FROM welcome_items").scalar()
-    await a.client.ask(f.PutBlob(a.client.rid(), stranger.unfinished, 0, 10, b"x"))
-    await a.client.ask(f.PutBlob(a.client.rid(), stranger.blob, 0, 4, b"x"))
+        item = db.exec_driver_sql("SELECT item FROM welcome_items").scalar()
+    blob, unfinished, request_id = os.urandom(32), os.urandom(32), os.urandom(16)
+    await a.client.ask(f.PutBlob(a.client.rid(), unfinished, 0, 10, b"x"))
+    await a.client.ask(f.PutBlob(a.client.rid(), blob, 0, 4, b"x"))
     joiner = await server.open()
-    await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, stranger.request_id, b"sealed"))
-    return stranger
+    await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, request_id, b"sealed"))
+    account = b.person.account
+    return Stranger(
+        home, outsider, b, group, os.urandom(16), request_id, item, blob, unfinished, account
+    )
 
 
 def state(server: Server) -> list[tuple[object, ...]]:
@@ -150,6 +192,7 @@ def state(server: Server) -> list[tuple[object, ...]]:
             "SELECT request_id, sealed, answer FROM enrolments",
             "SELECT count(claimed) FROM key_packages",
             "SELECT revocations_number FROM establishments",
+            "SELECT establishment, partner, statement FROM partners",
             "SELECT blob, size, complete FROM blobs",
             "SELECT no, locked, revoked FROM devices WHERE no <= 3",
         ):
@@ -166,22 +209,37 @@ EXPECTED_OUTSIDE = {
     if kind in OUT_OF_ORDER
     else "silence"
     if kind in UNANSWERED
-    else "conflict"
-    if kind is f.PutBlob
     else "not-found"
     for kind in FRAMES
 }
 """What anybody gets who is signed in and not meant."""
 
+OF_ONES_OWN = {
+    f.ConfirmToken: "invalid",
+    f.PublishKeyPackages: "answer",
+    f.GetGroups: "nothing",
+    f.GetPartners: "nothing",
+    f.ClaimKeyPackages: "nothing",
+}
+"""What any device may ask for itself, when it is in no group."""
+
+OF_THE_ESTABLISHMENT = {
+    f.GetEstablishment: "answer",
+    f.GetRevocations: "answer",
+    f.GetDirectory: "answer",
+    f.ClaimKeyPackages: "answer",
+}
+"""What is everybody's within an establishment, and its partners'."""
+
+Connector = Callable[[], Awaitable[RawClient]]
+
 
 async def matrix(
-    server: Server,
-    stranger: Stranger,
-    connect: Callable[[], Awaitable[RawClient]],
-    expected: dict[type, str],
+    server: Server, stranger: Stranger, connect: Connector, expected: dict[type, str]
 ) -> None:
     """Try every frame; compare answers with `expected` and the database with what it was."""
     before = state(server)
+    nothing = stranger.of_nothing()
     answers: dict[type, str] = {}
     client = await connect()
     for kind in FRAMES:
@@ -189,7 +247,10 @@ async def matrix(
             # Allowed, and it changes something: the matrix of what is refused passes it by.
             answers[kind] = "answer"
             continue
-        answers[kind] = await attempt(client, kind, stranger)
+        answers[kind], refusal = await attempt(client, kind, stranger)
+        # An id that nobody used begins a blob.
+        if answers[kind] == "not-found" and kind is not f.PutBlob:
+            assert await attempt(client, kind, nothing) == ("not-found", refusal), kind
         if answers[kind] in ("out-of-order", "sign-in-failed"):
             await client.wait_closed()
             client = await connect()
@@ -197,7 +258,7 @@ async def matrix(
     assert answers == expected
 
 
-def device_connector(server: Server, member: Member) -> Callable[[], Awaitable[RawClient]]:
+def device_connector(server: Server, member: Member) -> Connector:
     """Sign the device in again and again."""
     token = member.client.signed_in.token
 
@@ -225,43 +286,99 @@ async def test_who_has_not_signed_in(server: Server, home: TestEstablishment) ->
 async def test_a_colleague_who_is_not_in_the_group(server: Server, home: TestEstablishment) -> None:
     outsider = await joins(server, home)
     stranger = await scene(server, home, outsider)
-    expected = EXPECTED_OUTSIDE | {
-        f.ConfirmToken: "invalid",
-        f.GetEstablishment: "answer",
-        f.GetRevocations: "answer",
-        f.GetDirectory: "answer",
-        f.PublishKeyPackages: "answer",
-        f.ClaimKeyPackages: "answer",
-        f.GetGroups: "answer",
-    }
+    expected = EXPECTED_OUTSIDE | OF_ONES_OWN | OF_THE_ESTABLISHMENT
     await matrix(server, stranger, device_connector(server, outsider), expected)
 
 
-async def test_someone_of_another_establishment(server: Server, home: TestEstablishment) -> None:
-    other = TestEstablishment("Ailleurs")
-    await server.establish(other)
+async def test_a_member_of_another_group(server: Server, home: TestEstablishment) -> None:
+    outsider = await joins(server, home)
+    stranger = await scene(server, home, outsider)
+    colleague = await joins(server, home)
+    await team(outsider, colleague)
+    await colleague.client.settle()
+    await server.relay.writer.do("sweep", lambda tx: None)
+    expected = EXPECTED_OUTSIDE | OF_ONES_OWN | OF_THE_ESTABLISHMENT | {f.GetGroups: "answer"}
+    await matrix(server, stranger, device_connector(server, outsider), expected)
+
+
+@pytest.fixture
+async def other(server: Server) -> TestEstablishment:
+    """Another establishment at the same relay."""
+    made = TestEstablishment("Ailleurs")
+    await server.establish(made)
+    return made
+
+
+async def test_someone_of_another_establishment(
+    server: Server, home: TestEstablishment, other: TestEstablishment
+) -> None:
     outsider = await joins(server, other)
     stranger = await scene(server, home, outsider)
-    expected = EXPECTED_OUTSIDE | {
-        f.ConfirmToken: "invalid",
-        f.GetDirectory: "answer",
-        f.PublishKeyPackages: "answer",
-        f.ClaimKeyPackages: "answer",
-        f.GetGroups: "answer",
-    }
+    expected = EXPECTED_OUTSIDE | OF_ONES_OWN
     await matrix(server, stranger, device_connector(server, outsider), expected)
 
 
-async def test_the_issuer_of_another_establishment(server: Server, home: TestEstablishment) -> None:
-    other = TestEstablishment("Ailleurs")
-    await server.establish(other)
+@pytest.mark.parametrize("who_signed", ["home", "other"])
+async def test_someone_of_an_establishment_that_one_side_alone_calls_a_partner(
+    server: Server, home: TestEstablishment, other: TestEstablishment, who_signed: str
+) -> None:
+    outsider = await joins(server, other)
+    stranger = await scene(server, home, outsider)
+    sides = (home, other) if who_signed == "home" else (other, home)
+    await server.publishes(*sides)
+    expected = EXPECTED_OUTSIDE | OF_ONES_OWN
+    if who_signed == "other":
+        expected[f.GetPartners] = "answer"
+    await matrix(server, stranger, device_connector(server, outsider), expected)
+
+
+async def test_someone_of_a_partner(
+    server: Server, home: TestEstablishment, other: TestEstablishment
+) -> None:
+    await server.partners(home, other)
+    outsider = await joins(server, other)
+    stranger = await scene(server, home, outsider)
+    expected = EXPECTED_OUTSIDE | OF_ONES_OWN | OF_THE_ESTABLISHMENT | {f.GetPartners: "answer"}
+    await matrix(server, stranger, device_connector(server, outsider), expected)
+
+
+async def test_someone_of_a_partner_of_before(
+    server: Server, home: TestEstablishment, other: TestEstablishment
+) -> None:
+    await server.partners(home, other)
+    outsider = await joins(server, other)
+    stranger = await scene(server, home, outsider)
+    await server.publishes(home, other, until=NOW + 1, time=NOW + 1)
+    await outsider.client.push(f.PartnersChanged)
+    expected = EXPECTED_OUTSIDE | OF_ONES_OWN | {f.GetPartners: "answer"}
+    await matrix(server, stranger, device_connector(server, outsider), expected)
+
+
+OF_AN_ISSUER = {
+    f.ConfirmToken: "answer",
+    f.ListEnrolments: "nothing",
+    f.PublishRevocations: "invalid",
+    f.PublishPartner: "invalid",
+    f.GetPartners: "nothing",
+}
+"""What an issuer may ask for its own establishment; what it publishes is another's here."""
+
+
+async def test_the_issuer_of_another_establishment(
+    server: Server, home: TestEstablishment, other: TestEstablishment
+) -> None:
     stranger = await scene(server, home, await joins(server, home))
-    expected = EXPECTED_OUTSIDE | {
-        f.ConfirmToken: "answer",
-        f.GetDirectory: "answer",
-        f.ListEnrolments: "answer",
-        f.PublishRevocations: "invalid",
-    }
+    expected = EXPECTED_OUTSIDE | OF_AN_ISSUER
+    await matrix(server, stranger, lambda: server.issuer(other), expected)
+
+
+async def test_the_issuer_of_a_partner(
+    server: Server, home: TestEstablishment, other: TestEstablishment
+) -> None:
+    await server.partners(home, other)
+    stranger = await scene(server, home, await joins(server, home))
+    expected = EXPECTED_OUTSIDE | OF_THE_ESTABLISHMENT | OF_AN_ISSUER
+    expected |= {f.GetPartners: "answer", f.ClaimKeyPackages: "not-found"}
     await matrix(server, stranger, lambda: server.issuer(other), expected)
 
 
@@ -280,17 +397,8 @@ async def test_a_device_that_was_removed(server: Server, home: TestEstablishment
     await other.client.settle()
     await stranger.group.says(a)
     await server.relay.writer.do("sweep", lambda tx: None)
-    expected = EXPECTED_OUTSIDE | {
-        f.ConfirmToken: "invalid",
-        f.GetEstablishment: "answer",
-        f.GetRevocations: "answer",
-        f.GetDirectory: "answer",
-        f.PublishKeyPackages: "answer",
-        f.ClaimKeyPackages: "answer",
-        f.GetGroups: "answer",
-        # Up to its removal the log is its own.
-        f.Fetch: "answer",
-    }
+    # Up to its removal the log is its own.
+    expected = EXPECTED_OUTSIDE | OF_ONES_OWN | OF_THE_ESTABLISHMENT | {f.Fetch: "answer"}
     connect = device_connector(server, former)
     await matrix(server, stranger, connect, expected)
     again = await connect()
@@ -300,33 +408,75 @@ async def test_a_device_that_was_removed(server: Server, home: TestEstablishment
     assert not again.pushes
 
 
-async def test_a_revoked_device_cannot_even_sign_in(
-    server: Server, home: TestEstablishment
-) -> None:
-    """Its connection is cut and no other begins, so no other frame is reached."""
-    stranger = await scene(server, home, await joins(server, home))
+async def revoked(server: Server, home: TestEstablishment, stranger: Stranger) -> None:
     issuer = await server.issuer(home)
     await issuer.ask(f.PublishRevocations(issuer.rid(), stranger.revocation()))
+
+
+async def person_revoked(server: Server, home: TestEstablishment, stranger: Stranger) -> None:
+    issuer = await server.issuer(home)
+    entry = RevocationEntry("person", stranger.victim.person.person_id, "left", NOW)
+    statement = RevocationList(home.id, 1, bytes(32), (entry,), NOW)
+    signed = sign(statement, home.issuer_key, (home.issuer,))
+    await issuer.ask(f.PublishRevocations(issuer.rid(), signed))
+
+
+async def ended(server: Server, home: TestEstablishment, stranger: Stranger) -> None:
+    """The account's end date, and the day that a clock may be wrong, are over."""
+    person = stranger.victim.person
+    certificate = make_person(
+        home.issuer_key,
+        home.issuer,
+        account=person.account,
+        name="Anne Durand",
+        profession="vacataire",
+        identity_key=person.identity.public,
+        now=NOW - 100_000,
+        not_after=NOW - 90_000,
+    )
+    key = stranger.victim.device.key
+    device = make_device(person.identity, certificate, key.public, now=NOW)
+    chain = (device, certificate, home.issuer)
+    stranger.victim.device = TestDevice(key, chain, person.account)
+
+
+async def cloned(server: Server, home: TestEstablishment, stranger: Stranger) -> None:
     client = await server.open()
-    with pytest.raises(Refused, match="sign-in-failed"):
-        await client.sign_in(stranger.victim.device, stranger.victim.client.signed_in.token)
+    with pytest.raises(Refused, match="clone"):
+        await client.sign_in(stranger.victim.device, os.urandom(16))
 
 
-async def test_unknown_and_forbidden_are_answered_in_the_same_bytes(
-    server: Server, home: TestEstablishment
+@pytest.mark.parametrize(
+    ("disable", "code"),
+    [
+        (revoked, "sign-in-failed"),
+        (person_revoked, "sign-in-failed"),
+        (ended, "sign-in-failed"),
+        (cloned, "clone"),
+    ],
+)
+async def test_a_disabled_account_is_signed_in_no_more_whatever_it_asks(
+    server: Server,
+    home: TestEstablishment,
+    disable: Callable[[Server, TestEstablishment, Stranger], Awaitable[None]],
+    code: str,
 ) -> None:
-    outsider = await joins(server, home)
-    stranger = await scene(server, home, outsider)
-    known = stranger.group.group
-    for make in (
-        lambda g: f.Send(outsider.client.rid(), os.urandom(16), None, mls(g, 1)),
-        lambda g: f.Fetch(outsider.client.rid(), g, 0),
-        lambda g: f.GetCommitReports(outsider.client.rid(), g, 1),
-    ):
-        answers = []
-        for group in (known, os.urandom(16)):
-            with pytest.raises(Refused) as caught:
-                await outsider.client.ask(make(group))
-            frame = caught.value.frame
-            answers.append((frame.code, frame.detail, frame.epoch, frame.retry_after))
-        assert answers[0] == answers[1]
+    """Its connection is cut and no other begins: whatever follows the sign-in is not read."""
+    stranger = await scene(server, home, await joins(server, home))
+    victim = stranger.victim
+    await disable(server, home, stranger)
+    before = state(server)
+    for kind in FRAMES:
+        client = await server.open()
+        token = victim.client.signed_in.token
+        challenge = sign_in_challenge(client.greeting.relay, client.greeting.challenge, token)
+        signature = victim.device.key.sign(challenge)
+        chain = victim.device.chain
+        signing = await client.begin(f.SignIn(client.rid(), chain, signature, token))
+        with suppress(ConnectionClosed):
+            await client.send(MAKERS[kind](client.rid(), stranger))
+        with pytest.raises(Refused, match=code):
+            await signing
+        await client.wait_closed()
+        assert not client.pushes
+        assert state(server) == before, kind

@@ -76,7 +76,7 @@ async def test_parts_out_of_order_beyond_the_size_or_of_another_account_are_refu
     assert await code_of(c.ask(f.PutBlob(c.rid(), blob, part, size - 1, bytes(part)))) == "conflict"
     other = b.client
     theirs = f.PutBlob(other.rid(), blob, part, size, bytes(part))
-    assert await code_of(other.ask(theirs)) == "conflict"
+    assert await code_of(other.ask(theirs)) == "not-found"
 
 
 async def test_each_part_but_the_last_has_the_one_size(

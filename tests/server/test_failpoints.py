@@ -42,6 +42,7 @@ class Day:
         self.failpoint = failpoint
         self.deaths = 0
         self.home = TestEstablishment()
+        self.partner = TestEstablishment("SESSAD du Pont")
         self.anne = self.home.person().device()
         karim = self.home.person("Karim Benali")
         self.karim, self.karims_second = karim.device(), karim.device()
@@ -71,6 +72,7 @@ class Day:
             self._return,
             self._leave,
             self._upload,
+            self._partner,
             self._revoke,
         ):
             await self._until_done(step)
@@ -215,6 +217,13 @@ class Day:
             part = data[offset : offset + f.BLOB_PART]
             await anne.ask(f.PutBlob(anne.rid(), self.blob, offset, len(data), part))
         assert (await anne.ask(f.GetBlob(anne.rid(), self.blob, 0))).size == len(data)
+
+    async def _partner(self) -> None:
+        issuer = await self._issuer()
+        statement, authority = self.home.trusts(self.partner), self.partner.authority
+        await issuer.ask(f.PublishPartner(issuer.rid(), statement, authority))
+        held = (await issuer.ask(f.GetPartners(issuer.rid()))).partners
+        assert [partner.statement for partner in held] == [statement]
 
     async def _revoke(self) -> None:
         issuer = await self._issuer()

@@ -214,6 +214,15 @@ def verify_device(chain: Sequence[bytes], authority: bytes, *, now: int | None) 
     )
 
 
+def kind_of(person: bytes) -> certificates.Kind:
+    """Whether a person's certificate is a person's or a bot's; its signature is not checked.
+
+    Raises IdentityError where it is no person's certificate.
+    """
+    fields = _read(person, "person").subject
+    return "bot" if fields[NameOID.ORGANIZATIONAL_UNIT_NAME] == "bot" else "person"
+
+
 def _length(chain: Sequence[bytes], length: int) -> None:
     if len(chain) != length:
         raise IdentityError("chain-length", f"a chain of {length} certificates was expected")

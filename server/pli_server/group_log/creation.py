@@ -43,7 +43,12 @@ class CreateJob(AppendJob):
         creator = add_member(
             tx,
             group,
-            Newcomer(session.device_no, session.device.device_id, session.account_no),
+            Newcomer(
+                session.device_no,
+                session.device.device_id,
+                session.account_no,
+                session.establishment,
+            ),
             0,
         )
         limits = self._relay.limits

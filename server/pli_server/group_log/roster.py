@@ -13,6 +13,7 @@ from ..errors import Refusal
 from ..settings import Limits
 from ..storage import tables as t
 from ..storage.groups import GroupState, Member, MemberState
+from ..storage.partners import all_partners, establishments_of
 from ..storage.transaction import Appended, Transaction, pack
 
 
@@ -35,6 +36,7 @@ class Newcomer:
     no: int
     device_id: bytes
     account_no: int
+    establishment: bytes
 
 
 @dataclass(slots=True)
@@ -69,34 +71,52 @@ def check_change(
         member = by_id.get(device_id)
         if member is not None and member.on_roster and device_id not in change.removed:
             raise Refusal("roster", "a device that is added is on the roster already")
-    plan.added = find_devices(tx, change.added, group.establishment)
+    plan.added = _newcomers(tx, group, plan, change.added)
     on_roster = sum(member.on_roster for member in group.members.values())
     if on_roster - len(plan.removed) + len(plan.added) > limits.members_per_group:
         raise Refusal("limit", f"a group has at most {limits.members_per_group} devices")
     return plan
 
 
-def find_devices(
-    tx: Transaction, device_ids: Sequence[bytes], establishment: bytes
+def _newcomers(
+    tx: Transaction, group: GroupState, plan: PlannedChange, device_ids: Sequence[bytes]
 ) -> list[Newcomer]:
-    """The active devices of the establishment with these ids; raises Refusal "roster"."""
+    """The devices to be added, of establishments that are partners of each other and of all who stay.
+
+    An unknown device and one of an establishment that somebody here may not see are refused alike.
+    """
     if not device_ids:
         return []
+    found = find_devices(tx, device_ids)
+    staying = {m.account_no for m in group.members.values() if m.on_roster} - {
+        m.account_no for m in plan.removed
+    }
+    there = establishments_of(tx.connection, staying)
+    everybody = there | {newcomer.establishment for newcomer in found}
+    if len(found) != len(device_ids) or not all_partners(tx.connection, everybody, tx.now):
+        raise Refusal("roster", "a device that is added is unknown, inactive, or not a partner's")
+    return found
+
+
+def find_devices(tx: Transaction, device_ids: Sequence[bytes]) -> list[Newcomer]:
+    """The active devices with these ids, in their order; those that are none are left out."""
     found = tx.connection.execute(
-        sa.select(t.devices.c.no, t.devices.c.device_id, t.devices.c.account_no)
+        sa.select(
+            t.devices.c.no,
+            t.devices.c.device_id,
+            t.devices.c.account_no,
+            t.accounts.c.establishment,
+        )
         .join(t.accounts, t.accounts.c.no == t.devices.c.account_no)
         .where(
             t.devices.c.device_id.in_(device_ids),
             t.devices.c.locked.is_(None),
             t.devices.c.revoked.is_(None),
             t.accounts.c.revoked.is_(None),
-            t.accounts.c.establishment == establishment,
         )
     )
-    newcomers = {row.device_id: Newcomer(row.no, row.device_id, row.account_no) for row in found}
-    if len(newcomers) != len(device_ids):
-        raise Refusal("roster", "a device that is added is not an active one of the establishment")
-    return [newcomers[device_id] for device_id in device_ids]
+    newcomers = {row.device_id: Newcomer(*row) for row in found}
+    return [newcomers[device_id] for device_id in device_ids if device_id in newcomers]
 
 
 def apply_change(

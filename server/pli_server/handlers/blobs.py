@@ -30,8 +30,10 @@ async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
     known = await relay.readers.run(lambda db: db.execute(_BLOB, {"blob": frame.blob}).first())
     if known is None:
         await relay.writer.do("blob", lambda tx: _reserve(tx, session, frame, limits))
-    elif not _own(known, session) or known.size != frame.size:
-        raise Refusal("conflict", "this blob is somebody else's, or of another size")
+    elif not _own(known, session):
+        raise Refusal("not-found")
+    elif known.size != frame.size:
+        raise Refusal("conflict", "this blob was begun with another size")
     elif known.complete:
         return f.Done(frame.rid)
     held = await relay.blobs.run(relay.blobs.put, frame.blob, frame.offset, frame.size, frame.data)

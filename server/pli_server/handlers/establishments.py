@@ -4,7 +4,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pli_protocol.identity import IdentityError, Issuer, RevocationList, statement_type, verify
+from pli_protocol.identity import (
+    IdentityError,
+    Issuer,
+    RevocationList,
+    kind_of,
+    statement_type,
+    verify,
+)
 from pli_protocol.identity.statements import MAX_STATEMENT, DeviceRevocation
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import registration_challenge
@@ -15,6 +22,7 @@ from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
 from ..storage import tables as t
+from ..storage.partners import may_see, partners_of
 from ..storage.transaction import Transaction, pack, unpack
 
 MAX_ISSUERS = 4
@@ -104,11 +112,15 @@ def _store_issuer(
 async def get_establishment(
     relay: Relay, session: Session, frame: f.GetEstablishment
 ) -> f.Establishment:
-    """What is public of an establishment, to who knows its fingerprint; to members, of their own."""
-    if session.device is not None or session.issuer is not None:
-        _own_only(session, frame.establishment)
+    """What is public of an establishment, to who knows its fingerprint.
+
+    To who has signed in: of one's own and its partners.
+    """
+    signed_in = session.device is not None or session.issuer is not None
 
     def read(db: sa.Connection) -> f.Establishment:
+        if signed_in:
+            may_see(db, session.establishment, frame.establishment, relay.clock())
         found = db.execute(_ESTABLISHMENT, {"id": frame.establishment}).first()
         if found is None:
             raise Refusal("not-found")
@@ -159,7 +171,7 @@ async def _publish_list(relay: Relay, session: Session, payload: f.Payload, data
     establishment = session.establishment
     taken, issuers = await relay.checker.run(relay.checker.revocations, data, establishment)
 
-    def work(tx: Transaction) -> None:
+    def work(tx: Transaction) -> list[bytes]:
         is_blob, packed = pack(payload)
         tx.connection.execute(
             sa.update(t.establishments)
@@ -179,9 +191,11 @@ async def _publish_list(relay: Relay, session: Session, payload: f.Payload, data
             for kind in ("device", "person")
         }
         _mark(tx, establishment, by_kind["device"], by_kind["person"], list(issuers))
+        return partners_of(tx.connection, establishment, tx.now)
 
-    def then(_: None) -> None:
-        relay.tell_establishment(establishment, f.RevocationsChanged(establishment, taken.number))
+    def then(partners: list[bytes]) -> None:
+        for told in (establishment, *partners):
+            relay.tell_establishment(told, f.RevocationsChanged(establishment, taken.number))
 
     await relay.writer.do("revocations", work, then=then, size=len(data))
 
@@ -265,19 +279,23 @@ async def cut_revoked(relay: Relay) -> None:
 
 
 async def get_revocations(relay: Relay, session: Session, frame: f.GetRevocations) -> f.Revocations:
-    """The newest list of one's own establishment."""
-    _own_only(session, frame.establishment)
-    found = await relay.readers.run(
-        lambda db: db.execute(_ESTABLISHMENT, {"id": frame.establishment}).one()
-    )
-    return f.Revocations(frame.rid, _published(found))
+    """The newest list of one's own establishment, or of a partner."""
+
+    def read(db: sa.Connection) -> f.Payload | None:
+        may_see(db, session.establishment, frame.establishment, relay.clock())
+        found = db.execute(_ESTABLISHMENT, {"id": frame.establishment}).first()
+        return None if found is None else _published(found)
+
+    return f.Revocations(frame.rid, await relay.readers.run(read))
 
 
 async def get_directory(relay: Relay, session: Session, frame: f.GetDirectory) -> f.Directory:
-    """The people of one's own establishment, by account, a frame full at a time."""
-    establishment = session.establishment
+    """The people of one's own establishment, or of a partner, by account, a frame full at a time."""
+    own = session.establishment
+    establishment = frame.establishment or own
 
     def read(db: sa.Connection) -> f.Directory:
+        may_see(db, own, establishment, relay.clock())
         query = (
             sa.select(t.accounts.c.account, t.accounts.c.person, t.accounts.c.issuer)
             .where(
@@ -290,6 +308,8 @@ async def get_directory(relay: Relay, session: Session, frame: f.GetDirectory) -
         people: list[tuple[bytes, bytes]] = []
         size, last = 0, None
         for row in db.execute(query):
+            if establishment != own and kind_of(row.person) == "bot":
+                continue
             size += len(row.person) + len(row.issuer) + 16
             if size > ROOM:
                 return f.Directory(frame.rid, tuple(people), last)
@@ -298,11 +318,6 @@ async def get_directory(relay: Relay, session: Session, frame: f.GetDirectory) -
         return f.Directory(frame.rid, tuple(people))
 
     return await relay.readers.run(read)
-
-
-def _own_only(session: Session, establishment: bytes) -> None:
-    if session.establishment != establishment:
-        raise Refusal("not-found")
 
 
 def _published(found: sa.Row[Any]) -> f.Payload | None:

@@ -11,6 +11,7 @@ from ..relay import Relay
 from ..session import Session
 from ..settings import Limits
 from ..storage import tables as t
+from ..storage.partners import sees
 from ..storage.transaction import Transaction
 
 MAX_KEY_PACKAGE = 6 * 1024
@@ -55,12 +56,16 @@ async def publish(relay: Relay, session: Session, frame: f.PublishKeyPackages) -
 
 async def claim(relay: Relay, session: Session, frame: f.ClaimKeyPackages) -> f.KeyPackages:
     """One of every active device of these accounts, but one's own device; at most a frame full."""
+    own = session.establishment
+    establishment = frame.establishment or own
 
     def work(tx: Transaction) -> tuple[f.ClaimedKeyPackage, ...]:
         claimed: list[f.ClaimedKeyPackage] = []
+        if not sees(tx.connection, own, establishment, tx.now):
+            return ()
         size = 0
         for account in dict.fromkeys(frame.accounts):
-            found = _claim_account(tx, session, account, relay.limits)
+            found = _claim_account(tx, session, establishment, account, relay.limits)
             size += sum(len(package.key_package) + 64 for package, _ in found)
             if size > ROOM:
                 # Whole accounts only; the client asks again for those after the last one answered.
@@ -101,13 +106,13 @@ def _unknown(tx: Transaction, key_package: bytes) -> bool:
 
 
 def _claim_account(
-    tx: Transaction, session: Session, account: bytes, limits: Limits
+    tx: Transaction, session: Session, establishment: bytes, account: bytes, limits: Limits
 ) -> "list[tuple[f.ClaimedKeyPackage, Take]]":
     devices = tx.connection.execute(
         sa.select(t.devices.c.no, t.devices.c.device_id)
         .join(t.accounts, t.accounts.c.no == t.devices.c.account_no)
         .where(
-            t.accounts.c.establishment == session.establishment,
+            t.accounts.c.establishment == establishment,
             t.accounts.c.account == account,
             t.accounts.c.revoked.is_(None),
             t.devices.c.locked.is_(None),

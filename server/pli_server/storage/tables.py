@@ -73,6 +73,20 @@ device_revocations = Table(
     UniqueConstraint("establishment", "device_id"),
 )
 
+partners = Table(
+    "partners",
+    metadata,
+    Column("establishment", LargeBinary, ForeignKey("establishments.id"), primary_key=True),
+    Column("partner", LargeBinary, primary_key=True),
+    Column("statement", LargeBinary, nullable=False),
+    Column("authority", LargeBinary, nullable=False),
+    Column("signed", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Index("partners_of", "partner"),
+    sqlite_with_rowid=False,
+)
+"""What an establishment's authority signed of another one, which need not be at this relay."""
+
 accounts = Table(
     "accounts",
     metadata,

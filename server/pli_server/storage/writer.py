@@ -45,6 +45,7 @@ WRITES: Final = (
     "enrolment-request",
     "key-packages",
     "leave",
+    "partner",
     "register",
     "report",
     "return",

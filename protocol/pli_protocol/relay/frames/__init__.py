@@ -7,7 +7,16 @@ class, or `Refused` with the same `rid`. A *push* comes without being asked and 
 Sizes are bounds on what is accepted. Times are milliseconds since 1970 by the relay's clock.
 """
 
-from . import answers, blobs, enrolment, establishments, groups, key_packages, sign_in
+from . import (
+    answers,
+    blobs,
+    enrolment,
+    establishments,
+    groups,
+    key_packages,
+    partners,
+    sign_in,
+)
 from .answers import Done, Refused
 from .blobs import BlobPart, GetBlob, PutBlob
 from .enrolment import (
@@ -51,6 +60,7 @@ from .groups import (
     WelcomeWaiting,
 )
 from .key_packages import ClaimKeyPackages, KeyPackages, PublishKeyPackages
+from .partners import GetPartners, Partner, Partners, PartnersChanged, PublishPartner
 from .sign_in import ConfirmToken, Hello, SignedIn, SignIn, Welcomed
 from .values import (
     BLOB_PART,
@@ -87,6 +97,7 @@ ClientFrame = (
     | key_packages.FromClient
     | groups.FromClient
     | blobs.FromClient
+    | partners.FromClient
 )
 RelayFrame = (
     sign_in.FromRelay
@@ -95,6 +106,7 @@ RelayFrame = (
     | key_packages.FromRelay
     | groups.FromRelay
     | blobs.FromRelay
+    | partners.FromRelay
     | answers.FromRelay
 )
 
@@ -131,6 +143,7 @@ __all__ = [
     "GetDirectory",
     "GetEstablishment",
     "GetGroups",
+    "GetPartners",
     "GetRevocations",
     "GroupId",
     "GroupRefounded",
@@ -147,10 +160,14 @@ __all__ = [
     "MAX_INLINE",
     "Number",
     "PROTOCOL_VERSIONS",
+    "Partner",
+    "Partners",
+    "PartnersChanged",
     "Payload",
     "PendingEnrolment",
     "Position",
     "PublishKeyPackages",
+    "PublishPartner",
     "PublishRevocations",
     "PutBlob",
     "Refused",

@@ -34,7 +34,10 @@ class RegisterEstablishment(Request, frozen=True):
 
 
 class GetEstablishment(Request, frozen=True):
-    """Ask for an establishment's certificates by the authority's fingerprint (first 16 bytes)."""
+    """Ask for an establishment's certificates by the authority's fingerprint (first 16 bytes).
+
+    Before sign-in anybody's, afterwards one's own and its partners'.
+    """
 
     establishment: Id16
 
@@ -56,6 +59,8 @@ class PublishRevocations(Request, frozen=True):
 
 
 class GetRevocations(Request, frozen=True):
+    """The newest list of one's own establishment, or of a partner."""
+
     establishment: Id16
 
 
@@ -72,9 +77,11 @@ class RevocationsChanged(Frame, frozen=True):
 
 
 class GetDirectory(Request, frozen=True):
-    """The people of one's own establishment, in pages."""
+    """The people of one's own establishment, or of a partner (without its bots), in pages."""
 
     after: Id16 | None = None
+    establishment: Id16 | None = None
+    """The partner; None: one's own."""
 
 
 class Directory(Frame, frozen=True):

@@ -20,9 +20,13 @@ class PublishKeyPackages(Request, frozen=True):
 
 
 class ClaimKeyPackages(Request, frozen=True):
-    """One key package of every active device of these accounts, each handed out once."""
+    """One key package of every active device of these accounts, each handed out once.
+
+    `establishment`: the partner whose accounts they are; None: one's own.
+    """
 
     accounts: Annotated[tuple[Id16, ...], Meta(min_length=1, max_length=64)]
+    establishment: Id16 | None = None
 
 
 class KeyPackages(Frame, frozen=True):

@@ -60,6 +60,19 @@ def _succession() -> None:
 
 def _partners() -> None:
     """Partner statements between establishments."""
+    op.create_table(
+        "partners",
+        sa.Column(
+            "establishment", sa.LargeBinary, sa.ForeignKey("establishments.id"), primary_key=True
+        ),
+        sa.Column("partner", sa.LargeBinary, primary_key=True),
+        sa.Column("statement", sa.LargeBinary, nullable=False),
+        sa.Column("authority", sa.LargeBinary, nullable=False),
+        sa.Column("signed", sa.BigInteger, nullable=False),
+        sa.Column("until", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("partners_of", "partners", ["partner"])
 
 
 def _timelines() -> None:
