@@ -169,8 +169,9 @@ async def scene(server: Server, home: TestEstablishment, outsider: Member) -> St
     with server.relay._engine.connect() as db:
         item = db.exec_driver_sql("SELECT item FROM welcome_items").scalar()
     blob, unfinished, request_id = os.urandom(32), os.urandom(32), os.urandom(16)
-    await a.client.ask(f.PutBlob(a.client.rid(), unfinished, 0, 10, b"x"))
-    await a.client.ask(f.PutBlob(a.client.rid(), blob, 0, 4, b"x"))
+    for begun in (unfinished, blob):
+        part = f.PutBlob(a.client.rid(), begun, 0, f.BLOB_PART + 1, bytes(f.BLOB_PART))
+        await a.client.ask(part)
     joiner = await server.open()
     await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, request_id, b"sealed"))
     account = b.person.account

@@ -80,8 +80,8 @@ partners = Table(
     Column("partner", LargeBinary, primary_key=True),
     Column("statement", LargeBinary, nullable=False),
     Column("authority", LargeBinary, nullable=False),
-    Column("signed", BigInteger, nullable=False),
-    Column("until", BigInteger, nullable=False),
+    Column("signed", Number, nullable=False),
+    Column("until", Number, nullable=False),
     Index("partners_of", "partner"),
     sqlite_with_rowid=False,
 )

@@ -68,8 +68,8 @@ def _partners() -> None:
         sa.Column("partner", sa.LargeBinary, primary_key=True),
         sa.Column("statement", sa.LargeBinary, nullable=False),
         sa.Column("authority", sa.LargeBinary, nullable=False),
-        sa.Column("signed", sa.BigInteger, nullable=False),
-        sa.Column("until", sa.BigInteger, nullable=False),
+        sa.Column("signed", NUMBER, nullable=False),
+        sa.Column("until", NUMBER, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_index("partners_of", "partners", ["partner"])
