@@ -27,12 +27,15 @@ from pli_protocol.relay.frames import (
     GetDirectory,
     GetEstablishment,
     GetGroups,
+    GetPartners,
     GetRevocations,
     Groups,
     KeyPackages,
     LeaveGroup,
     ListEnrolments,
+    Partners,
     PublishKeyPackages,
+    PublishPartner,
     PublishRevocations,
     PutBlob,
     RegisterEstablishment,
@@ -60,6 +63,7 @@ ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     GetDirectory: Directory,
     GetEstablishment: Establishment,
     GetGroups: Groups,
+    GetPartners: Partners,
     GetRevocations: Revocations,
     ListEnrolments: Enrolments,
     Send: Accepted,
@@ -77,6 +81,7 @@ Plain = (
     | AnswerEnrolment
     | PublishRevocations
     | PublishKeyPackages
+    | PublishPartner
     | LeaveGroup
     | PutBlob
 )
@@ -110,6 +115,8 @@ class Requests(ABC):
     async def request(self, frame: GetCommitReports, *, timeout: float = ...) -> CommitReports: ...
     @overload
     async def request(self, frame: GetGroups, *, timeout: float = ...) -> Groups: ...
+    @overload
+    async def request(self, frame: GetPartners, *, timeout: float = ...) -> Partners: ...
     @overload
     async def request(self, frame: GetBlob, *, timeout: float = ...) -> BlobPart: ...
     @overload

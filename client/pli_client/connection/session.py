@@ -21,6 +21,7 @@ from pli_protocol.relay.frames import (
     EnrolmentWaiting,
     GroupRefounded,
     Hello,
+    PartnersChanged,
     Refused,
     RelayFrame,
     RevocationsChanged,
@@ -43,7 +44,13 @@ MOST_ABANDONED: Final = 1024
 """Requests whose answers nobody waits for any more, but which may still come."""
 
 Push = (
-    Row | WelcomeWaiting | GroupRefounded | RevocationsChanged | EnrolmentWaiting | EnrolmentAnswer
+    Row
+    | WelcomeWaiting
+    | GroupRefounded
+    | RevocationsChanged
+    | PartnersChanged
+    | EnrolmentWaiting
+    | EnrolmentAnswer
 )
 """What a relay sends without being asked."""
 
@@ -115,7 +122,9 @@ class Session(Requests):
                     raise _refused_all(frame)
                 case Row() | WelcomeWaiting() | GroupRefounded():
                     self._pushed(frame)
-                case RevocationsChanged() | EnrolmentWaiting() | EnrolmentAnswer(rid=None):
+                case RevocationsChanged() | PartnersChanged() | EnrolmentWaiting():
+                    self._pushed(frame)
+                case EnrolmentAnswer(rid=None):
                     self._pushed(frame)
                 case Welcomed():
                     raise RelayMisbehaved("a second greeting")
