@@ -202,6 +202,8 @@ rows = Table(
     Column("chain", LargeBinary, nullable=False),
     Column("is_blob", Number, nullable=False),
     Column("payload", LargeBinary),
+    Column("batch", BigInteger),
+    Index("rows_batch", "batch"),
     Index("rows_order", "group_no", "seq", unique=True),
     Index("rows_send", "sender_no", "send_id", unique=True),
 )
@@ -253,3 +255,50 @@ blobs = Table(
     Index("blobs_of_account", "account_no", "complete"),
     Index("blobs_by_age", "created"),
 )
+
+trace_trees = Table(
+    "trace_trees",
+    metadata,
+    Column("timeline", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+)
+"""One row for each timeline's log; locked last in a transaction that appends."""
+
+trace_entries = Table(
+    "trace_entries",
+    metadata,
+    Column("timeline", BigInteger, primary_key=True),
+    Column("no", BigInteger, primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("establishment", LargeBinary),
+    Column("batch", BigInteger, unique=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("salt", LargeBinary),
+    Column("body", LargeBinary),
+    Index("trace_entries_by_time", "time"),
+)
+"""`digest` is SHA-256(salt || body) and stays; salt and body go with retention. `batch` as in `rows`."""
+
+trace_nodes = Table(
+    "trace_nodes",
+    metadata,
+    Column("timeline", BigInteger, primary_key=True),
+    Column("level", Integer, primary_key=True),
+    Column("no", BigInteger, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Complete subtrees of two leaves and more; leaves are computed from the entries."""
+
+trace_heads = Table(
+    "trace_heads",
+    metadata,
+    Column("timeline", BigInteger, primary_key=True),
+    Column("size", BigInteger, primary_key=True),
+    Column("root", LargeBinary, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)
+"""Heads that were signed, kept at intervals, for `audit verify` to compare with."""

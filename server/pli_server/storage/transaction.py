@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from pli_protocol.relay.frames import BlobRef, Payload, Position
 from pli_protocol.relay.log import chain_hash
 
+from ..audit.acts import Act, Fact
+from ..audit.trail import Trail
 from .groups import GroupCache, GroupState, Member
 
 T = TypeVar("T")
@@ -24,7 +26,7 @@ APPLICATION, PROPOSAL, COMMIT, RETURN = 1, 2, 3, 4
 _CHUNKS: Final = (64, 8, 1)
 
 _ROW_COLUMNS: Final = (
-    "group_no, seq, epoch, kind, sender_no, send_id, time, chain, is_blob, payload"
+    "group_no, seq, epoch, kind, sender_no, send_id, time, chain, is_blob, payload, batch"
 )
 
 
@@ -83,6 +85,7 @@ class Transaction:
         self._senders: dict[tuple[int, int], Member] = {}
         self._known: dict[tuple[int, bytes], Held] = {}
         self.touched: set[bytes] = set()
+        self.trail = Trail(now, timeline)
 
     # --- groups -------------------------------------------------------------------------------
 
@@ -99,6 +102,20 @@ class Transaction:
     def forget_group(self, group_id: bytes) -> None:
         """The group's rows were changed by SQL: read it again when it is needed."""
         self._cache.drop(group_id)
+
+    # --- the trace ----------------------------------------------------------------------------
+
+    def trace(
+        self,
+        act: Act,
+        establishment: bytes | None,
+        *,
+        account: bytes | None = None,
+        device: bytes | None = None,
+        **facts: Fact,
+    ) -> None:
+        """Note an act that matters; it is in the log with COMMIT. Ids only, no content (audit.acts)."""
+        self.trail.note(act, establishment, account, device, facts)
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -154,8 +171,10 @@ class Transaction:
                 chain,
                 is_blob,
                 data,
+                self.trail.batch,
             )
         )
+        self.trail.row(chain)
         group.last, group.chain = seq, chain
         self._moved[group.no] = group
         self._known[sender.device_no, send_id] = Held(group.no, seq, chain, self.now)
@@ -176,6 +195,17 @@ class Transaction:
         """This send is the sender's last one in the group."""
         sender.last_send = send_id
         self._senders[group.no, sender.device_no] = sender
+
+    def begin_request(self) -> None:
+        """A request comes that may be undone alone."""
+        self.flush()
+        self.touched.clear()
+        self.trail.mark()
+
+    def finish(self) -> None:
+        """The last step before COMMIT: what was gathered, then the trace of it."""
+        self.flush()
+        self.trail.append(self.connection)
 
     def flush(self) -> None:
         """Write what was gathered; it is durable with COMMIT only."""
@@ -202,6 +232,7 @@ class Transaction:
         for row in self._rows:
             self._known.pop((row[4], row[5]), None)
         self._rows, self._moved, self._senders = [], {}, {}
+        self.trail.undo()
         for group_id in self.touched:
             self._cache.drop(group_id)
 
@@ -217,7 +248,7 @@ class Transaction:
 
     def _insert_rows(self) -> None:
         for chunk in _chunks(self._rows):
-            values = ",".join(["(?,?,?,?,?,?,?,?,?,?)"] * len(chunk))
+            values = ",".join(["(?,?,?,?,?,?,?,?,?,?,?)"] * len(chunk))
             self._raw.execute(
                 f"INSERT INTO rows ({_ROW_COLUMNS}) VALUES {values}",
                 [value for row in chunk for value in row],

@@ -293,7 +293,7 @@ class Writer:
         tx.acknowledge((*key, seq) for key, seq in cursors.items())
         tx.look_up([job.key for job in batch if job.key is not None])
         outcomes = [self._apply(tx, job) for job in batch]
-        tx.flush()
+        tx.finish()
         _passage(kinds, "within")
         connection.exec_driver_sql("COMMIT")
         return outcomes
@@ -304,8 +304,7 @@ class Writer:
                 return job.apply(tx)
             except Refusal as refusal:
                 return refusal
-        tx.flush()
-        tx.touched.clear()
+        tx.begin_request()
         self._connection.exec_driver_sql("SAVEPOINT request")
         try:
             outcome = job.apply(tx)

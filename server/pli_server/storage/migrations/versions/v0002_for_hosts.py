@@ -48,6 +48,43 @@ def _widen(db: sa.Connection) -> None:
 
 def _trace() -> None:
     """The audit log."""
+    op.create_table(
+        "trace_trees",
+        sa.Column("timeline", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("frontier", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
+        "trace_entries",
+        sa.Column("timeline", sa.BigInteger, primary_key=True),
+        sa.Column("no", sa.BigInteger, primary_key=True),
+        sa.Column("time", sa.BigInteger, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("establishment", sa.LargeBinary),
+        sa.Column("batch", sa.BigInteger, unique=True),
+        sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("salt", sa.LargeBinary),
+        sa.Column("body", sa.LargeBinary),
+    )
+    op.create_index("trace_entries_by_time", "trace_entries", ["time"])
+    op.create_table(
+        "trace_nodes",
+        sa.Column("timeline", sa.BigInteger, primary_key=True),
+        sa.Column("level", sa.Integer, primary_key=True),
+        sa.Column("no", sa.BigInteger, primary_key=True),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "trace_heads",
+        sa.Column("timeline", sa.BigInteger, primary_key=True),
+        sa.Column("size", sa.BigInteger, primary_key=True),
+        sa.Column("root", sa.LargeBinary, nullable=False),
+        sa.Column("time", sa.BigInteger, nullable=False),
+        sa.Column("signature", sa.LargeBinary, nullable=False),
+    )
+    op.add_column("rows", sa.Column("batch", sa.BigInteger))
+    op.create_index("rows_batch", "rows", ["batch"])
 
 
 def _accounts() -> None:
