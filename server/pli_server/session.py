@@ -14,12 +14,14 @@ from pli_protocol.identity import Device, Issuer
 from pli_protocol.relay.codec import encode
 from pli_protocol.relay.frames import Refused, RelayFrame
 
+from .audit.acts import Act, Fact
 from .errors import CLOSING, Refusal
 from .storage.faults import describe
 
 if TYPE_CHECKING:
     from .delivery import Delivery
     from .metrics import Metrics
+    from .storage.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Session:
         "ended",
         "enrolments",
         "extended",
+        "fetching",
         "in_flight",
         "issuer",
         "lists_enrolments",
@@ -73,6 +76,7 @@ class Session:
         self.in_flight = 0
         self.enrolments: set[bytes] | None = None
         self.lists_enrolments = False
+        self.fetching = b""
         self.timer: asyncio.TimerHandle | None = None
         self.extended = False
         self.ended: asyncio.Future[None]
@@ -97,6 +101,17 @@ class Session:
             return self.device.person.establishment
         assert self.issuer is not None
         return self.issuer.establishment
+
+    def trace(self, tx: "Transaction", act: Act, **facts: Fact) -> None:
+        """Note an act of who signed in on this connection."""
+        if self.device is not None:
+            person = self.device.person
+            account, device = person.account, self.device.device_id
+            tx.trace(act, person.establishment, account=account, device=device, **facts)
+        else:
+            assert self.issuer is not None
+            facts["issuer"] = self.issuer.issuer_id
+            tx.trace(act, self.issuer.establishment, account=None, device=None, **facts)
 
     def push(self, data: bytes) -> None:
         """Send an encoded frame without waiting; a connection that closes loses it."""

@@ -28,7 +28,7 @@ from pli_server.storage import writer
 from .conftest import new_folder
 from .people import NOW, TestDevice, TestEstablishment, commit, mls
 from .processes import ForkedRelay
-from .raw_client import RawClient
+from .raw_client import RawClient, Refused
 
 FAILPOINTS = declared("relay.")
 
@@ -60,6 +60,7 @@ class Day:
         await self._start(self.failpoint)
         for step in (
             self._register,
+            self._intrude,
             self._enrol,
             self._publish,
             self._claim,
@@ -133,6 +134,15 @@ class Day:
     async def _register(self) -> None:
         client = self.clients.get(b"") or await self._open(b"")
         await client.register(self.home, self.code)
+
+    async def _intrude(self) -> None:
+        """A device of an establishment that is not here."""
+        stranger = await RawClient.open(self.relay.url or "")
+        try:
+            with pytest.raises(Refused):
+                await stranger.sign_in(TestEstablishment().person().device())
+        finally:
+            await stranger.close()
 
     async def _enrol(self) -> None:
         joiner = self.clients.get(b"") or await self._open(b"")

@@ -9,10 +9,10 @@ HASH = 32
 
 
 class Node(NamedTuple):
-    """A complete subtree: the 2**level leaves from index * 2**level on."""
+    """A complete subtree: the 2**level leaves from no * 2**level on."""
 
     level: int
-    index: int
+    no: int
     hash: bytes
 
 

@@ -60,4 +60,3 @@ def head_code(head: TreeHead) -> str:
     text = base64.b32encode(head.root[:15]).decode()
     groups = "-".join(text[i : i + 4] for i in range(0, len(text), 4))
     return f"{head.timeline}.{head.size}.{groups}"
-

@@ -5,6 +5,7 @@ their ids, which tell nothing to who has not the relay's tables; a fact is a num
 our own words.
 """
 
+import hashlib
 import re
 from enum import StrEnum
 from typing import Any, Final
@@ -81,6 +82,11 @@ def read_entry(body: bytes) -> Entry:
         raise ValueError("not the body of an entry") from None
     _check(entry)
     return entry
+
+
+def blob_name(blob: bytes) -> bytes:
+    """How the trace names a blob (16 bytes): its id lets whoever knows it fetch it."""
+    return hashlib.sha256(b"pli trace blob v1" + blob).digest()[:16]
 
 
 def _check(entry: Entry) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from pli_protocol.transparency import (
-    MESSAGES,
     Frontier,
     Node,
     batch_body,
@@ -23,15 +22,21 @@ from pli_protocol.transparency import (
 
 from ..storage import tables as t
 from .acts import Act, Entry, Fact, body_of
+from .tally import Tally
+
+Body = tuple[Act, bytes | None, bytes]
+"""Class, establishment and bytes of an entry."""
 
 
 class Trail:
     """Entries and chain hashes of rows, gathered while requests are applied."""
 
-    def __init__(self, now: int, timeline: int) -> None:
+    def __init__(self, now: int, timeline: int, tally: Tally | None = None) -> None:
+        """`tally` counts what could be repeated without end; None: every act becomes an entry."""
         self._now = now
         self._timeline = timeline
-        self._entries: list[tuple[str, bytes | None, bytes]] = []
+        self._tally = tally
+        self._entries: list[tuple[Act, Entry]] = []
         self._chains: list[bytes] = []
         self._mark = (0, 0)
         self.batch = secrets.randbits(63)
@@ -48,8 +53,7 @@ class Trail:
         facts: dict[str, Fact],
     ) -> None:
         """One act more."""
-        entry = Entry(self._now, establishment, account, device, facts)
-        self._entries.append((act.value, establishment, body_of(entry)))
+        self._entries.append((act, Entry(self._now, establishment, account, device, facts)))
 
     def row(self, chain: bytes) -> None:
         """One row more: its chain hash fixes it and all before it in its group."""
@@ -66,16 +70,23 @@ class Trail:
 
     def append(self, db: sa.Connection) -> None:
         """Write the entries; the last thing that the transaction does before COMMIT."""
+        bodies = [(act, e.establishment, body_of(e)) for act, e in self._counted()]
         if self._chains:
-            body = batch_body(self._now, self._chains)
-            self._entries.append((MESSAGES, None, body))
-        if self._entries:
-            self._write(db, _locked(db, self._timeline))
+            bodies.append((Act.MESSAGES, None, batch_body(self._now, self._chains)))
+        if bodies:
+            self._write(db, _locked(db, self._timeline), bodies)
 
-    def _write(self, db: sa.Connection, frontier: Frontier) -> None:
+    def _counted(self) -> list[tuple[Act, Entry]]:
+        if self._tally is None:
+            return self._entries
+        tally = self._tally
+        due = tally.due(self._now)
+        return due + [(act, entry) for act, entry in self._entries if not tally.takes(act, entry)]
+
+    def _write(self, db: sa.Connection, frontier: Frontier, bodies: list[Body]) -> None:
         entries: list[dict[str, Any]] = []
         nodes: list[Node] = []
-        for kind, establishment, body in self._entries:
+        for act, establishment, body in bodies:
             salt = os.urandom(32)
             digest = digest_of(salt, body)
             entries.append(
@@ -83,15 +94,15 @@ class Trail:
                     "timeline": self._timeline,
                     "no": frontier.size,
                     "time": self._now,
-                    "kind": kind,
+                    "kind": act.value,
                     "establishment": establishment,
-                    "batch": self.batch if kind == MESSAGES else None,
+                    "batch": self.batch if act is Act.MESSAGES else None,
                     "digest": digest,
                     "salt": salt,
                     "body": body,
                 }
             )
-            frontier, done = frontier.append(leaf_hash(leaf_data(kind, digest)))
+            frontier, done = frontier.append(leaf_hash(leaf_data(act.value, digest)))
             nodes += done
         db.execute(sa.insert(t.trace_entries), entries)
         if nodes:
@@ -105,8 +116,17 @@ class Trail:
         self.frontier = frontier
 
 
+def record(
+    db: sa.Connection, now: int, timeline: int, act: Act, establishment: bytes | None, **facts: Fact
+) -> None:
+    """Trace one act in a transaction of a command's own (`init`, `establishment-code`…), as its end."""
+    trail = Trail(now, timeline)
+    trail.note(act, establishment, None, None, facts)
+    trail.append(db)
+
+
 def _columns(node: Node) -> dict[str, Any]:
-    return {"level": node.level, "no": node.index, "hash": node.hash}
+    return {"level": node.level, "no": node.no, "hash": node.hash}
 
 
 def _locked(db: sa.Connection, timeline: int) -> Frontier:

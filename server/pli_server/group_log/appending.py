@@ -13,6 +13,7 @@ from pli_protocol.relay.codec import encode
 from pli_protocol.relay.frames import Accepted, Payload, Position
 from pli_protocol.relay.log import RosterChange
 
+from ..audit.acts import Act
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
@@ -119,6 +120,10 @@ class SendJob(AppendJob):
         row = append_commit(tx, group, sender, self._send_id, self._message)
         tx.sent(group, sender, self._send_id)
         effects = apply_change(tx, group, sender, row, plan, self._welcome, limits)
+        if plan.added or plan.removed:
+            counts = {"added": len(plan.added), "removed": len(plan.removed)}
+            seq = row.position.seq
+            self._session.trace(tx, Act.GROUP_CHANGED, group=group.group_id, seq=seq, **counts)
         return Outcome(row.position, row.chain, row.time, row, effects)
 
 
@@ -157,6 +162,7 @@ class ReturnJob(AppendJob):
             session.device_no, session.device.device_id, session.account_no, MemberState.ENDED, 0
         )
         row = tx.append(group, RETURN, sender, self._send_id, self._request)
+        session.trace(tx, Act.RETURN, group=group.group_id, seq=row.position.seq)
         return Outcome(row.position, row.chain, row.time, row)
 
 

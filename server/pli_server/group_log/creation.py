@@ -5,6 +5,7 @@ import sqlalchemy as sa
 from pli_protocol.relay.frames import CreateGroup, GroupRefounded
 from pli_protocol.relay.log import FIRST_CHAIN, RosterChange
 
+from ..audit.acts import Act
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
@@ -59,7 +60,18 @@ class CreateJob(AppendJob):
         effects = apply_change(
             tx, group, creator, row, plan, frame.welcome, limits, frame.predecessor
         )
+        self._trace(tx, len(plan.added))
         return Outcome(row.position, row.chain, row.time, row, effects)
+
+    def _trace(self, tx: Transaction, added: int) -> None:
+        frame = self._frame
+        if frame.predecessor is None:
+            self._session.trace(tx, Act.GROUP_CREATED, group=frame.group, added=added)
+        else:
+            old = frame.predecessor
+            self._session.trace(
+                tx, Act.GROUP_REFOUNDED, group=frame.group, predecessor=old, added=added
+            )
 
     def finish(self, outcome: Outcome | Refusal | Exception) -> None:
         frame, relay, session = self._frame, self._relay, self._session

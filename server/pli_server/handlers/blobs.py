@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 
+from ..audit.acts import Act, blob_name
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
@@ -39,7 +40,7 @@ async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
     held = await relay.blobs.run(relay.blobs.put, frame.blob, frame.offset, frame.size, frame.data)
     if held == frame.size:
         await relay.blobs.run(relay.blobs.place, frame.blob, frame.size)
-        await relay.writer.do("blob", lambda tx: _complete(tx, frame.blob))
+        await relay.writer.do("blob", lambda tx: _complete(tx, session, frame))
     return f.Done(frame.rid)
 
 
@@ -48,6 +49,11 @@ async def get_blob(relay: Relay, session: Session, frame: f.GetBlob) -> f.BlobPa
     known = await relay.readers.run(lambda db: db.execute(_BLOB, {"blob": frame.blob}).first())
     if known is None or not known.complete:
         raise Refusal("not-found")
+    if session.fetching != frame.blob:
+        # Once for its parts, and after the answer: what is stored is served from a full disk too.
+        session.fetching = frame.blob
+        name = blob_name(frame.blob)
+        relay.writer.note("blob-fetch", lambda tx: session.trace(tx, Act.BLOB_FETCHED, blob=name))
     if frame.offset >= known.size:
         return f.BlobPart(frame.rid, known.size, b"")
     data = await relay.blobs.run(relay.blobs.get, frame.blob, frame.offset, known.size)
@@ -88,8 +94,10 @@ def _reserve(tx: Transaction, session: Session, frame: f.PutBlob, limits: Limits
     )
 
 
-def _complete(tx: Transaction, blob: bytes) -> None:
-    tx.connection.execute(sa.update(t.blobs).where(t.blobs.c.blob == blob).values(complete=1))
+def _complete(tx: Transaction, session: Session, frame: f.PutBlob) -> None:
+    open_one = (t.blobs.c.blob == frame.blob, t.blobs.c.complete == 0)
+    if tx.connection.execute(sa.update(t.blobs).where(*open_one).values(complete=1)).rowcount:
+        session.trace(tx, Act.BLOB_STORED, blob=blob_name(frame.blob), size=frame.size)
 
 
 _BLOB = sa.select(t.blobs).where(t.blobs.c.blob == sa.bindparam("blob"))

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 from pli_protocol.identity import IdentityError, Person
 from pli_protocol.relay import frames as f
 
+from ..audit.acts import Act
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
@@ -46,6 +47,7 @@ async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnro
                 created=tx.now,
             )
         )
+        tx.trace(Act.ENROLMENT_ASKED, frame.establishment, request=frame.request_id)
         return True
 
     def then(new: bool) -> None:
@@ -127,8 +129,12 @@ async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolm
             .where(t.enrolments.c.request_id == frame.request_id)
             .values(answer=frame.sealed, answered=tx.now)
         )
-        if person is not None:
-            _store_account(tx, person, issuer.certificate)
+        if person is None:
+            session.trace(tx, Act.ENROLMENT_ANSWERED, request=frame.request_id)
+            return
+        _store_account(tx, person, issuer.certificate)
+        signed = person.account
+        session.trace(tx, Act.ENROLMENT_ANSWERED, request=frame.request_id, signed=signed)
 
     def then(_: None) -> None:
         waiter = relay.waiting.pop(frame.request_id, None)

@@ -16,6 +16,7 @@ from pli_protocol.identity.statements import MAX_STATEMENT, DeviceRevocation
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import registration_challenge
 
+from ..audit.acts import Act
 from ..checker import certificate_hash
 from ..codes import code_hash
 from ..errors import Refusal
@@ -84,6 +85,8 @@ def _register(
     elif known != frame.authority:
         raise Refusal("conflict", "the establishment has another certificate of its authority")
     _store_issuer(tx, frame, establishment, issuer)
+    opened = int(known is None)
+    tx.trace(Act.REGISTRATION, establishment, issuer=issuer.issuer_id, opened=opened)
 
 
 def _store_issuer(
@@ -191,6 +194,7 @@ async def _publish_list(relay: Relay, session: Session, payload: f.Payload, data
             for kind in ("device", "person")
         }
         _mark(tx, establishment, by_kind["device"], by_kind["person"], list(issuers))
+        session.trace(tx, Act.REVOCATION, number=taken.number, entries=len(taken.entries))
         return partners_of(tx.connection, establishment, tx.now)
 
     def then(partners: list[bytes]) -> None:
@@ -223,6 +227,7 @@ async def _publish_own(relay: Relay, session: Session, data: bytes) -> None:
             )
         )
         _mark(tx, person.establishment, [device_id], [], [], session.account_no)
+        session.trace(tx, Act.REVOCATION, revoked=device_id)
 
     await relay.writer.do("revocations", work)
 

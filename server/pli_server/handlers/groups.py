@@ -6,6 +6,7 @@ from pli_protocol.identity import IdentityError
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.codec import encode
 
+from ..audit.acts import Act
 from ..errors import Refusal
 from ..group_log.appending import announce_ended
 from ..group_log.roster import RosterEffects, leave
@@ -36,6 +37,7 @@ async def leave_group(relay: Relay, session: Session, frame: f.LeaveGroup) -> f.
         member = None if group is None else group.members.get(session.device_no)
         if group is None or member is None or member.state is MemberState.ENDED:
             raise Refusal("not-found")
+        session.trace(tx, Act.LEAVE, group=frame.group)
         return leave(tx, group, session.account_no)
 
     def then(effects: RosterEffects) -> None:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 
+from ..audit.acts import Act
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
@@ -73,6 +74,8 @@ async def claim(relay: Relay, session: Session, frame: f.ClaimKeyPackages) -> f.
             for package, take in found:
                 take()
                 claimed.append(package)
+        if claimed:
+            session.trace(tx, Act.KEY_PACKAGES_CLAIMED, devices=len(claimed))
         return tuple(claimed)
 
     return f.KeyPackages(frame.rid, await relay.writer.do("claim", work))

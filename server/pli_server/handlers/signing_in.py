@@ -10,6 +10,7 @@ from pli_protocol.identity import Device, IdentityError, Issuer, verify
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import sign_in_challenge
 
+from ..audit.acts import Act, Fact
 from ..delivery import Delivery
 from ..errors import Refusal
 from ..relay import Relay
@@ -46,6 +47,7 @@ async def sign_in(relay: Relay, session: Session, frame: f.SignIn) -> None:
         else:
             raise IdentityError("chain-length", "a chain of one or three was expected")
     except IdentityError:
+        _trace_failure(relay, None)
         raise Refusal("sign-in-failed") from None
     who: Device | Issuer
     if len(frame.chain) == 1:
@@ -82,7 +84,12 @@ async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, devic
         else:
             _begin(relay, session, frame.rid, device, admitted)
 
-    if await relay.writer.do("sign-in", work, then=then) is None:
+    try:
+        admitted = await relay.writer.do("sign-in", work, then=then)
+    except Refusal:
+        _trace_failure(relay, device)
+        raise
+    if admitted is None:
         raise Refusal("clone")
 
 
@@ -117,13 +124,11 @@ def _begin(relay: Relay, session: Session, rid: int, device: Device, admitted: _
 
 
 async def _sign_in_issuer(relay: Relay, session: Session, frame: f.SignIn, issuer: Issuer) -> None:
-    number = await relay.readers.run(
-        lambda db: db.scalar(
-            sa.select(t.establishments.c.revocations_number).where(
-                t.establishments.c.id == issuer.establishment
-            )
-        )
-    )
+    def work(tx: Transaction) -> int:
+        tx.trace(Act.SIGN_IN, issuer.establishment, issuer=issuer.issuer_id)
+        return _revocations(tx.connection, issuer.establishment)
+
+    number = await relay.writer.do("sign-in", work)
     older = relay.issuers.get(issuer.issuer_id)
     if older is not None:
         relay.drop(older)
@@ -132,7 +137,7 @@ async def _sign_in_issuer(relay: Relay, session: Session, frame: f.SignIn, issue
     _signed_in(session, ISSUER)
     relay.issuers[issuer.issuer_id] = session
     # An issuer's copy is harmless to MLS, so its token is not checked.
-    session.answer(f.SignedIn(frame.rid, os.urandom(16), relay.timeline, number or 0, 0))
+    session.answer(f.SignedIn(frame.rid, os.urandom(16), relay.timeline, number, 0))
 
 
 def _signed_in(session: Session, state: str) -> None:
@@ -185,10 +190,17 @@ def _admit(tx: Transaction, device: Device, token: bytes | None, limit: int) -> 
             tx.connection.execute(
                 sa.update(t.devices).where(t.devices.c.no == device_no).values(locked=tx.now)
             )
+            _trace(tx, Act.CLONE, device)
             return None
     fresh = os.urandom(16)
     _store_tokens(tx, device_no, shown, _hash(fresh))
+    _trace(tx, Act.SIGN_IN, device, first=known is None)
     return _admitted(tx, device, device_no, account_no, fresh, known is None)
+
+
+def _trace(tx: Transaction, act: Act, device: Device, **facts: Fact) -> None:
+    person = device.person
+    tx.trace(act, person.establishment, account=person.account, device=device.device_id, **facts)
 
 
 def _account(tx: Transaction, device: Device) -> int:
@@ -252,11 +264,6 @@ def _admitted(
     tx: Transaction, device: Device, device_no: int, account_no: int, token: bytes, first: bool
 ) -> _Admitted:
     db = tx.connection
-    number = db.scalar(
-        sa.select(t.establishments.c.revocations_number).where(
-            t.establishments.c.id == device.person.establishment
-        )
-    )
     packages = db.scalar(
         sa.select(sa.func.count()).where(
             t.key_packages.c.device_no == device_no,
@@ -269,11 +276,29 @@ def _admitted(
         account_no,
         token,
         first,
-        number or 0,
+        _revocations(db, device.person.establishment),
         packages or 0,
         reading.memberships(db, device_no),
         reading.welcomes_wait(db, device_no),
     )
+
+
+def _revocations(db: sa.Connection, establishment: bytes) -> int:
+    """The number of the establishment's newest list; 0: none."""
+    chosen = t.establishments.c.revocations_number
+    return db.scalar(sa.select(chosen).where(t.establishments.c.id == establishment)) or 0
+
+
+def _trace_failure(relay: Relay, device: Device | None) -> None:
+    """After the answer, so that refusing takes no longer for who is known."""
+
+    def work(tx: Transaction) -> None:
+        if device is None:
+            tx.trace(Act.SIGN_IN_FAILED, None)
+        else:
+            _trace(tx, Act.SIGN_IN_FAILED, device)
+
+    relay.writer.note("sign-in-failed", work)
 
 
 def _cut(relay: Relay, device_id: bytes) -> None:

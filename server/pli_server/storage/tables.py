@@ -202,7 +202,7 @@ rows = Table(
     Column("chain", LargeBinary, nullable=False),
     Column("is_blob", Number, nullable=False),
     Column("payload", LargeBinary),
-    Column("batch", BigInteger),
+    Column("batch", Number),
     Index("rows_batch", "batch"),
     Index("rows_order", "group_no", "seq", unique=True),
     Index("rows_send", "sender_no", "send_id", unique=True),
@@ -259,8 +259,8 @@ blobs = Table(
 trace_trees = Table(
     "trace_trees",
     metadata,
-    Column("timeline", BigInteger, primary_key=True, autoincrement=False),
-    Column("size", BigInteger, nullable=False),
+    Column("timeline", Number, primary_key=True, autoincrement=False),
+    Column("size", Number, nullable=False),
     Column("frontier", LargeBinary, nullable=False),
 )
 """One row for each timeline's log; locked last in a transaction that appends."""
@@ -268,12 +268,12 @@ trace_trees = Table(
 trace_entries = Table(
     "trace_entries",
     metadata,
-    Column("timeline", BigInteger, primary_key=True),
-    Column("no", BigInteger, primary_key=True),
-    Column("time", BigInteger, nullable=False),
+    Column("timeline", Number, primary_key=True),
+    Column("no", Number, primary_key=True),
+    Column("time", Number, nullable=False),
     Column("kind", Text, nullable=False),
     Column("establishment", LargeBinary),
-    Column("batch", BigInteger, unique=True),
+    Column("batch", Number, unique=True),
     Column("digest", LargeBinary, nullable=False),
     Column("salt", LargeBinary),
     Column("body", LargeBinary),
@@ -284,9 +284,9 @@ trace_entries = Table(
 trace_nodes = Table(
     "trace_nodes",
     metadata,
-    Column("timeline", BigInteger, primary_key=True),
-    Column("level", Integer, primary_key=True),
-    Column("no", BigInteger, primary_key=True),
+    Column("timeline", Number, primary_key=True),
+    Column("level", Number, primary_key=True),
+    Column("no", Number, primary_key=True),
     Column("hash", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -295,10 +295,10 @@ trace_nodes = Table(
 trace_heads = Table(
     "trace_heads",
     metadata,
-    Column("timeline", BigInteger, primary_key=True),
-    Column("size", BigInteger, primary_key=True),
+    Column("timeline", Number, primary_key=True),
+    Column("size", Number, primary_key=True),
     Column("root", LargeBinary, nullable=False),
-    Column("time", BigInteger, nullable=False),
+    Column("time", Number, nullable=False),
     Column("signature", LargeBinary, nullable=False),
 )
 """Heads that were signed, kept at intervals, for `audit verify` to compare with."""

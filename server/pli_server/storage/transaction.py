@@ -12,6 +12,7 @@ from pli_protocol.relay.frames import BlobRef, Payload, Position
 from pli_protocol.relay.log import chain_hash
 
 from ..audit.acts import Act, Fact
+from ..audit.tally import Tally
 from ..audit.trail import Trail
 from .groups import GroupCache, GroupState, Member
 
@@ -71,7 +72,13 @@ class Transaction:
     """What a request sees of the database while it is applied. Belongs to the writer's thread."""
 
     def __init__(
-        self, connection: sa.Connection, cache: GroupCache, *, now: int, timeline: int
+        self,
+        connection: sa.Connection,
+        cache: GroupCache,
+        *,
+        now: int,
+        timeline: int,
+        tally: Tally | None = None,
     ) -> None:
         self.connection = connection
         self.now = now
@@ -85,7 +92,7 @@ class Transaction:
         self._senders: dict[tuple[int, int], Member] = {}
         self._known: dict[tuple[int, bytes], Held] = {}
         self.touched: set[bytes] = set()
-        self.trail = Trail(now, timeline)
+        self.trail = Trail(now, timeline, tally)
 
     # --- groups -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ runs inside a savepoint. Outcomes come back to the loop in the order of the log.
 """
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 
 from pli_protocol.failpoint import declare, failpoint
 
+from ..audit.tally import Tally
 from ..errors import Refusal, StorageFailed
 from .faults import BROKEN, BUSY, FULL, describe, result_code
 from .groups import GroupCache
@@ -37,6 +39,7 @@ ACKNOWLEDGE_SECONDS: Final = 0.5
 WRITES: Final = (
     "acknowledge",
     "blob",
+    "blob-fetch",
     "claim",
     "commit",
     "confirm-token",
@@ -52,6 +55,7 @@ WRITES: Final = (
     "revocations",
     "send",
     "sign-in",
+    "sign-in-failed",
     "sweep",
     "welcome",
 )
@@ -136,6 +140,7 @@ class Writer:
         self.undone: Counter[str] = Counter()
         """Transactions that were undone, by cause."""
         self._cache = GroupCache()
+        self._tally = Tally()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._queued = 0
         self._cursors: dict[tuple[int, int], int] = {}
@@ -194,6 +199,11 @@ class Writer:
     def post(self, what: str, function: Callable[[Transaction], T]) -> None:
         """The same without waiting for it; nobody is told when it is refused."""
         self.submit(Work(what, function, None, None))
+
+    def note(self, what: str, function: Callable[[Transaction], None]) -> None:
+        """The same for a trace of what was answered already: left out when nothing can be stored."""
+        with contextlib.suppress(Refusal, StorageFailed):
+            self.post(what, function)
 
     def acknowledge(self, group_no: int, device_no: int, seq: int) -> None:
         """Move a cursor with the next transaction; losing it only costs sending rows again."""
@@ -288,7 +298,13 @@ class Writer:
         with self._cursors_lock:
             cursors, self._cursors = self._cursors, {}
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        tx = Transaction(connection, self._cache, now=self._clock(), timeline=self._timeline)
+        tx = Transaction(
+            connection,
+            self._cache,
+            now=self._clock(),
+            timeline=self._timeline,
+            tally=self._tally,
+        )
         # Cursors first: a device that signs in again in this batch continues after them.
         tx.acknowledge((*key, seq) for key, seq in cursors.items())
         tx.look_up([job.key for job in batch if job.key is not None])

@@ -45,7 +45,7 @@ ROOTS = [naive_root(LEAVES[:size]) for size in range(SIZES)]
 
 def test_a_leaf_and_a_node_are_hashed_apart() -> None:
     assert leaf_hash(b"x") == hashlib.sha256(b"\0x").digest()
-    assert EMPTY_ROOT == hashlib.sha256(b"").digest()
+    assert hashlib.sha256(b"").digest() == EMPTY_ROOT
 
 
 def test_a_growing_frontier_has_the_root_of_every_size_and_tells_each_subtree_once() -> None:
@@ -57,8 +57,8 @@ def test_a_growing_frontier_has_the_root_of_every_size_and_tells_each_subtree_on
         if size < SIZES - 1:
             frontier, done = frontier.append(LEAVES[size])
             for node in done:
-                assert node.hash == read(node.level, node.index)
-                assert seen.setdefault((node.level, node.index), node.hash) is node.hash
+                assert node.hash == read(node.level, node.no)
+                assert seen.setdefault((node.level, node.no), node.hash) is node.hash
     assert len(seen) == sum((SIZES - 1) >> level for level in range(1, 8))
 
 

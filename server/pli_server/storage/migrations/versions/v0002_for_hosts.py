@@ -50,18 +50,18 @@ def _trace() -> None:
     """The audit log."""
     op.create_table(
         "trace_trees",
-        sa.Column("timeline", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("timeline", NUMBER, primary_key=True, autoincrement=False),
+        sa.Column("size", NUMBER, nullable=False),
         sa.Column("frontier", sa.LargeBinary, nullable=False),
     )
     op.create_table(
         "trace_entries",
-        sa.Column("timeline", sa.BigInteger, primary_key=True),
-        sa.Column("no", sa.BigInteger, primary_key=True),
-        sa.Column("time", sa.BigInteger, nullable=False),
+        sa.Column("timeline", NUMBER, primary_key=True),
+        sa.Column("no", NUMBER, primary_key=True),
+        sa.Column("time", NUMBER, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("establishment", sa.LargeBinary),
-        sa.Column("batch", sa.BigInteger, unique=True),
+        sa.Column("batch", NUMBER, unique=True),
         sa.Column("digest", sa.LargeBinary, nullable=False),
         sa.Column("salt", sa.LargeBinary),
         sa.Column("body", sa.LargeBinary),
@@ -69,21 +69,21 @@ def _trace() -> None:
     op.create_index("trace_entries_by_time", "trace_entries", ["time"])
     op.create_table(
         "trace_nodes",
-        sa.Column("timeline", sa.BigInteger, primary_key=True),
-        sa.Column("level", sa.Integer, primary_key=True),
-        sa.Column("no", sa.BigInteger, primary_key=True),
+        sa.Column("timeline", NUMBER, primary_key=True),
+        sa.Column("level", NUMBER, primary_key=True),
+        sa.Column("no", NUMBER, primary_key=True),
         sa.Column("hash", sa.LargeBinary, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "trace_heads",
-        sa.Column("timeline", sa.BigInteger, primary_key=True),
-        sa.Column("size", sa.BigInteger, primary_key=True),
+        sa.Column("timeline", NUMBER, primary_key=True),
+        sa.Column("size", NUMBER, primary_key=True),
         sa.Column("root", sa.LargeBinary, nullable=False),
-        sa.Column("time", sa.BigInteger, nullable=False),
+        sa.Column("time", NUMBER, nullable=False),
         sa.Column("signature", sa.LargeBinary, nullable=False),
     )
-    op.add_column("rows", sa.Column("batch", sa.BigInteger))
+    op.add_column("rows", sa.Column("batch", NUMBER))
     op.create_index("rows_batch", "rows", ["batch"])
 
 
