@@ -30,6 +30,7 @@ class Act(StrEnum):
     ENROLMENT_ASKED = "enrolment-asked"
     ENROLMENT_ANSWERED = "enrolment-answered"
     REVOCATION = "revocation"
+    PARTNER = "partner"
     KEY_PACKAGES_CLAIMED = "key-packages-claimed"
     GROUP_CREATED = "group-created"
     GROUP_CHANGED = "group-changed"

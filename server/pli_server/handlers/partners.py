@@ -6,6 +6,7 @@ from pli_protocol.identity import IdentityError, PartnerStatement
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.codec import encode
 
+from ..audit.acts import Act
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
@@ -31,6 +32,7 @@ async def publish(relay: Relay, session: Session, frame: f.PublishPartner) -> f.
     def work(tx: Transaction) -> list[bytes]:
         before = partners_of(tx.connection, own, tx.now)
         _store(tx, own, partner, signed, frame, relay.limits)
+        session.trace(tx, Act.PARTNER, partner=partner)
         # Whoever was let go hears of it too; who has signed nothing hears nothing.
         seen = {*before, *partners_of(tx.connection, own, tx.now)}
         return [partner] if partner in seen else []
