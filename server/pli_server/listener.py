@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import ipaddress
 import itertools
 import logging
 import ssl
@@ -15,8 +14,10 @@ from websockets.exceptions import ConnectionClosed
 from pli_protocol.relay.codec import FrameError, decode_client_frame
 from pli_protocol.relay.frames import MAX_FRAME, Hello
 
+from .certificates import CHECK_SECONDS, Certificates
 from .errors import OperatorError, Refusal, StorageFailed
 from .handlers import HANDLERS, UNANSWERED
+from .proxy import client, networks, trusts
 from .quiet import silent_logger
 from .relay import Relay
 from .session import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, GREETED, GREETING, Session
@@ -47,6 +48,8 @@ class Listener:
         self._unsigned: Counter[str] = Counter()
         self._opening: Counter[str] = Counter()
         self._server: Server | None = None
+        self._certificates: Certificates | None = None
+        self._trusted = networks(relay.settings.trusted_proxies)
 
     async def start(self) -> str:
         """Listen; returns the URL.
@@ -57,7 +60,7 @@ class Listener:
         settings = self._relay.settings
         host, port = settings.address
         tls = self._tls()
-        if tls is None and not is_loopback(host):
+        if tls is None and not is_loopback(host) and not settings.plain_behind_proxy:
             raise OperatorError(
                 f"plain WebSocket is for loopback only, not {host}: "
                 "give `certificate` and `key` in relay.toml, or listen on 127.0.0.1"
@@ -113,35 +116,43 @@ class Listener:
             session.ws.transport.abort()
         await self._server.wait_closed()
 
+    def reload(self) -> None:
+        """Read the certificate again (SIGHUP)."""
+        if self._certificates is None:
+            log.info("there is no certificate to be read again")
+        else:
+            self._certificates.reload()
+
+    async def watch_certificate(self) -> None:
+        """Notice for ever when the certificate's files change."""
+        while self._certificates is not None:
+            await asyncio.sleep(CHECK_SECONDS)
+            self._certificates.reload_changed()
+
     def _tls(self) -> ssl.SSLContext | None:
-        settings = self._relay.settings
+        settings, folder = self._relay.settings, self._relay.folder
         if settings.certificate is None or settings.key is None:
             return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # A session ticket costs memory per connection and saves a device that stays for hours nothing.
-        context.num_tickets = 0
-        folder = self._relay.folder
-        try:
-            context.load_cert_chain(folder / settings.certificate, folder / settings.key)
-        except (OSError, ssl.SSLError) as error:
-            raise OperatorError(
-                f"the certificate or its key cannot be used ({error.strerror or error}); "
-                "check `certificate` and `key` in relay.toml"
-            ) from None
-        return context
+        made = Certificates(folder / settings.certificate, folder / settings.key)
+        self._certificates = made
+        metrics = self._relay.metrics
+        metrics.gauge(
+            "certificate_expires_seconds", "When it ends, Unix time.", lambda: made.expires
+        )
+        metrics.counter("certificate_reads", "Read again.", lambda: made.read, "result")
+        return made.context
 
     # --- one connection -----------------------------------------------------------------------
 
     async def _serve(self, ws: ServerConnection) -> None:
-        address = source(ws.remote_address)
+        address = self._address(ws)
         limits = self._relay.limits
         if (
             self._all >= limits.connections
             or self._by_address[address] >= limits.connections_per_address
             or self._unsigned[address] >= limits.unsigned_per_address
         ):
-            self._relay.metrics.turned_away["too many connections"] += 1
+            self._relay.metrics.turned_away["limit"] += 1
             session = Session(ws, 0, self._relay.metrics)
             session.refuse(None, Refusal("limit", "too many connections", retry_after=5000))
             session.close(CLOSE_TRY_LATER)
@@ -174,10 +185,29 @@ class Listener:
             self._relay.connected.discard(session)
             session.ended.set_result(None)
 
+    def _address(self, ws: ServerConnection) -> str:
+        assert ws.request is not None
+        forwarded = ws.request.headers.get_all("X-Forwarded-For")
+        return client(self._trusted, ws.remote_address, forwarded)
+
+    def may_begin(self, peer: Any) -> bool:
+        """Plain WebSocket on an open address is for the proxies that the settings name."""
+        if not self._relay.settings.plain_behind_proxy or self.is_proxy(peer):
+            return True
+        self._relay.metrics.turned_away["not a proxy"] += 1
+        return False
+
+    def is_proxy(self, peer: Any) -> bool:
+        """Whether it speaks for others, who are counted once their request has come."""
+        return trusts(self._trusted, peer)
+
     def may_open(self, address: str) -> bool:
         """One more connection of this address begins its handshake."""
         self._opening[address] += 1
-        return self._opening[address] <= self._relay.limits.unsigned_per_address
+        if self._opening[address] <= self._relay.limits.unsigned_per_address:
+            return True
+        self._relay.metrics.turned_away["handshakes"] += 1
+        return False
 
     def opened(self, address: str) -> None:
         """It was admitted, or has ended."""
@@ -211,9 +241,13 @@ class _Counted(ServerConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._address = source(transport.get_extra_info("peername"))
-        if not self.listener.may_open(self._address):
+        peer = transport.get_extra_info("peername")
+        if not self.listener.may_begin(peer):
             self.transport.abort()
+        elif not self.listener.is_proxy(peer):
+            self._address = client((), peer, ())
+            if not self.listener.may_open(self._address):
+                self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.admitted()
@@ -228,22 +262,6 @@ class _Counted(ServerConnection):
 
 def _counted(listener: Listener) -> type[_Counted]:
     return type("Counted", (_Counted,), {"listener": listener})
-
-
-def source(peer: Any) -> str:
-    """Whose connections are counted together: an IPv4 address, or an IPv6 network of 64 bits, since
-    whoever has one address of it has them all."""
-    if not isinstance(peer, tuple) or not peer:
-        return ""
-    try:
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
-    except ValueError:
-        return str(peer[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
 
 
 async def step(relay: Relay, session: Session, data: bytes | str) -> None:

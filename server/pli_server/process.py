@@ -74,17 +74,18 @@ async def serve(
         watched: Told the URL of the figures, before that, or later where their port was taken.
     """
     stop, hurry = stop or asyncio.Event(), asyncio.Event()
-    _on_signals(stop, hurry)
     asyncio.get_running_loop().set_exception_handler(_name_nobody)
     relay = Relay(folder, settings)
     await relay.start()
     listener, watching = Listener(relay), Watching(relay)
+    _on_signals(stop, hurry, listener.reload)
     beside: list[asyncio.Task[None]] = []
     try:
         await watching.start(watched)
         ready(await listener.start())
         beside += [
             asyncio.create_task(sweep.run(relay), name="pli sweep"),
+            asyncio.create_task(listener.watch_certificate(), name="pli certificate"),
             asyncio.create_task(service_manager.keep_alive(), name="pli watchdog"),
         ]
         await _first(stop, relay.failed)
@@ -139,16 +140,19 @@ def _name_nobody(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
     log.error("a fault outside of any request: %s", what)
 
 
-def _on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
-    """The first signal stops in order; the second does not wait for clients any more."""
+def _on_signals(stop: asyncio.Event, hurry: asyncio.Event, reload: Callable[[], None]) -> None:
+    """The first signal stops in order; the second does not wait for clients any more; SIGHUP reloads."""
     loop = asyncio.get_running_loop()
 
     def stopping() -> None:
         (hurry if stop.is_set() else stop).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    does: dict[int, Callable[[], None]] = {signal.SIGTERM: stopping, signal.SIGINT: stopping}
+    if hasattr(signal, "SIGHUP"):
+        does[signal.SIGHUP] = reload
+    for number, function in does.items():
         try:
-            loop.add_signal_handler(number, stopping)
+            loop.add_signal_handler(number, function)
         except (NotImplementedError, RuntimeError, ValueError):
             # Windows, or not the main thread: a signal ends the process without ceremony.
             return

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from .environment import overridden, refuse_passwords
 from .errors import OperatorError
+from .proxy import networks
 
 FILE_NAME = "relay.toml"
 
@@ -134,6 +135,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """TLS: the certificate with its chain, PEM. Read again within a minute when it changes."""
     key: Annotated[str, Meta(examples=["/etc/pli/key.pem"])] | None = None
     """The certificate's key, PEM."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks (10.0.0.0/8) of reverse proxies in front. From them, and nobody else, the
+    X-Forwarded-For header says whose connection it is."""
+    plain_behind_proxy: bool = False
+    """Lets the relay speak plain WebSocket on another address than loopback, to the trusted proxies
+    only. Whoever can listen to that network sees who talks to the relay, and when."""
     ping_seconds: Seconds = 30
     """Seconds between two pings to a silent connection."""
     retention: Retention = Retention()
@@ -204,4 +211,16 @@ def load(folder: Path) -> Settings:
     settings.address  # noqa: B018  (raises for a wrong address)
     if (settings.certificate is None) != (settings.key is None):
         raise OperatorError(f"{path}: TLS needs both `certificate` and `key`; give both or none")
+    _check_proxies(path, settings)
     return settings
+
+
+def _check_proxies(path: Path, settings: Settings) -> None:
+    try:
+        trusted = networks(settings.trusted_proxies)
+    except ValueError as error:
+        raise OperatorError(f"{path}: trusted_proxies: {error}; mend the value") from None
+    if settings.plain_behind_proxy and not trusted:
+        raise OperatorError(
+            f"{path}: plain_behind_proxy needs the proxies' addresses in trusted_proxies"
+        )
