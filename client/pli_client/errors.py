@@ -6,6 +6,7 @@
     ├── VaultError
     │   ├── VaultMissing  VaultExists  VaultBusy  VaultDamaged  VaultTooNew  VaultTooOld
     │   ├── VaultUnusable    the folder cannot be read or written
+    │   ├── VaultWiped       a signed revocation of this device was found
     │   ├── WrongPassphrase  (exit code 3)
     │   └── DiskFull         (exit code 5); nothing was changed, trying again is safe
     ├── RelayError           (exit code 4)
@@ -16,6 +17,7 @@
     │   ├── WrongRelay       another name than expected (exit code 1)
     │   ├── UntrustedCertificate  ProxyFailed  ClientOutdated  RelayOutdated
     │   └── SignInRefused  VaultCopied  SignedInElsewhere     the connection stops for good
+    │       └── DeviceRevoked  AccountEnded     a signed statement, or certificate, says why
     ├── FileError            an attachment: FileUnreadable  FileUnwritable  FileDamaged  FileTooLarge
     └── HandoverFailed       the process that has the vault did not do what was asked
 
@@ -215,6 +217,26 @@ class VaultUnusable(VaultError):
     REMEDY = N_("Check that it exists and that it is yours.")
 
 
+_DECLARED: Mapping[str, str] = {
+    "lost": N_("lost"),
+    "stolen": N_("stolen"),
+    "retired": N_("out of service"),
+    "left": N_("that of somebody who has left"),
+}
+
+
+class VaultWiped(VaultError):
+    """A signed statement said that this device is not in its owner's hands: nothing is left of the vault."""
+
+    code = "vault-wiped"
+    CAUSE = N_("This vault was wiped: your establishment, or you, declared this device %(reason)s.")
+    REMEDY = N_("Ask your establishment for a new invitation, and join with it.")
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason=Text(_DECLARED.get(reason, reason)))
+        self.reason = reason
+
+
 class DiskFull(VaultError):
     """Rolled back: the vault is as it was before."""
 
@@ -366,6 +388,21 @@ class SignInRefused(RelayError):
     permanent = True
     CAUSE = N_("The relay refuses this device: it is unknown there, or it was revoked.")
     REMEDY = N_("Ask your establishment for a new invitation.")
+
+
+class DeviceRevoked(SignInRefused):
+    """A signed statement says so; what the vault holds stays readable."""
+
+    code = "device-revoked"
+    CAUSE = N_("Your establishment, or you, declared this device %(reason)s: it cannot connect.")
+    REMEDY = N_(
+        "What it has received can still be read. To go on with it, ask your establishment for a new "
+        "invitation: pli rejoin CODE."
+    )
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason=Text(_DECLARED.get(reason, reason)))
+        self.reason = reason
 
 
 class VaultCopied(RelayError):

@@ -99,6 +99,7 @@ _MAKERS: dict[str, Make] = {
     "welcome-refused": lambda r: e.WelcomeRefused(r.number, r["reason"]),
     "revocations": lambda r: e.RevocationsChanged(r.number, r["number"]),
     "revocations-behind": lambda r: e.RevocationsHidden(r.number, "behind"),
+    "device-revoked": lambda r: e.DeviceRevoked(r.number, r["person"], r["device"], r["reason"]),
     "revocations-refused": lambda r: e.RevocationsHidden(r.number, r["reason"]),
 }
 

@@ -232,6 +232,15 @@ class RevocationsHidden(_Numbered):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceRevoked(_Numbered):
+    """A person said that a device of theirs counts no more; `reason` as in a revocation list."""
+
+    person: bytes
+    device: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionChanged(_Numbered):
     """Not kept: only for who listens now."""
 
@@ -263,6 +272,7 @@ Event = (
     | WelcomeRefused
     | RevocationsChanged
     | RevocationsHidden
+    | DeviceRevoked
     | ConnectionChanged
 )
 """Everything that `Client.events` gives."""

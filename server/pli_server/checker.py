@@ -60,8 +60,9 @@ class Checker:
         """Learn what the database knows."""
         for row in connection.execute(sa.select(t.establishments)):
             statements = connection.scalars(
-                sa.select(t.device_revocations.c.statement).where(
-                    t.device_revocations.c.establishment == row.id
+                sa.select(t.statements.c.statement).where(
+                    t.statements.c.establishment == row.id,
+                    t.statements.c.kind == DeviceRevocation.TYPE,
                 )
             )
             self._trusts[row.id] = Trust(
@@ -101,6 +102,10 @@ class Checker:
         device = trust.device(chain, self._clock() // 1000)
         _refuse_revoked(trust, device)
         return device
+
+    def refusable(self, chain: tuple[bytes, ...]) -> Device:
+        """A device of an establishment here, whether it still counts or not. Raises IdentityError."""
+        return self._trust_of(chain).device(chain, None)
 
     def issuer(self, chain: tuple[bytes, ...]) -> Issuer:
         """An issuer that may sign in. Raises IdentityError."""

@@ -1,11 +1,13 @@
 """Around the client that is killed: who it is, what was before, what the others do meanwhile."""
 
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
 from pli_client.issuer import Issuer
 
+from ..system.revocations import declare
 from ..system.world import PASSPHRASE, TITLE
 from . import victim
 from .cast import Cast
@@ -72,6 +74,12 @@ async def chloe_was_revoked(cast: Cast) -> None:
         await issuer.publish()
 
 
+async def bruno_lost_a_device(cast: Cast) -> None:
+    bruno = await cast.open("bruno")
+    await declare(bruno, os.urandom(16), "lost")
+    await bruno.close()
+
+
 async def amelie_attaches(cast: Cast) -> None:
     """Two notes go to the DUI, one with the record from the start."""
     amelie = await cast.open("amelie")
@@ -106,6 +114,7 @@ RETURN: Final = Scene("returning", before=state_is_lost, others=bruno_is_there)
 REFOUND: Final = Scene("refounding", before=state_is_lost)
 REFOUNDED: Final = Scene("receiving", before=bruno_refounded, others=bruno_writes)
 REVOKED: Final = Scene("revocations", before=chloe_was_revoked)
+DECLARED: Final = Scene("declarations", before=bruno_lost_a_device)
 BOT: Final = Scene("filing", victim="dui", others=amelie_attaches)
 
 SCENES: Final[dict[str, tuple[Scene, ...]]] = {
@@ -131,6 +140,7 @@ SCENES: Final[dict[str, tuple[Scene, ...]]] = {
     "revocations": (REVOKED,),
     "seal": (SEND,),
     "start": (CREATE,),
+    "statements": (DECLARED,),
     "stored": (SEND,),
     "token": (FIRST, SEND),
     "uploaded": (FILE,),

@@ -18,6 +18,7 @@ from pli_client import Client, Conversation, Timing
 from pli_client.bots.dui import DuiBot
 from pli_client.errors import PliError
 from pli_client.store import people as people_store
+from pli_client.vault import Database, Row
 
 from ..system.actor import QUICK, reconnect_quickly
 from ..system.world import PASSPHRASE, PEOPLE, TITLE
@@ -160,6 +161,17 @@ async def revocations(me: Client) -> None:
     await me.until(look, None)
 
 
+async def declarations(me: Client) -> None:
+    async def look() -> bool | None:
+        return bool(await me.engine.read(_declared)) or None
+
+    await me.until(look, None)
+
+
+def _declared(db: Database) -> list[Row]:
+    return db.execute("SELECT device_id FROM device_revocations").fetchall()
+
+
 async def filing(me: Client) -> None:
     """The DUI's bot."""
     await DuiBot(me, me.vault.folder.parent / "outbox").run()
@@ -183,6 +195,7 @@ SCRIPTS: Final[dict[str, Script]] = {
         returning,
         refounding,
         revocations,
+        declarations,
         filing,
     )
 }

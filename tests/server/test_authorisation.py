@@ -52,6 +52,9 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
     f.GetDirectory: lambda rid, s: f.GetDirectory(rid, None, s.home.id),
     f.PublishPartner: lambda rid, s: f.PublishPartner(rid, s.partner(), s.home.authority),
     f.GetPartners: lambda rid, s: f.GetPartners(rid),
+    f.GetStatements: lambda rid, s: f.GetStatements(rid, 0, s.home.id),
+    f.AskRefusal: lambda rid, s: f.AskRefusal(rid, s.victim.device.chain, bytes(64)),
+    f.GetListPart: lambda rid, s: f.GetListPart(rid, os.urandom(16)),
     f.PublishKeyPackages: lambda rid, s: f.PublishKeyPackages(rid, (b"kp",)),
     f.ClaimKeyPackages: lambda rid, s: f.ClaimKeyPackages(rid, (s.account,), s.home.id),
     f.CreateGroup: lambda rid, s: f.CreateGroup(
@@ -71,7 +74,15 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
 }
 
 UNANSWERED = {f.Acknowledge, f.AcknowledgeWelcome, f.ReportCommit}
-OUT_OF_ORDER = {f.Hello, f.SignIn, f.RegisterEstablishment, f.RequestEnrolment, f.FetchEnrolment}
+OUT_OF_ORDER = {
+    f.Hello,
+    f.SignIn,
+    f.RegisterEstablishment,
+    f.RequestEnrolment,
+    f.FetchEnrolment,
+    f.AskRefusal,
+    f.GetListPart,
+}
 
 
 @dataclass
@@ -140,7 +151,7 @@ async def attempt(client: RawClient, kind: type, stranger: Stranger) -> Answer:
     return "nothing" if content == [()] else "answer", None
 
 
-CONTENT: Final = ("claimed", "groups", "people", "waiting", "partners")
+CONTENT: Final = ("claimed", "groups", "people", "waiting", "partners", "statements")
 """Fields of answers that hold what there is."""
 
 
@@ -194,6 +205,7 @@ def state(server: Server) -> list[tuple[object, ...]]:
             "SELECT count(claimed) FROM key_packages",
             "SELECT revocations_number FROM establishments",
             "SELECT establishment, partner, statement FROM partners",
+            "SELECT number, kind, subject FROM statements",
             "SELECT blob, size, complete FROM blobs",
             "SELECT no, locked, revoked FROM devices WHERE no <= 3",
         ):
@@ -228,6 +240,7 @@ OF_THE_ESTABLISHMENT = {
     f.GetEstablishment: "answer",
     f.GetRevocations: "answer",
     f.GetDirectory: "answer",
+    f.GetStatements: "nothing",
     f.ClaimKeyPackages: "answer",
 }
 """What is everybody's within an establishment, and its partners'."""
@@ -280,6 +293,8 @@ async def test_who_has_not_signed_in(server: Server, home: TestEstablishment) ->
         f.SignIn: "sign-in-failed",
         f.RequestEnrolment: "conflict",
         f.FetchEnrolment: "not-found",
+        f.AskRefusal: "not-found",
+        f.GetListPart: "not-found",
     }
     await matrix(server, stranger, server.open, expected)
 

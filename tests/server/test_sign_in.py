@@ -299,6 +299,7 @@ async def test_a_person_revokes_its_own_device_and_no_other(
     assert await code_of(a.client.ask(frame)) == "invalid"
     own = statement(second.id, a.person.person_id, a.person.identity, a.person.certificate)
     await a.client.ask(f.PublishRevocations(a.client.rid(), own))
+    assert (await lost.push(f.StatementsChanged)).number == 1
     assert (await lost.push(f.Refused)).code == "sign-in-failed"
     await server.restart()
     assert await attempt(server, second, lost.signed_in.token) == "sign-in-failed"

@@ -6,13 +6,12 @@ from typing import Any, Final
 
 import click
 
-from ..errors import VaultMissing
 from ..i18n import _
 from . import passphrases
 from .joining import ca_option, certificates, checked, proxy_option
 from .options import Settings, common, settings
 from .output import say, say_json
-from .session import VAULT_FILE, patiently, run
+from .session import VAULT_FILE, no_vault, patiently, run
 
 Reply = dict[str, Any]
 
@@ -37,7 +36,7 @@ def connection_command(where: Callable[[Settings], Path], words: str) -> click.C
         asked = settings()
         folder = where(asked)
         if not (folder / VAULT_FILE).exists():
-            raise VaultMissing(folder=folder)
+            raise no_vault(folder)
         reply = _settled(folder, asked, changes)
         if asked.json:
             say_json(reply)

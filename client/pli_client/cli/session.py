@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pli_protocol.secret import Secret
 
-from ..errors import VaultBusy, VaultMissing
+from ..errors import PliError, VaultBusy, VaultMissing, VaultWiped
 from ..i18n import _
 from . import passphrases
 from .options import Settings, settings
@@ -45,7 +45,7 @@ def carry_out(command: str, show: Show, *, nothing: str = "", **arguments: Any) 
     asked = settings()
     request = Request(command, arguments)
     if not (asked.folder() / VAULT_FILE).exists():
-        raise VaultMissing(folder=asked.folder())
+        raise no_vault(asked.folder())
     answer = Answer(asked, show)
     if not run(hand_over(asked.folder(), request, answer)):
         passphrase = passphrases.known(asked)
@@ -53,6 +53,14 @@ def carry_out(command: str, show: Show, *, nothing: str = "", **arguments: Any) 
     if nothing and not (answer.given or answer.exit_code or asked.json):
         tell(nothing)
     return answer.exit_code
+
+
+def no_vault(folder: Path) -> PliError:
+    """Why there is none in a folder: there never was, or it was wiped."""
+    from ..vault.wiping import wiped
+
+    reason = wiped(folder)
+    return VaultMissing(folder=folder) if reason is None else VaultWiped(reason)
 
 
 def run(work: Awaitable[Any]) -> Any:

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from pli_protocol.relay import frames
 from pli_protocol.relay.frames import RelayFrame, SignedIn, Welcomed
 
-from ..errors import Offline, PliError, RelayError
+from ..errors import Offline, PliError, RelayError, SignInRefused
 from ..i18n import _
 from . import backoff
 from .address import RelayAddress
@@ -50,6 +50,8 @@ class Connection(Requests):
         proxy: a proxy's URL (http, https, socks5h); True: as the environment says; False: none.
         on_push: None where no push is of interest.
         on_state: called with every change of state, from the event loop; must not block.
+        explain: asked for a better word where the relay refuses the sign-in for good; None: it has none.
+            It may take its time; an error that is not for good (Offline) lets it sign in again.
         pause, random, clock: for tests.
     """
 
@@ -63,6 +65,7 @@ class Connection(Requests):
         proxy: str | bool = True,
         on_push: PushHandler | None = None,
         on_state: Callable[[ConnectionState], None] | None = None,
+        explain: Callable[[], Awaitable[PliError | None]] | None = None,
         software: str = "pli",
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random_module.random,
@@ -72,6 +75,7 @@ class Connection(Requests):
         self.relay_name = relay_name or self.address.host
         self._signer, self._ca, self._proxy = signer, ca, proxy
         self._on_push, self._on_state = on_push, on_state
+        self._explain = explain
         self._software = software
         self._pause, self._random, self._clock = pause, random, clock
         self._state: ConnectionState = Disconnected(Offline(_("not connected yet")), 0.0)
@@ -113,6 +117,11 @@ class Connection(Requests):
     def wake(self) -> None:
         """Try again now (the network is back, the person asks), as if it were the first time."""
         self._woken.set()
+
+    def stop(self, error: PliError) -> None:
+        """End the session for this reason; for good where it is one of TERMINAL."""
+        if self._session is not None:
+            self._session.end(error)
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -171,6 +180,8 @@ class Connection(Requests):
         while True:
             self._become(Connecting(attempt))
             error, lasted = await self._connect_once()
+            if type(error) is SignInRefused:
+                error = await self._explained(error)
             if isinstance(error, TERMINAL):
                 self._become(Disconnected(error, None))
                 return
@@ -181,6 +192,17 @@ class Connection(Requests):
             self._become(Disconnected(error, delay))
             if await self._woken_within(delay):
                 attempt = 0
+
+    async def _explained(self, refused: SignInRefused) -> PliError:
+        if self._explain is None:
+            return refused
+        try:
+            return await self._explain() or refused
+        except PliError:
+            return refused
+        except Exception as error:  # a surprise in what the relay says must not end the client
+            _log.error("a refusal could not be explained", exc_info=error)
+            return refused
 
     async def _connect_once(self) -> tuple[PliError, float]:
         """One WebSocket from beginning to end: why it ended, how long it was online (seconds)."""

@@ -9,6 +9,7 @@ from pli_protocol.relay.frames import (
     Acknowledge,
     AcknowledgeWelcome,
     AnswerEnrolment,
+    AskRefusal,
     AskReturn,
     BlobPart,
     ClaimKeyPackages,
@@ -27,17 +28,21 @@ from pli_protocol.relay.frames import (
     GetDirectory,
     GetEstablishment,
     GetGroups,
+    GetListPart,
     GetPartners,
     GetRevocations,
+    GetStatements,
     Groups,
     KeyPackages,
     LeaveGroup,
     ListEnrolments,
+    ListPart,
     Partners,
     PublishKeyPackages,
     PublishPartner,
     PublishRevocations,
     PutBlob,
+    RefusalTold,
     RegisterEstablishment,
     RelayFrame,
     ReportCommit,
@@ -47,12 +52,14 @@ from pli_protocol.relay.frames import (
     Send,
     SignedIn,
     SignIn,
+    Statements,
 )
 
 PATIENCE: Final = 30.0
 """Seconds to wait for an answer, unless told otherwise."""
 
 ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
+    AskRefusal: RefusalTold,
     AskReturn: Accepted,
     ClaimKeyPackages: KeyPackages,
     CreateGroup: Accepted,
@@ -64,7 +71,9 @@ ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     GetEstablishment: Establishment,
     GetGroups: Groups,
     GetPartners: Partners,
+    GetListPart: ListPart,
     GetRevocations: Revocations,
+    GetStatements: Statements,
     ListEnrolments: Enrolments,
     Send: Accepted,
     SignIn: SignedIn,
@@ -101,6 +110,12 @@ class Requests(ABC):
     async def request(self, frame: ListEnrolments, *, timeout: float = ...) -> Enrolments: ...
     @overload
     async def request(self, frame: GetRevocations, *, timeout: float = ...) -> Revocations: ...
+    @overload
+    async def request(self, frame: GetStatements, *, timeout: float = ...) -> Statements: ...
+    @overload
+    async def request(self, frame: AskRefusal, *, timeout: float = ...) -> RefusalTold: ...
+    @overload
+    async def request(self, frame: GetListPart, *, timeout: float = ...) -> ListPart: ...
     @overload
     async def request(self, frame: GetDirectory, *, timeout: float = ...) -> Directory: ...
     @overload

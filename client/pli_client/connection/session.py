@@ -26,6 +26,7 @@ from pli_protocol.relay.frames import (
     RelayFrame,
     RevocationsChanged,
     Row,
+    StatementsChanged,
     Welcomed,
     WelcomeWaiting,
 )
@@ -49,6 +50,7 @@ Push = (
     | GroupRefounded
     | RevocationsChanged
     | PartnersChanged
+    | StatementsChanged
     | EnrolmentWaiting
     | EnrolmentAnswer
 )
@@ -122,9 +124,9 @@ class Session(Requests):
                     raise _refused_all(frame)
                 case Row() | WelcomeWaiting() | GroupRefounded():
                     self._pushed(frame)
-                case RevocationsChanged() | PartnersChanged() | EnrolmentWaiting():
+                case RevocationsChanged() | StatementsChanged() | PartnersChanged():
                     self._pushed(frame)
-                case EnrolmentAnswer(rid=None):
+                case EnrolmentWaiting() | EnrolmentAnswer(rid=None):
                     self._pushed(frame)
                 case Welcomed():
                     raise RelayMisbehaved("a second greeting")

@@ -18,6 +18,7 @@ from ..errors import (
     SignedInElsewhere,
     SignInRefused,
     VaultCopied,
+    VaultWiped,
 )
 from ..i18n import _
 from .requests import Requests
@@ -87,5 +88,5 @@ def closing_error(code: str, detail: str) -> PliError | None:
             return None
 
 
-TERMINAL = (VaultCopied, SignInRefused, SignedInElsewhere)
+TERMINAL = (VaultCopied, SignInRefused, SignedInElsewhere, VaultWiped)
 """Errors after which the connection does not try again."""

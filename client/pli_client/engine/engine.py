@@ -18,12 +18,12 @@ from pli_protocol.mls.group import Group
 from pli_protocol.relay.frames import ClaimKeyPackages, Fetch, Row
 
 from ..connection import Connection, ConnectionState, Disconnected, Online
-from ..errors import PliError, RelayError
+from ..errors import PliError, RelayError, VaultWiped
 from ..payloads import if_there
 from ..store import conversations, groups, outbox
 from ..store.device import DeviceRow, read_device, read_trust, write_relay_name
 from ..vault import Database, Vault, transaction
-from . import ageing, receiving, returning
+from . import ageing, receiving, refusal, returning
 from .conversation_worker import ConversationWorker
 from .housekeeping import Housekeeping
 from .inflow import Inflow
@@ -65,6 +65,7 @@ class Engine:
         self._running = False
         self.inflow = Inflow(self)
         self.housekeeping = Housekeeping(self)
+        self._dial = connection
         self.connection = connection(
             row.relay_url,
             signer=DeviceSigner(vault, row.chain, row.key),
@@ -73,6 +74,7 @@ class Engine:
             proxy=row.proxy if row.proxy is not None else True,
             on_push=self.inflow.push,
             on_state=self._state_changed,
+            explain=lambda: refusal.explain(self),
         )
 
     @classmethod
@@ -85,12 +87,19 @@ class Engine:
         on_state: Callable[[ConnectionState], None] | None = None,
         connection: Callable[..., Connection] = Connection,
     ) -> Self | None:
-        """The engine of an enrolled person's vault; None while nobody is enrolled in it."""
+        """The engine of an enrolled person's vault; None while nobody is enrolled in it.
+
+        Raises:
+            VaultWiped: what the vault knows of its own device says so; a crash came before the wipe.
+        """
         row = await vault.read(read_device)
         if row is None:
             return None
         trust = await vault.read(lambda db: read_trust(db, row.authority))
         own = Own(trust.device(row.chain, None), row.key)
+        refused = await refusal.settle_vault(vault, trust, own.device)
+        if isinstance(refused, VaultWiped):
+            raise refused
         around = Surroundings(own, trust, timing or Timing(), random)
         return cls(vault, row, around, on_state=on_state, connection=connection)
 
@@ -238,6 +247,22 @@ class Engine:
         for worker in self._workers.values():
             worker.wake()
         await self.housekeeping.after_sign_in(online)
+
+    def anonymous(self) -> Connection:
+        """Another connection to the same relay, on which nobody signs in."""
+        row = self.row
+        return self._dial(
+            row.relay_url,
+            relay_name=self.connection.relay_name,
+            ca=row.ca,
+            proxy=row.proxy if row.proxy is not None else True,
+        )
+
+    async def statements_changed(self, newest: int) -> None:
+        """Somebody stated something about a device of theirs."""
+        state = self.connection.state
+        if isinstance(state, Online) and state.signed_in is not None:
+            await self.housekeeping.fetch_statements(state.signed_in.timeline, newest)
 
     # --- asking the relay ---------------------------------------------------------------------
 

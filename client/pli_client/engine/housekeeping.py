@@ -19,10 +19,9 @@ from ..connection import Online
 from ..errors import Offline, RelayError, RelayRefused
 from ..payloads import from_payload
 from ..store import conversations, groups, log_rows, mls_state, outbox, people
-from ..store.device import add_revocations
 from ..store.key_packages import KeyPackageRow
 from ..vault import transaction
-from . import founding, joining, key_package_stock, returning
+from . import founding, joining, key_package_stock, refusal, returning, statements
 from .work import Work
 
 if TYPE_CHECKING:
@@ -58,6 +57,7 @@ class Housekeeping:
             await self.restock(signed_in.key_packages)
             if signed_in.revocations > self._engine.around.trust.head().number:
                 await self.fetch_revocations(signed_in.revocations)
+            await self.fetch_statements(signed_in.timeline, signed_in.statements)
             await self.refresh_directory()
             await self.look_for_groups()
 
@@ -164,7 +164,22 @@ class Housekeeping:
             data = None
             if answer.statement is not None:
                 data = await from_payload(engine.connection, answer.statement)
-            await engine.write(lambda work: _take_revocations(work, data, number), name=REVOCATIONS)
+            await engine.write(
+                lambda work: statements.take_list(work, data, number), name=REVOCATIONS
+            )
+            await self._settle_own()
+
+    async def fetch_statements(self, timeline: int, newest: int) -> None:
+        """What persons stated about their own devices counts before it is listed."""
+        with suppress(RelayError):
+            await statements.fetch(self._engine, timeline, newest)
+            await self._settle_own()
+
+    async def _settle_own(self) -> None:
+        """This device may be among those that count no more."""
+        error = await refusal.settle(self._engine)
+        if error is not None:
+            self._engine.connection.stop(error)
 
     # --- groups -------------------------------------------------------------------------------
 
@@ -227,24 +242,6 @@ class Housekeeping:
 
     def may_ask_again(self, group_id: bytes) -> None:
         self._asked.pop(group_id, None)
-
-
-def _take_revocations(work: Work, data: bytes | None, number: int) -> None:
-    if data is not None:
-        try:
-            newest = work.trust.accept_revocations(data)
-        except IdentityError as error:
-            work.event(None, "revocations-refused", reason=error.rule)
-            return
-        head = work.trust.head(newest.establishment)
-        add_revocations(work.db, newest.establishment, newest.number, head.hash, data)
-        for entry in newest.entries:
-            if entry.kind == "person":
-                people.mark_revoked(work.db, entry.id, work.now)
-        work.event(None, "revocations", number=newest.number)
-        work.wake_all()
-    if number > work.trust.head().number:
-        work.event(None, "revocations-behind", number=number)
 
 
 def _forget_closed(work: Work, row: groups.GroupRow) -> None:

@@ -16,6 +16,7 @@ from pli_protocol.relay.frames import (
     RelayFrame,
     RevocationsChanged,
     Row,
+    StatementsChanged,
     WelcomeWaiting,
 )
 
@@ -127,6 +128,8 @@ class Inflow:
                 self._engine.spawn(
                     self._engine.housekeeping.fetch_revocations(number), "pli revocations"
                 )
+            case StatementsChanged(_, number):
+                self._engine.spawn(self._engine.statements_changed(number), "pli statements")
             case _:
                 pass
 

@@ -85,6 +85,22 @@ def add_revocations(
     )
 
 
+def add_device_revocation(
+    db: Database, device_id: bytes, person_id: bytes, statement: bytes, now: int
+) -> bool:
+    """Keep a person's own statement, the newest about a device; whether it is another than before."""
+    known = db.execute(
+        "SELECT statement FROM device_revocations WHERE device_id = ?", (device_id,)
+    ).fetchone()
+    if known is not None and known[0] == statement:
+        return False
+    db.execute(
+        "INSERT OR REPLACE INTO device_revocations VALUES (?, ?, ?, ?)",
+        (device_id, person_id, statement, now),
+    )
+    return True
+
+
 def read_meta(db: Database, key: str) -> bytes | None:
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else row[0]

@@ -93,6 +93,14 @@ def person_chain(db: Database, person_id: bytes) -> tuple[bytes, bytes] | None:
     return None if row is None else (row[0], row[1])
 
 
+def counting_chains(db: Database) -> list[tuple[bytes, bytes, bytes]]:
+    """(person id, certificate, issuer) of everybody who is not known to be revoked."""
+    rows = db.execute(
+        "SELECT person_id, certificate, issuer FROM people WHERE revoked_at IS NULL"
+    ).fetchall()
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
 def person_of_device(db: Database, device_id: bytes) -> bytes | None:
     row = db.execute("SELECT person_id FROM devices WHERE device_id = ?", (device_id,)).fetchone()
     return None if row is None else row[0]

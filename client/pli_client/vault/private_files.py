@@ -51,6 +51,23 @@ def replace_durably(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def overwrite_and_remove(path: Path) -> None:
+    """Write zeros over a file and bring them to disk, then remove it; one that is missing is gone.
+
+    A disk that never writes in place (flash, snapshots) may keep the old content for a time.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | _BINARY | _NO_LINKS)
+    except FileNotFoundError:
+        return
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(bytes(os.fstat(descriptor).st_size))
+        file.flush()
+        os.fsync(descriptor)
+    path.unlink()
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring a folder's entries to disk. Windows does so by itself (NTFS journals them)."""
     if sys.platform == "win32":
@@ -64,5 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 if sys.platform == "win32":
     _BINARY = os.O_BINARY
+    _NO_LINKS = 0
 else:
     _BINARY = 0
+    _NO_LINKS = os.O_NOFOLLOW

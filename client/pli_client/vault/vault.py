@@ -23,6 +23,7 @@ from ..errors import (
     VaultExists,
     VaultMissing,
     VaultUnusable,
+    VaultWiped,
     system_reason,
 )
 from .core_dumps import forbid_core_dumps
@@ -42,6 +43,7 @@ from .lock import VaultLock
 from .log_keeper import LogKeeper
 from .migrations import migrate
 from .private_files import make_private_folder, sync_folder
+from .wiping import destroy_key, finish, make_room, remove_files, wiped
 
 T = TypeVar("T")
 
@@ -108,6 +110,7 @@ class Vault:
         """
 
         def make() -> tuple[Header, DatabaseKey, Connection]:
+            make_room(folder)
             if (folder / HEADER_FILE).exists():
                 raise VaultExists(folder=folder)
             for leftover in folder.glob(DATABASE_FILE + "*"):
@@ -138,10 +141,13 @@ class Vault:
 
         Raises:
             VaultMissing, VaultBusy, WrongPassphrase, VaultDamaged, VaultTooNew, VaultUnusable,
-            DiskFull.
+            DiskFull. VaultWiped: now, where a crash had cut the wipe short.
         """
 
         def unlock() -> tuple[Header, DatabaseKey, Connection]:
+            reason = finish(folder)
+            if reason is not None:
+                raise VaultWiped(reason)
             header = Header.read(folder)
             key = header.unwrap(passphrase)
             return header, key, _prepared(folder, key)
@@ -166,7 +172,7 @@ class Vault:
             with _system_errors(folder):
                 if new:
                     make_private_folder(folder)
-                elif not (folder / HEADER_FILE).exists():
+                elif not (folder / HEADER_FILE).exists() and wiped(folder) is None:
                     raise VaultMissing(folder=folder)
                 lock = VaultLock.take(folder)
                 try:
@@ -299,6 +305,24 @@ class Vault:
                 return header
 
         self._header = await self._run(rewrap)
+
+    async def wipe(self, reason: str) -> None:
+        """Destroy the vault: its key first, durably, then its files. It stays to be closed.
+
+        Whoever decides this has verified a statement that says so; see engine.refusal.
+
+        Raises:
+            VaultUnusable, DiskFull: of the disk; the next start goes on where this stopped.
+        """
+
+        def destroy(connection: Connection) -> None:
+            with _system_errors(self.folder):
+                destroy_key(self.folder, reason)
+                self._broken = VaultWiped(reason)
+                connection.close()
+                remove_files(self.folder)
+
+        await self._run(destroy)
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
         connection = self._connection

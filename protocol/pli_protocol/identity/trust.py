@@ -81,7 +81,8 @@ class Trust:
         for statement in revocations:
             self.accept_revocations(statement)
         for statement in device_revocations:
-            self.accept_device_revocation(statement)
+            # Accepted once: that its signer was revoked since takes nothing of it back.
+            self._keep_own(self._by_any_authority(statement, DeviceRevocation).statement)
 
     # --- chains -------------------------------------------------------------------------------
 
@@ -158,14 +159,25 @@ class Trust:
         return new
 
     def accept_device_revocation(self, data: bytes) -> DeviceRevocation:
-        """Take a person's own statement about a device of theirs. Raises IdentityError."""
+        """Take a person's own statement about a device of theirs.
+
+        Raises:
+            StatementError: rule "older": a later statement about this device is known.
+            IdentityError: it does not check, or its signer was revoked.
+        """
         checked = self._by_any_authority(data, DeviceRevocation)
         statement = checked.statement
         if isinstance(checked.signer, Person) and self.refuses(checked.signer) is not None:
             raise IdentityError("revoked", "the statement's signer was revoked")
+        known = self._by_person.get((statement.person_id, statement.device_id))
+        if known is not None and statement.time < known.time:
+            raise StatementError("older", "a later statement about this device is known")
+        self._keep_own(statement)
+        return statement
+
+    def _keep_own(self, statement: DeviceRevocation) -> None:
         entry = RevocationEntry("device", statement.device_id, statement.reason, statement.time)
         self._by_person[statement.person_id, statement.device_id] = entry
-        return statement
 
     def own_revocations(self, person_id: bytes) -> frozenset[bytes]:
         """The devices that this person declared revoked."""

@@ -62,6 +62,11 @@ def registration_challenge(relay: str, challenge: bytes, code: str) -> bytes:
     return b"\0".join((b"pli registration v1", relay.encode(), challenge + code.encode()))
 
 
+def refusal_challenge(relay: str, challenge: bytes) -> bytes:
+    """What a device signs to be told why it is refused."""
+    return b"\0".join((b"pli refusal v1", relay.encode(), challenge))
+
+
 class RosterChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """The AAD of a commit: the devices it adds and removes, for routing. MessagePack array.
 

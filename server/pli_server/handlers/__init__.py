@@ -22,6 +22,7 @@ from . import (
     reading,
     sending,
     signing_in,
+    succession,
 )
 
 Answer = f.RelayFrame | None
@@ -54,6 +55,9 @@ HANDLERS: Final[dict[type, Handler]] = {
     f.GetDirectory: Handler(_SIGNED, establishments.get_directory),
     f.PublishPartner: Handler(_ISSUER, partners.publish),
     f.GetPartners: Handler(_SIGNED, partners.get_partners),
+    f.GetStatements: Handler(_SIGNED, succession.get_statements),
+    f.AskRefusal: Handler(frozenset({GREETED}), succession.ask_refusal),
+    f.GetListPart: Handler(frozenset({GREETED}), succession.get_list_part),
     f.PublishKeyPackages: Handler(_DEVICE, key_packages.publish),
     f.ClaimKeyPackages: Handler(_DEVICE, key_packages.claim),
     f.CreateGroup: Handler(_DEVICE, sending.create_group),

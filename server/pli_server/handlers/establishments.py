@@ -25,6 +25,7 @@ from ..session import Session
 from ..storage import tables as t
 from ..storage.partners import may_see, partners_of
 from ..storage.transaction import Transaction, pack, unpack
+from .succession import add_statement, tell_statement
 
 MAX_ISSUERS = 4
 MAX_REGISTERED = 1536
@@ -215,21 +216,15 @@ async def _publish_own(relay: Relay, session: Session, data: bytes) -> None:
         relay.limits.own_revocations,
     )
 
-    def work(tx: Transaction) -> None:
-        of_device = (
-            t.device_revocations.c.establishment == person.establishment,
-            t.device_revocations.c.device_id == device_id,
-        )
-        tx.connection.execute(sa.delete(t.device_revocations).where(*of_device))
-        tx.connection.execute(
-            sa.insert(t.device_revocations).values(
-                establishment=person.establishment, device_id=device_id, statement=data
-            )
-        )
+    def work(tx: Transaction) -> tuple[int, list[bytes]]:
         _mark(tx, person.establishment, [device_id], [], [], session.account_no)
         session.trace(tx, Act.REVOCATION, revoked=device_id)
+        return add_statement(tx, person.establishment, DeviceRevocation.TYPE, device_id, data)
 
-    await relay.writer.do("revocations", work)
+    def then(told: tuple[int, list[bytes]]) -> None:
+        tell_statement(relay, person.establishment, told)
+
+    await relay.writer.do("revocations", work, then=then)
 
 
 def _mark(

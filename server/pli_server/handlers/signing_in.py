@@ -18,6 +18,7 @@ from ..session import DEVICE, GREETED, ISSUER, Session
 from ..storage import reading
 from ..storage import tables as t
 from ..storage.transaction import Transaction
+from .succession import newest_statement
 
 
 def hello(relay: Relay, session: Session, frame: f.Hello) -> f.Welcomed:
@@ -72,6 +73,7 @@ class _Admitted:
     key_packages: int
     memberships: list[reading.Membership]
     welcomes: bool
+    statements: int
 
 
 async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, device: Device) -> None:
@@ -114,6 +116,7 @@ def _begin(relay: Relay, session: Session, rid: int, device: Device, admitted: _
             admitted.revocations,
             admitted.key_packages,
             admitted.first,
+            admitted.statements,
         )
     )
     for m in admitted.memberships:
@@ -280,6 +283,7 @@ def _admitted(
         packages or 0,
         reading.memberships(db, device_no),
         reading.welcomes_wait(db, device_no),
+        newest_statement(db, device.person.establishment),
     )
 
 

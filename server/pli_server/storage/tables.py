@@ -63,15 +63,20 @@ issuers = Table(
     Column("created", Number, nullable=False),
 )
 
-device_revocations = Table(
-    "device_revocations",
+statements = Table(
+    "statements",
     metadata,
     Column("no", Number, primary_key=True),
     Column("establishment", LargeBinary, nullable=False),
-    Column("device_id", LargeBinary, nullable=False),
+    Column("number", Number, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", LargeBinary, nullable=False),
     Column("statement", LargeBinary, nullable=False),
-    UniqueConstraint("establishment", "device_id"),
+    Column("created", Number, nullable=False),
+    UniqueConstraint("establishment", "number"),
+    UniqueConstraint("establishment", "kind", "subject"),
 )
+"""Signed statements beside the revocation lists, one of a kind about a subject; `number` only grows."""
 
 partners = Table(
     "partners",
@@ -99,8 +104,12 @@ accounts = Table(
     Column("issuer", LargeBinary, nullable=False),
     Column("created", Number, nullable=False),
     Column("revoked", Number),
+    Column("ends", Number),
     UniqueConstraint("establishment", "account"),
 )
+"""`ends`: the end of the person's certificate; NULL: none, or not known before the next sign-in.
+
+Of a person whose identity key was replaced, `account` is the person id: the account is the new one's."""
 
 devices = Table(
     "devices",

@@ -16,6 +16,7 @@ from . import (
     key_packages,
     partners,
     sign_in,
+    succession,
 )
 from .answers import Done, Refused
 from .blobs import BlobPart, GetBlob, PutBlob
@@ -62,6 +63,17 @@ from .groups import (
 from .key_packages import ClaimKeyPackages, KeyPackages, PublishKeyPackages
 from .partners import GetPartners, Partner, Partners, PartnersChanged, PublishPartner
 from .sign_in import ConfirmToken, Hello, SignedIn, SignIn, Welcomed
+from .succession import (
+    LIST_PART,
+    AskRefusal,
+    GetListPart,
+    GetStatements,
+    ListPart,
+    NumberedStatement,
+    RefusalTold,
+    Statements,
+    StatementsChanged,
+)
 from .values import (
     BLOB_PART,
     MAX_FRAME,
@@ -93,6 +105,7 @@ from .values import (
 ClientFrame = (
     sign_in.FromClient
     | establishments.FromClient
+    | succession.FromClient
     | enrolment.FromClient
     | key_packages.FromClient
     | groups.FromClient
@@ -102,6 +115,7 @@ ClientFrame = (
 RelayFrame = (
     sign_in.FromRelay
     | establishments.FromRelay
+    | succession.FromRelay
     | enrolment.FromRelay
     | key_packages.FromRelay
     | groups.FromRelay
@@ -116,6 +130,7 @@ __all__ = [
     "AcknowledgeWelcome",
     "Acknowledgement",
     "AnswerEnrolment",
+    "AskRefusal",
     "AskReturn",
     "BLOB_PART",
     "BlobPart",
@@ -144,7 +159,9 @@ __all__ = [
     "GetEstablishment",
     "GetGroups",
     "GetPartners",
+    "GetListPart",
     "GetRevocations",
+    "GetStatements",
     "GroupId",
     "GroupRefounded",
     "GroupState",
@@ -154,11 +171,14 @@ __all__ = [
     "Id32",
     "Inline",
     "KeyPackages",
+    "LIST_PART",
     "LeaveGroup",
     "ListEnrolments",
+    "ListPart",
     "MAX_FRAME",
     "MAX_INLINE",
     "Number",
+    "NumberedStatement",
     "PROTOCOL_VERSIONS",
     "Partner",
     "Partners",
@@ -170,6 +190,7 @@ __all__ = [
     "PublishPartner",
     "PublishRevocations",
     "PutBlob",
+    "RefusalTold",
     "Refused",
     "RegisterEstablishment",
     "RelayFrame",
@@ -186,6 +207,8 @@ __all__ = [
     "SignIn",
     "Signature",
     "SignedIn",
+    "Statements",
+    "StatementsChanged",
     "Time",
     "WINDOW",
     "WelcomeWaiting",

@@ -50,6 +50,8 @@ class SignedIn(Frame, frozen=True):
     """Key packages left for this device, without the last-resort one."""
     first: bool = False
     """The relay had never seen this device before."""
+    statements: Number = 0
+    """Number of the newest statement beside the list that the relay holds for the establishment."""
 
     def __repr__(self) -> str:
         return f"SignedIn(rid={self.rid}, timeline={self.timeline}, …)"

@@ -93,6 +93,25 @@ def _accounts() -> None:
 
 def _succession() -> None:
     """Replaced identity keys, changed authorities, issuers that followed others."""
+    op.create_table(
+        "statements",
+        sa.Column("no", NUMBER, primary_key=True),
+        sa.Column("establishment", sa.LargeBinary, nullable=False),
+        sa.Column("number", NUMBER, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("subject", sa.LargeBinary, nullable=False),
+        sa.Column("statement", sa.LargeBinary, nullable=False),
+        sa.Column("created", NUMBER, nullable=False),
+        sa.UniqueConstraint("establishment", "number"),
+        sa.UniqueConstraint("establishment", "kind", "subject"),
+    )
+    op.execute(
+        "INSERT INTO statements (establishment, number, kind, subject, statement, created)"
+        " SELECT establishment, no, 'device-revocation', device_id, statement, 0"
+        " FROM device_revocations"
+    )
+    op.drop_table("device_revocations")
+    op.add_column("accounts", sa.Column("ends", NUMBER))
 
 
 def _partners() -> None:

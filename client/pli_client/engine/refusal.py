@@ -1,0 +1,103 @@
+"""This device is refused: why, by signed statements only, and what follows for its vault.
+
+The relay's word alone changes nothing. A vault is wiped when a statement that its own trust accepts (the
+newest revocation list, or its person's own word) names this device as lost, stolen or that of somebody
+who has left, or its person as gone or lost. A device that is out of service (`retired`) is in its owner's
+hands, and so are the devices of a person whose key is replaced after a theft (`stolen`): the stolen ones
+are named beside it (decision 15).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from pli_protocol.identity import Device, RevocationEntry, Trust
+from pli_protocol.relay.frames import AskRefusal, GetListPart
+from pli_protocol.relay.log import refusal_challenge
+
+from ..connection import Connection
+from ..errors import DeviceRevoked, PliError, RelayMisbehaved, VaultWiped
+from ..vault import Vault
+from . import statements
+from .work import Work
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+PATIENCE: Final = 20.0
+"""Seconds to reach the relay again for its reasons."""
+
+_WIPING: Final = {
+    "device": frozenset({"lost", "stolen", "left"}),
+    "person": frozenset({"lost", "left"}),
+    "issuer": frozenset[str](),
+}
+"""By kind of entry: the reasons upon which a vault is wiped."""
+
+_LARGEST_LIST: Final = 4 * 1024 * 1024
+_ATTEMPTS: Final = 3
+
+
+def wipes(entry: RevocationEntry) -> bool:
+    """Whether a vault whose device this entry refuses is wiped."""
+    return entry.reason in _WIPING[entry.kind]
+
+
+async def explain(engine: Engine) -> PliError | None:
+    """Ask, without signing in, for what is signed about this device, and act on it.
+
+    Returns:
+        A better word than the relay's; None: nothing that is signed refuses this device.
+    """
+    with suppress(PliError):
+        await _ask(engine)
+    return await settle(engine)
+
+
+async def settle(engine: Engine) -> PliError | None:
+    """What the vault knows by now of its own device; None: it counts. A vault may be gone after this."""
+    return await settle_vault(engine.vault, engine.around.trust, engine.own.device)
+
+
+async def settle_vault(vault: Vault, trust: Trust, own: Device) -> PliError | None:
+    """As `settle`, also before there is an engine: a crash may have come before the wipe."""
+    refusal = trust.refuses(own)
+    if refusal is None:
+        return None
+    if wipes(refusal.entry):
+        with suppress(VaultWiped):  # by another task that learned of it at the same time
+            await vault.wipe(refusal.entry.reason)
+        return VaultWiped(refusal.entry.reason)
+    return DeviceRevoked(refusal.entry.reason)
+
+
+async def _ask(engine: Engine) -> None:
+    async with engine.anonymous() as relay:
+        greeting = (await relay.online(PATIENCE)).greeting
+        signed = refusal_challenge(greeting.relay, greeting.challenge)
+        own = engine.own
+        told = await relay.request(AskRefusal(0, own.chain, own.key.sign(signed)))
+        newest = await _newest_list(engine, relay)
+
+    def step(work: Work) -> None:
+        if newest is not None:
+            statements.take_list(work, newest, 0)
+        if told.statement is not None:
+            statements.take_statement(work, told.statement)
+
+    await engine.write(step, name=statements.STATEMENTS)
+
+
+async def _newest_list(engine: Engine, relay: Connection) -> bytes | None:
+    """The newest list, put together from its parts."""
+    establishment = engine.around.trust.own.establishment
+    for _attempt in range(_ATTEMPTS):
+        part = await relay.request(GetListPart(0, establishment))
+        number, whole = part.number, part.data
+        while part.number == number and part.data and len(whole) < part.size <= _LARGEST_LIST:
+            part = await relay.request(GetListPart(0, establishment, len(whole)))
+            whole += part.data
+        if part.number == number and len(whole) == part.size:
+            return whole or None
+    raise RelayMisbehaved("a revocation list that does not hold together")

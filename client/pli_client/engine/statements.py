@@ -1,0 +1,123 @@
+"""Revocation lists and statements beside them: fetched, checked by one's own trust, kept, acted upon."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pli_protocol.identity import DeviceRevocation, IdentityError, statement_type
+from pli_protocol.relay.frames import GetStatements, Statements
+
+from ..store import people
+from ..store.device import (
+    add_device_revocation,
+    add_revocations,
+    read_meta,
+    write_meta,
+)
+from ..vault import Database, transaction
+from .work import Work
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+STATEMENTS: Final = transaction("statements")
+
+_CURSOR: Final = "statements"
+_MOST_PAGES: Final = 1000
+
+
+# --- the list ---------------------------------------------------------------------------------
+
+
+def take_list(work: Work, data: bytes | None, number: int) -> None:
+    """The newest list as the relay gave it, and the number of the newest that is heard of."""
+    if data is not None:
+        try:
+            newest = work.trust.accept_revocations(data)
+        except IdentityError as error:
+            work.event(None, "revocations-refused", reason=error.rule)
+            return
+        head = work.trust.head(newest.establishment)
+        add_revocations(work.db, newest.establishment, newest.number, head.hash, data)
+        for entry in newest.entries:
+            if entry.kind == "person":
+                people.mark_revoked(work.db, entry.id, work.now)
+        if any(entry.kind == "issuer" for entry in newest.entries):
+            _mark_signed_by_revoked(work)
+        work.event(None, "revocations", number=newest.number)
+        work.wake_all()
+    if number > work.trust.head().number:
+        work.event(None, "revocations-behind", number=number)
+
+
+def _mark_signed_by_revoked(work: Work) -> None:
+    for person_id, certificate, issuer in people.counting_chains(work.db):
+        with suppress(IdentityError):
+            person = work.trust.person((certificate, issuer))
+            if work.trust.refuses(person) is not None:
+                people.mark_revoked(work.db, person_id, work.now)
+
+
+# --- beside the list --------------------------------------------------------------------------
+
+
+async def fetch(engine: Engine, timeline: int, newest: int) -> None:
+    """Take what was stated since this vault asked last; a relay that was set back is asked anew.
+
+    Args:
+        newest: the number of the newest statement that the relay has.
+    """
+    for _page in range(_MOST_PAGES):
+        after = await engine.read(lambda db: _cursor(db, timeline))
+        if after >= newest:
+            return
+        page = await engine.connection.request(GetStatements(0, after))
+        await engine.write(lambda work, p=page: _take_page(work, p, timeline), name=STATEMENTS)  # type: ignore[misc]
+        if not page.more or not page.statements:
+            return
+
+
+def _take_page(work: Work, page: Statements, timeline: int) -> None:
+    newest = _cursor(work.db, timeline)
+    for numbered in page.statements:
+        take_statement(work, numbered.statement)
+        newest = max(newest, numbered.number)
+    write_meta(work.db, _CURSOR, msgspec.msgpack.encode((timeline, newest)))
+
+
+def _cursor(db: Database, timeline: int) -> int:
+    data = read_meta(db, _CURSOR)
+    if data is None:
+        return 0
+    seen, number = msgspec.msgpack.decode(data, type=tuple[int, int])
+    return number if seen == timeline else 0
+
+
+def take_statement(work: Work, data: bytes) -> bool:
+    """Keep one statement and act on it; what does not check, or is known, changes nothing."""
+    try:
+        kind = statement_type(data)
+        if kind == DeviceRevocation.TYPE:
+            return _take_device_revocation(work, data)
+    except IdentityError as error:
+        if error.rule not in ("older", "revoked"):
+            work.event(None, "revocations-refused", reason=error.rule)
+    return False
+
+
+def _take_device_revocation(work: Work, data: bytes) -> bool:
+    statement = work.trust.accept_device_revocation(data)
+    new = add_device_revocation(work.db, statement.device_id, statement.person_id, data, work.now)
+    if new:
+        work.event(
+            None,
+            "device-revoked",
+            person=statement.person_id,
+            device=statement.device_id,
+            reason=statement.reason,
+        )
+        work.wake_all()
+    return new
