@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from . import settings
+from .accounts import key_file
 from .codes import make_code
 from .errors import OperatorError
 from .storage import database
@@ -36,6 +37,7 @@ def make(folder: Path, text: str) -> str:
             database.migrate(engine)
             with engine.connect() as connection:
                 _first_values(connection)
+                key_file.read(folder, connection)
                 code = make_code(connection)
             engine.dispose()
             (folder / settings.FILE_NAME).write_text(text, encoding="utf-8")

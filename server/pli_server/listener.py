@@ -20,7 +20,15 @@ from .handlers import HANDLERS, UNANSWERED
 from .proxy import client, networks, trusts
 from .quiet import silent_logger
 from .relay import Relay
-from .session import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, GREETED, GREETING, Session
+from .session import (
+    ACCOUNT,
+    CLOSE_GOING_AWAY,
+    CLOSE_POLICY,
+    CLOSE_TRY_LATER,
+    GREETED,
+    GREETING,
+    Session,
+)
 from .settings import is_loopback
 
 log = logging.getLogger(__name__)
@@ -35,6 +43,9 @@ CLOSE_SECONDS: Final = 5
 HEADERS: Final = 16 * 1024
 
 STOP_SECONDS: Final = 5
+
+UNSIGNED: Final = (GREETING, GREETED, ACCOUNT)
+"""The states in which nobody has signed in."""
 
 
 class Listener:
@@ -281,7 +292,7 @@ async def step(relay: Relay, session: Session, data: bytes | str) -> None:
     if session.state not in handler.states:
         _not_now(session, rid, kind)
         return
-    if session.state is GREETED or session.state is GREETING:
+    if session.state in UNSIGNED:
         session.requests += 1
         if session.requests > relay.limits.unsigned_requests:
             session.refuse(rid, Refusal("limit", "too many requests before signing in"))
@@ -304,17 +315,19 @@ async def step(relay: Relay, session: Session, data: bytes | str) -> None:
 
 def _not_now(session: Session, rid: int | None, kind: type) -> None:
     """Before its time: out of order. Of the other role (an issuer's, a device's): not to be seen."""
-    if session.state in (GREETING, GREETED) or kind is Hello or GREETED in HANDLERS[kind].states:
+    if session.state in UNSIGNED or kind is Hello or GREETED in HANDLERS[kind].states:
         session.refuse(rid, Refusal("out-of-order"))
     elif rid is not None:
         session.refuse(rid, Refusal("not-found"))
 
 
 def _expire(relay: Relay, session: Session) -> None:
-    """The time to sign in is over; who waits for an enrolment gets longer, once."""
+    """The time to sign in is over; who waits for an enrolment or to be linked gets
+    longer, once."""
     session.timer = None
     extra = relay.limits.enrolment_wait_seconds - relay.limits.sign_in_seconds
-    if session.enrolments and not session.extended and extra > 0:
+    waits = session.enrolments or session.state is ACCOUNT
+    if waits and not session.extended and extra > 0:
         session.extended = True
         session.timer = asyncio.get_running_loop().call_later(extra, _expire, relay, session)
         return

@@ -10,6 +10,9 @@ import sqlalchemy as sa
 
 from pli_protocol.relay.frames import RelayFrame
 
+from .accounts import key_file
+from .accounts.passwords import Passwords
+from .accounts.second_factor import SealedSecrets
 from .checker import Checker
 from .delivery import Rooms
 from .metrics import Metrics
@@ -55,6 +58,8 @@ class Relay:
         self.stopping = False
         self.checker = Checker(clock)
         self.blobs = self._blobs()
+        self.passwords = Passwords(settings.accounts)
+        self.secrets: SealedSecrets
         self.writer: Writer
         self.readers: Readers
         self._engine: sa.Engine
@@ -67,6 +72,7 @@ class Relay:
                 connection.scalar(sa.select(t.meta.c.value).where(t.meta.c.key == "timeline")) or 1
             )
             self.checker.load(connection)
+            self.secrets = SealedSecrets(key_file.read(self.folder, connection))
         self.readers = Readers(self._engine, observe=self.metrics.read.observe)
         self.writer = Writer(
             self._engine,
@@ -83,6 +89,7 @@ class Relay:
         await self.writer.close()
         self.readers.close()
         self.blobs.close()
+        self.passwords.close()
         self.checker.close()
         self._engine.dispose()
 

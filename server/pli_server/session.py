@@ -30,8 +30,10 @@ CLOSE_GOING_AWAY: Final = 1001
 CLOSE_INTERNAL: Final = 1011
 CLOSE_TRY_LATER: Final = 1013
 
-GREETING, GREETED, DEVICE, ISSUER = "greeting", "greeted", "device", "issuer"
-"""The states of a connection: before Hello, before sign-in, signed in as the one or the other."""
+GREETING, GREETED, ACCOUNT = "greeting", "greeted", "account"
+DEVICE, ISSUER = "device", "issuer"
+"""The states of a connection: before Hello, before sign-in, a device that asks to be linked to its
+account, signed in as the one or the other."""
 
 
 class Session:
@@ -57,6 +59,7 @@ class Session:
         "on_signed_in",
         "requests",
         "state",
+        "stepped_up_until",
         "timer",
         "ws",
     )
@@ -73,6 +76,7 @@ class Session:
         self.issuer: Issuer | None = None
         self.delivery: Delivery | None = None
         self.requests = 0
+        self.stepped_up_until = 0
         self.in_flight = 0
         self.enrolments: set[bytes] | None = None
         self.lists_enrolments = False

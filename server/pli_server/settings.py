@@ -123,6 +123,27 @@ class Blobs(Struct, frozen=True, forbid_unknown_fields=True):
     environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_REGION."""
 
 
+class Accounts(Struct, frozen=True, forbid_unknown_fields=True):
+    """Passwords and second factors: their cost here, and what stops guessing."""
+
+    password_memory_kib: Annotated[int, Meta(ge=8 * 1024, le=1024 * 1024)] = 19 * 1024
+    """Memory of one Argon2id; the device has computed one of 64 MiB before."""
+    password_passes: Annotated[int, Meta(ge=1, le=64)] = 2
+    password_checks: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Argon2ids at a time."""
+    password_checks_waiting: Count = 256
+    """Above, `try-later`."""
+    attempts: Annotated[int, Meta(ge=1, le=100)] = 5
+    """Failed ones in a row of one account, before each further one locks it."""
+    lock_seconds: Seconds = 60
+    """The first lock; each further failure doubles it."""
+    lock_seconds_most: Seconds = 3600
+    attempts_kept: Count = 100_000
+    """Names whose failed attempts are remembered, whether they exist or not."""
+    step_up_seconds: Seconds = 600
+    """How long an act of administration needs no further code on the same connection."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -148,6 +169,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     blobs: Blobs = Blobs()
     metrics: Metrics = Metrics()
     log: Log = Log()
+    accounts: Accounts = Accounts()
 
     @property
     def address(self) -> tuple[str, int]:

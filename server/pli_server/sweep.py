@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from pli_protocol.relay.frames import BlobRef
 
+from .accounts import attempts
 from .errors import Refusal, StorageFailed
 from .handlers.establishments import cut_revoked
 from .relay import Relay
@@ -52,6 +53,7 @@ async def sweep(relay: Relay) -> None:
             t.key_packages,
             sa.and_(t.key_packages.c.claimed.is_not(None), t.key_packages.c.claimed < old),
         ),
+        lambda tx: attempts.forget_old(tx, now),
         lambda tx: _clear_welcomes(tx, old),
         lambda tx: _end_removed(tx, settled),
     ):

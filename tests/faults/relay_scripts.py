@@ -12,8 +12,9 @@ from pli_client.errors import Offline, RelayRefused
 from pli_client.files import upload
 from pli_client.store import groups
 from pli_client.vault import Vault
-from pli_protocol.relay.frames import BlobPart, GetBlob
+from pli_protocol.relay.frames import BlobPart, GetBlob, RenewRecoveryCodes, ResetCredentials
 
+from ..server.credentials import Authenticator
 from ..system.world import CHEAP, PASSPHRASE, TITLE
 from .cast import Cast
 
@@ -113,6 +114,28 @@ async def attaching(cast: Cast) -> None:
     assert held == data
 
 
+async def securing(cast: Cast) -> None:
+    """Amélie sets up password and second factor; the issuer, who has its own, erases them."""
+    amelie = await cast.open("amelie")
+    own, issuers = Authenticator(), Authenticator()
+    await amelie.engine.connection.online()
+
+    async def work() -> None:
+        await amelie.engine.connection.online()
+        await own.set_up(amelie.engine.connection.request)  # type: ignore[arg-type]
+        await own.step_up(amelie.engine.connection.request)  # type: ignore[arg-type]
+        await amelie.engine.connection.request(RenewRecoveryCodes(0))
+
+    async def reset() -> None:
+        async with cast.world.issuer() as issuer, issuer.online() as relay:
+            await issuers.set_up(relay.request)  # type: ignore[arg-type]
+            await issuers.step_up(relay.request)  # type: ignore[arg-type]
+            await relay.request(ResetCredentials(0, amelie.engine.row.account))
+
+    await _insist(work)
+    await _insist(reset)
+
+
 async def sweeping(cast: Cast) -> None:
     """The relay clears what is old, beside the day's work."""
     amelie = await cast.open("amelie")
@@ -138,13 +161,19 @@ async def _insist(work: Callable[[], Awaitable[T]]) -> T:
 
 
 SCRIPTS: Final[dict[str, Script]] = {
+    "attempt": securing,
     "blob": attaching,
     "enrolment-answer": joining,
     "enrolment-request": joining,
     "key-packages": first_sign_in,
     "leave": leaving,
+    "password": securing,
+    "recovery-codes": securing,
+    "reset-credentials": securing,
     "return": coming_back,
     "revocations": revoking,
+    "second-factor": securing,
     "sweep": sweeping,
+    "totp": securing,
 }
 """By kind of write; `everyday` for all others."""

@@ -28,6 +28,7 @@ from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import sign_in_challenge
 
 from .conftest import Server
+from .credentials import Factors, SystemClock
 from .people import NOW, TestDevice, TestEstablishment, commit, mls
 from .raw_client import RawClient, Refused
 from .team import Member, Team, joins, team
@@ -71,7 +72,18 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
     f.GetGroups: lambda rid, s: f.GetGroups(rid),
     f.PutBlob: lambda rid, s: f.PutBlob(rid, s.blob, 0, 3, b"bad"),
     f.GetBlob: lambda rid, s: f.GetBlob(rid, s.unfinished, 0),
+    f.OpenAccount: lambda rid, s: f.OpenAccount(rid, s.home.id, s.account, bytes(32), "123456"),
+    f.StepUp: lambda rid, s: f.StepUp(rid, bytes(32), "123456"),
+    f.SetPassword: lambda rid, s: f.SetPassword(rid, bytes(32)),
+    f.BeginSecondFactor: lambda rid, s: f.BeginSecondFactor(rid),
+    f.ConfirmSecondFactor: lambda rid, s: f.ConfirmSecondFactor(rid, "123456"),
+    f.RenewRecoveryCodes: lambda rid, s: f.RenewRecoveryCodes(rid),
+    f.GetAccount: lambda rid, s: f.GetAccount(rid),
+    f.ResetCredentials: lambda rid, s: f.ResetCredentials(rid, s.account),
+    f.GetDevices: lambda rid, s: f.GetDevices(rid, s.account),
 }
+
+VICTIM = "(SELECT account FROM accounts WHERE no = 3)"
 
 UNANSWERED = {f.Acknowledge, f.AcknowledgeWelcome, f.ReportCommit}
 OUT_OF_ORDER = {
@@ -82,6 +94,7 @@ OUT_OF_ORDER = {
     f.FetchEnrolment,
     f.AskRefusal,
     f.GetListPart,
+    f.OpenAccount,
 }
 
 
@@ -171,6 +184,7 @@ async def scene(server: Server, home: TestEstablishment, outsider: Member) -> St
     """A group, an enrolment, a Welcome and blobs of others."""
     a, b = await joins(server, home), await joins(server, home)
     await b.client.ask(f.PublishKeyPackages(b.client.rid(), (os.urandom(32),)))
+    await Factors(SystemClock()).set_up(b.client)
     group = await team(a, b)
     await b.client.close()
     third = await joins(server, home)
@@ -208,6 +222,8 @@ def state(server: Server) -> list[tuple[object, ...]]:
             "SELECT number, kind, subject FROM statements",
             "SELECT blob, size, complete FROM blobs",
             "SELECT no, locked, revoked FROM devices WHERE no <= 3",
+            f"SELECT * FROM credentials WHERE holder = {VICTIM}",
+            f"SELECT * FROM recovery_codes WHERE holder = {VICTIM}",
         ):
             found += [tuple(row) for row in db.exec_driver_sql(query)]
     return found
@@ -227,12 +243,23 @@ EXPECTED_OUTSIDE = {
 }
 """What anybody gets who is signed in and not meant."""
 
+OF_WHO_IS_SIGNED_IN = {
+    f.StepUp: "not-accepted",
+    f.SetPassword: "answer",
+    f.BeginSecondFactor: "answer",
+    f.ConfirmSecondFactor: "not-accepted",
+    f.RenewRecoveryCodes: "step-up",
+    f.GetAccount: "answer",
+}
+"""What devices and issuers deal with for themselves: their password and second factor."""
+
 OF_ONES_OWN = {
     f.ConfirmToken: "invalid",
     f.PublishKeyPackages: "answer",
     f.GetGroups: "nothing",
     f.GetPartners: "nothing",
     f.ClaimKeyPackages: "nothing",
+    **OF_WHO_IS_SIGNED_IN,
 }
 """What any device may ask for itself, when it is in no group."""
 
@@ -295,6 +322,7 @@ async def test_who_has_not_signed_in(server: Server, home: TestEstablishment) ->
         f.FetchEnrolment: "not-found",
         f.AskRefusal: "not-found",
         f.GetListPart: "not-found",
+        f.OpenAccount: "not-accepted",
     }
     await matrix(server, stranger, server.open, expected)
 
@@ -371,6 +399,8 @@ async def test_someone_of_a_partner_of_before(
 
 
 OF_AN_ISSUER = {
+    **OF_WHO_IS_SIGNED_IN,
+    f.ResetCredentials: "step-up",
     f.ConfirmToken: "answer",
     f.ListEnrolments: "nothing",
     f.PublishRevocations: "invalid",

@@ -26,6 +26,7 @@ from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
 from pli_server.storage import writer
 
 from .conftest import new_folder
+from .credentials import Authenticator, asking
 from .people import NOW, TestDevice, TestEstablishment, commit, mls
 from .processes import ForkedRelay
 from .raw_client import RawClient, Refused
@@ -53,6 +54,7 @@ class Day:
         self.ids = [os.urandom(16) for _ in range(12)]
         self.accepted: dict[bytes, f.Accepted] = {}
         self.claimed: list[bytes] = []
+        self.annes, self.issuers = Authenticator(), Authenticator()
         self.relay: ForkedRelay
 
     async def run(self) -> None:
@@ -74,6 +76,8 @@ class Day:
             self._leave,
             self._upload,
             self._partner,
+            self._secure,
+            self._reset,
             self._revoke,
         ):
             await self._until_done(step)
@@ -235,6 +239,18 @@ class Day:
         held = (await issuer.ask(f.GetPartners(issuer.rid()))).partners
         assert [partner.statement for partner in held] == [statement]
 
+    async def _secure(self) -> None:
+        anne = asking(await self._device(self.anne))
+        await self.annes.set_up(anne)
+        await self.annes.step_up(anne)
+        assert len((await anne(f.RenewRecoveryCodes(0))).codes) == f.RECOVERY_CODES
+
+    async def _reset(self) -> None:
+        issuer = asking(await self._issuer())
+        await self.issuers.set_up(issuer)
+        await self.issuers.step_up(issuer)
+        await issuer(f.ResetCredentials(0, self.anne.account))
+
     async def _revoke(self) -> None:
         issuer = await self._issuer()
         entry = RevocationEntry("device", self.karim.id, "lost", NOW)
@@ -264,6 +280,8 @@ class Day:
             assert (noted.position, noted.chain, row.chain) == (row.position, chain, chain)
         assert self.claimed in ([b"k1"], [b"k2"])
         assert (await anne.ask(f.GetBlob(anne.rid(), self.blob, 0))).size == 60_000
+        rid = anne.rid()
+        assert await anne.ask(f.GetAccount(rid)) == f.Account(rid, False, False, 0)
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -6,16 +6,20 @@ from typing import Final, overload
 from pli_protocol.relay import frames
 from pli_protocol.relay.frames import (
     Accepted,
+    Account,
     Acknowledge,
     AcknowledgeWelcome,
     AnswerEnrolment,
     AskRefusal,
     AskReturn,
+    BeginSecondFactor,
     BlobPart,
     ClaimKeyPackages,
     CommitReports,
+    ConfirmSecondFactor,
     ConfirmToken,
     CreateGroup,
+    Devices,
     Directory,
     Done,
     EnrolmentAnswer,
@@ -23,8 +27,10 @@ from pli_protocol.relay.frames import (
     Establishment,
     Fetch,
     FetchEnrolment,
+    GetAccount,
     GetBlob,
     GetCommitReports,
+    GetDevices,
     GetDirectory,
     GetEstablishment,
     GetGroups,
@@ -37,22 +43,29 @@ from pli_protocol.relay.frames import (
     LeaveGroup,
     ListEnrolments,
     ListPart,
+    OpenAccount,
     Partners,
     PublishKeyPackages,
     PublishPartner,
     PublishRevocations,
     PutBlob,
+    RecoveryCodes,
     RefusalTold,
     RegisterEstablishment,
     RelayFrame,
+    RenewRecoveryCodes,
     ReportCommit,
     RequestEnrolment,
+    ResetCredentials,
     Revocations,
     Rows,
+    SecondFactor,
     Send,
+    SetPassword,
     SignedIn,
     SignIn,
     Statements,
+    StepUp,
 )
 
 PATIENCE: Final = 30.0
@@ -61,12 +74,16 @@ PATIENCE: Final = 30.0
 ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     AskRefusal: RefusalTold,
     AskReturn: Accepted,
+    BeginSecondFactor: SecondFactor,
     ClaimKeyPackages: KeyPackages,
+    ConfirmSecondFactor: RecoveryCodes,
     CreateGroup: Accepted,
     Fetch: Rows,
     FetchEnrolment: EnrolmentAnswer,
+    GetAccount: Account,
     GetBlob: BlobPart,
     GetCommitReports: CommitReports,
+    GetDevices: Devices,
     GetDirectory: Directory,
     GetEstablishment: Establishment,
     GetGroups: Groups,
@@ -75,6 +92,7 @@ ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     GetRevocations: Revocations,
     GetStatements: Statements,
     ListEnrolments: Enrolments,
+    RenewRecoveryCodes: RecoveryCodes,
     Send: Accepted,
     SignIn: SignedIn,
 }
@@ -93,6 +111,10 @@ Plain = (
     | PublishPartner
     | LeaveGroup
     | PutBlob
+    | OpenAccount
+    | StepUp
+    | SetPassword
+    | ResetCredentials
 )
 """Requests that are answered by Done."""
 
@@ -134,6 +156,16 @@ class Requests(ABC):
     async def request(self, frame: GetPartners, *, timeout: float = ...) -> Partners: ...
     @overload
     async def request(self, frame: GetBlob, *, timeout: float = ...) -> BlobPart: ...
+    @overload
+    async def request(self, frame: BeginSecondFactor, *, timeout: float = ...) -> SecondFactor: ...
+    @overload
+    async def request(
+        self, frame: ConfirmSecondFactor | RenewRecoveryCodes, *, timeout: float = ...
+    ) -> RecoveryCodes: ...
+    @overload
+    async def request(self, frame: GetAccount, *, timeout: float = ...) -> Account: ...
+    @overload
+    async def request(self, frame: GetDevices, *, timeout: float = ...) -> Devices: ...
     @overload
     async def request(self, frame: Plain, *, timeout: float = ...) -> Done: ...
 

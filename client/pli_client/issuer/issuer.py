@@ -1,9 +1,10 @@
 """What an administrator's vault can do: invite, answer requests, revoke, and serve until stopped."""
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -13,6 +14,7 @@ from pli_protocol.identity.certificates import MAX_FIELD, RPPS_DIGITS, Kind
 from pli_protocol.identity.statements import Reason, RevokedKind
 from pli_protocol.secret import Secret
 
+from ..connection import Connection
 from ..errors import InvalidInput
 from ..i18n import _
 from ..vault import Database, Vault, transaction
@@ -240,6 +242,16 @@ class Issuer:
             Offline: the relay is away; the list is kept and goes with the next connection.
         """
         return await self._service.publish(timeout)
+
+    @contextlib.asynccontextmanager
+    async def online(self, timeout: float = 30.0) -> AsyncIterator[Connection]:
+        """The issuer's connection to its relay, signed in: the one that serves where there is one.
+
+        Raises:
+            Offline: the relay is away.
+        """
+        async with self._service.online(timeout) as relay:
+            yield relay
 
 
 def _field(text: str) -> str:

@@ -53,6 +53,7 @@ class Service:
         self._vault, self._keys = vault, keys
         self._clock, self._random, self._pause = clock, random, pause
         self._others: frozenset[bytes] | None = None
+        self._serving: Connection | None = None
         self.revoked = asyncio.Event()
         """A newer list than the one published is in the vault."""
 
@@ -63,6 +64,7 @@ class Service:
         full disk…).
         """
         async with self._connected(report) as (relay, gone):
+            self._serving = relay
             while True:
                 online = await relay.online()
                 gone.clear()
@@ -82,6 +84,17 @@ class Service:
         """
         async with self._connected(lambda _: None) as (relay, _gone):
             return await self._publish(relay, await relay.online(timeout))
+
+    @contextlib.asynccontextmanager
+    async def online(self, timeout: float = 30.0) -> AsyncIterator[Connection]:
+        """The connection that serves, or where none does one for this alone. Raises Offline."""
+        if self._serving is not None:
+            await self._serving.online(timeout)
+            yield self._serving
+            return
+        async with self._connected(lambda _: None) as (relay, _gone):
+            await relay.online(timeout)
+            yield relay
 
     @contextlib.asynccontextmanager
     async def _connected(
@@ -113,6 +126,7 @@ class Service:
                 yield relay, gone
             finally:
                 stopping = True
+                self._serving = None
 
     async def _serve_online(
         self,

@@ -21,6 +21,8 @@ CODES: Final = {
     "limit": "over a count limit; the detail names it",
     "try-later": "cannot be stored now (disk full, load); nothing was stored, retry_after says when",
     "invalid": "well-formed but wrong: a certificate, statement or message that does not check",
+    "not-accepted": "wrong password or code, or no such account; retry_after: locked until then",
+    "step-up": "password and second factor come first (StepUp)",
     "used": "an invitation or code that was used already",
 }
 """Code to meaning, for documentation and tests."""

@@ -13,6 +13,7 @@ from pli_protocol.relay import frames as f
 from ..relay import Relay
 from ..session import DEVICE, GREETED, GREETING, ISSUER, Session
 from . import (
+    accounts,
     blobs,
     enrolment,
     establishments,
@@ -72,6 +73,15 @@ HANDLERS: Final[dict[type, Handler]] = {
     f.GetGroups: Handler(_DEVICE, groups.get_groups),
     f.PutBlob: Handler(_SIGNED, blobs.put_blob),
     f.GetBlob: Handler(_SIGNED, blobs.get_blob),
+    f.OpenAccount: Handler(frozenset({GREETED}), accounts.open_account),
+    f.StepUp: Handler(_SIGNED, accounts.step_up),
+    f.SetPassword: Handler(_SIGNED, accounts.set_password),
+    f.BeginSecondFactor: Handler(_SIGNED, accounts.begin_second_factor),
+    f.ConfirmSecondFactor: Handler(_SIGNED, accounts.confirm_second_factor),
+    f.RenewRecoveryCodes: Handler(_SIGNED, accounts.renew_recovery_codes),
+    f.GetAccount: Handler(_SIGNED, accounts.get_account),
+    f.ResetCredentials: Handler(_ISSUER, accounts.reset_credentials),
+    f.GetDevices: Handler(_SIGNED, accounts.get_devices),
 }
 
 UNANSWERED: Final = (f.Acknowledge, f.AcknowledgeWelcome, f.ReportCommit)

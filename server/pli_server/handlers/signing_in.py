@@ -259,7 +259,7 @@ def _store_tokens(
     tx.connection.execute(
         sa.update(t.devices)
         .where(t.devices.c.no == device_no)
-        .values(token=confirmed, next_token=unconfirmed)
+        .values(token=confirmed, next_token=unconfirmed, last_seen=tx.now)
     )
 
 

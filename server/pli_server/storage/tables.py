@@ -118,6 +118,7 @@ devices = Table(
     Column("device_id", LargeBinary, nullable=False, unique=True),
     Column("account_no", Number, ForeignKey("accounts.no"), nullable=False, index=True),
     Column("created", Number, nullable=False),
+    Column("last_seen", Number),
     Column("token", LargeBinary),
     Column("next_token", LargeBinary),
     Column("locked", Number),
@@ -311,3 +312,38 @@ trace_heads = Table(
     Column("signature", LargeBinary, nullable=False),
 )
 """Heads that were signed, kept at intervals, for `audit verify` to compare with."""
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("establishment", LargeBinary, primary_key=True),
+    Column("holder", LargeBinary, primary_key=True),
+    Column("password", Text),
+    Column("totp", LargeBinary),
+    Column("totp_new", LargeBinary),
+    Column("totp_step", Number, nullable=False),
+    Column("changed", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Of an account, or of an issuer. TOTP secrets are sealed under the folder's `accounts.key`."""
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("establishment", LargeBinary, primary_key=True),
+    Column("holder", LargeBinary, primary_key=True),
+    Column("hash", LargeBinary, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("establishment", LargeBinary, primary_key=True),
+    Column("holder", LargeBinary, primary_key=True),
+    Column("failures", Number, nullable=False),
+    Column("locked_until", Number, nullable=False),
+    Column("time", Number, nullable=False),
+    Index("attempts_by_age", "time"),
+    sqlite_with_rowid=False,
+)
+"""Failed attempts in a row, of names that exist and of names that do not."""

@@ -38,6 +38,7 @@ ACKNOWLEDGE_SECONDS: Final = 0.5
 
 WRITES: Final = (
     "acknowledge",
+    "attempt",
     "blob",
     "blob-fetch",
     "claim",
@@ -49,14 +50,19 @@ WRITES: Final = (
     "key-packages",
     "leave",
     "partner",
+    "password",
+    "recovery-codes",
     "register",
     "report",
+    "reset-credentials",
     "return",
     "revocations",
+    "second-factor",
     "send",
     "sign-in",
     "sign-in-failed",
     "sweep",
+    "totp",
     "welcome",
 )
 """The kinds of write transaction, each with fail points relay.<kind>.before, .within, .after."""

@@ -33,6 +33,7 @@ from pli_server.handlers import HANDLERS
 from pli_server.storage.database import FILE_NAME
 
 from ..conftest import Server
+from ..credentials import Authenticator, asking
 from ..people import NOW, TestEstablishment, commit
 from ..raw_client import RawClient, Refused
 from ..team import joins, team
@@ -51,6 +52,12 @@ TRACED: dict[type, set[Act]] = {
     f.LeaveGroup: {Act.LEAVE},
     f.PutBlob: {Act.BLOB_STORED},
     f.GetBlob: {Act.BLOB_FETCHED},
+    f.OpenAccount: {Act.FACTORS, Act.SIGN_IN_FAILED},
+    f.StepUp: {Act.FACTORS, Act.SIGN_IN_FAILED},
+    f.SetPassword: {Act.CREDENTIALS},
+    f.ConfirmSecondFactor: {Act.CREDENTIALS},
+    f.RenewRecoveryCodes: {Act.CREDENTIALS},
+    f.ResetCredentials: {Act.CREDENTIALS},
 }
 
 NOT_TRACED: dict[type, str] = {
@@ -72,6 +79,9 @@ NOT_TRACED: dict[type, str] = {
     f.ReportCommit: "kept in a table of its own",
     f.GetCommitReports: "members' own reports",
     f.GetGroups: "one's own groups",
+    f.BeginSecondFactor: "without effect until it is confirmed",
+    f.GetAccount: "what oneself has set up",
+    f.GetDevices: "one's own, or the issuer's own establishment's",
 }
 
 
@@ -227,6 +237,32 @@ async def test_failed_sign_ins_and_clones_are_traced_with_who_could_be_told(
     await server.signed(home.person("Karim Benali").device())
     failed = [read_entry(row["body"]) for row in trace.entries(Act.SIGN_IN_FAILED)]
     assert [entry.device for entry in failed] == [device.id, None]
+
+
+async def test_what_is_done_with_password_and_second_factor_is_traced(
+    server: Server, home: TestEstablishment, trace: Log
+) -> None:
+    anne, own = await joins(server, home), Authenticator()
+    ask, account = asking(anne.client), anne.person.account
+    await own.set_up(ask)
+    done = [read_entry(row["body"]).facts["what"] for row in trace.entries(Act.CREDENTIALS)]
+    assert done == ["password", "second-factor"]
+    await own.step_up(ask)
+    assert trace.last(Act.FACTORS).device == anne.id
+    for known in (account, os.urandom(16)):
+        client = await server.open()
+        with pytest.raises(Refused):
+            await client.ask(f.OpenAccount(1, home.id, known, bytes(32), "123456"))
+    await written(anne.client)
+    failed = [read_entry(row["body"]).account for row in trace.entries(Act.SIGN_IN_FAILED)]
+    assert failed == [account, None]
+
+    issuer, issuers = await server.issuer(home), Authenticator()
+    await issuers.set_up(asking(issuer))
+    await issuers.step_up(asking(issuer))
+    await issuer.ask(f.ResetCredentials(issuer.rid(), account))
+    facts = trace.last(Act.CREDENTIALS).facts
+    assert (facts["what"], facts["of"]) == ("reset", account)
 
 
 async def test_what_is_refused_leaves_no_entry(

@@ -8,6 +8,7 @@ Sizes are bounds on what is accepted. Times are milliseconds since 1970 by the r
 """
 
 from . import (
+    accounts,
     answers,
     blobs,
     enrolment,
@@ -17,6 +18,23 @@ from . import (
     partners,
     sign_in,
     succession,
+)
+from .accounts import (
+    RECOVERY_CODES,
+    Account,
+    BeginSecondFactor,
+    ConfirmSecondFactor,
+    Devices,
+    DeviceState,
+    GetAccount,
+    GetDevices,
+    OpenAccount,
+    RecoveryCodes,
+    RenewRecoveryCodes,
+    ResetCredentials,
+    SecondFactor,
+    SetPassword,
+    StepUp,
 )
 from .answers import Done, Refused
 from .blobs import BlobPart, GetBlob, PutBlob
@@ -111,6 +129,7 @@ ClientFrame = (
     | groups.FromClient
     | blobs.FromClient
     | partners.FromClient
+    | accounts.FromClient
 )
 RelayFrame = (
     sign_in.FromRelay
@@ -121,11 +140,13 @@ RelayFrame = (
     | groups.FromRelay
     | blobs.FromRelay
     | partners.FromRelay
+    | accounts.FromRelay
     | answers.FromRelay
 )
 
 __all__ = [
     "Accepted",
+    "Account",
     "Acknowledge",
     "AcknowledgeWelcome",
     "Acknowledgement",
@@ -133,6 +154,7 @@ __all__ = [
     "AskRefusal",
     "AskReturn",
     "BLOB_PART",
+    "BeginSecondFactor",
     "BlobPart",
     "BlobRef",
     "Certificate",
@@ -142,8 +164,11 @@ __all__ = [
     "ClientFrame",
     "CommitReport",
     "CommitReports",
+    "ConfirmSecondFactor",
     "ConfirmToken",
     "CreateGroup",
+    "DeviceState",
+    "Devices",
     "Directory",
     "Done",
     "EnrolmentAnswer",
@@ -153,8 +178,10 @@ __all__ = [
     "Fetch",
     "FetchEnrolment",
     "Frame",
+    "GetAccount",
     "GetBlob",
     "GetCommitReports",
+    "GetDevices",
     "GetDirectory",
     "GetEstablishment",
     "GetGroups",
@@ -179,6 +206,7 @@ __all__ = [
     "MAX_INLINE",
     "Number",
     "NumberedStatement",
+    "OpenAccount",
     "PROTOCOL_VERSIONS",
     "Partner",
     "Partners",
@@ -191,24 +219,31 @@ __all__ = [
     "PublishRevocations",
     "PutBlob",
     "RefusalTold",
+    "RECOVERY_CODES",
+    "RecoveryCodes",
     "Refused",
     "RegisterEstablishment",
     "RelayFrame",
+    "RenewRecoveryCodes",
     "ReportCommit",
     "Request",
     "RequestEnrolment",
+    "ResetCredentials",
     "Revocations",
     "RevocationsChanged",
     "Rid",
     "Row",
     "Rows",
+    "SecondFactor",
     "Send",
+    "SetPassword",
     "Short",
     "SignIn",
     "Signature",
     "SignedIn",
     "Statements",
     "StatementsChanged",
+    "StepUp",
     "Time",
     "WINDOW",
     "WelcomeWaiting",

@@ -89,6 +89,35 @@ def _trace() -> None:
 
 def _accounts() -> None:
     """Password, second factor, recovery codes, attempts."""
+    op.add_column("devices", sa.Column("last_seen", NUMBER))
+    op.create_table(
+        "credentials",
+        sa.Column("establishment", sa.LargeBinary, primary_key=True),
+        sa.Column("holder", sa.LargeBinary, primary_key=True),
+        sa.Column("password", sa.Text),
+        sa.Column("totp", sa.LargeBinary),
+        sa.Column("totp_new", sa.LargeBinary),
+        sa.Column("totp_step", NUMBER, nullable=False),
+        sa.Column("changed", NUMBER, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "recovery_codes",
+        sa.Column("establishment", sa.LargeBinary, primary_key=True),
+        sa.Column("holder", sa.LargeBinary, primary_key=True),
+        sa.Column("hash", sa.LargeBinary, primary_key=True),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "attempts",
+        sa.Column("establishment", sa.LargeBinary, primary_key=True),
+        sa.Column("holder", sa.LargeBinary, primary_key=True),
+        sa.Column("failures", NUMBER, nullable=False),
+        sa.Column("locked_until", NUMBER, nullable=False),
+        sa.Column("time", NUMBER, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("attempts_by_age", "attempts", ["time"])
 
 
 def _succession() -> None:

@@ -1,0 +1,1 @@
+"""Account passwords, second factors, the limits on guessing them, and erasure."""
