@@ -1,22 +1,24 @@
-"""Delivering rows: rooms of online devices, and per connection a window of unacknowledged rows.
+"""Delivering rows: per connection a window of unacknowledged rows.
 
-A row that was committed is encoded once and pushed to every session of its room that is up to date and
-has credit. A session without credit falls *behind* in that group; what it lacks is read from the
-database when it acknowledges. A stream exists only while something is unacknowledged or behind, so an
-idle connection holds nothing but its place in the rooms.
+A session without credit falls *behind* in a group; what it lacks is read from the database when it
+acknowledges. A stream exists only while something is unacknowledged or behind, so an idle connection
+holds nothing but its place in the rooms.
+
+What another node changed (a membership, a Welcome) is found by looking into the database: `refresh` for
+one device, `placed` for a room that reads on. Both may see a change before this node's own answer to it
+was handled, so everything here may be told twice.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pli_protocol.relay.codec import encode
-from pli_protocol.relay.frames import WINDOW, Row, WelcomeWaiting
+from pli_protocol.relay.frames import WINDOW, WelcomeWaiting
 
+from .rooms import READ_ROWS, Room
 from .storage import reading
-from .storage.transaction import KINDS, Appended
 
 if TYPE_CHECKING:
     from .relay import Relay
@@ -24,82 +26,6 @@ if TYPE_CHECKING:
 
 WELCOMES_AHEAD: Final = 16
 """Welcomes that are pushed ahead of their acknowledgements."""
-
-READ_ROWS: Final = 64
-"""Rows that are read at once for one connection."""
-
-
-class Room:
-    """The online devices of one group. `last` is the newest row that was handed to them."""
-
-    __slots__ = ("group_id", "last", "no", "sessions")
-
-    def __init__(self, no: int, group_id: bytes, last: int) -> None:
-        self.no = no
-        self.group_id = group_id
-        self.last = last
-        self.sessions: set[Session] = set()
-
-
-class Rooms:
-    """All rooms with somebody in them."""
-
-    def __init__(self) -> None:
-        self._rooms: dict[bytes, Room] = {}
-        self.published: Counter[str] = Counter()
-        """Rows that were committed here, by kind."""
-        self.delivered = 0
-        """Rows pushed to devices."""
-
-    def __len__(self) -> int:
-        return len(self._rooms)
-
-    def get(self, group_id: bytes) -> Room | None:
-        return self._rooms.get(group_id)
-
-    def enter(self, session: "Session", no: int, group_id: bytes, last: int) -> Room:
-        """Add a session; `last` is the log's newest row in the order of commits."""
-        room = self._rooms.get(group_id)
-        if room is None:
-            room = self._rooms[group_id] = Room(no, group_id, last)
-        room.sessions.add(session)
-        return room
-
-    def leave(self, session: "Session", group_id: bytes) -> None:
-        room = self._rooms.get(group_id)
-        if room is not None:
-            room.sessions.discard(session)
-            if not room.sessions:
-                del self._rooms[group_id]
-
-    def publish(self, row: Appended) -> None:
-        """Hand a committed row to everybody online."""
-        self.published[KINDS[row.kind]] += 1
-        room = self._rooms.get(row.group_id)
-        if room is None:
-            return
-        seq = room.last = row.position.seq
-        data = encode(as_row(row))
-        for session in room.sessions:
-            delivery = session.delivery
-            if delivery is not None and delivery.offer(room, seq):
-                session.push(data)
-                self.delivered += 1
-
-
-def as_row(row: Appended) -> Row:
-    """The frame of a row."""
-    return Row(
-        row.group_id,
-        row.position,
-        row.epoch,
-        KINDS[row.kind],
-        row.sender,
-        row.send_id,
-        row.time,
-        row.payload,
-        row.chain,
-    )
 
 
 @dataclass(slots=True)
@@ -125,9 +51,10 @@ class Delivery:
         "_streams",
         "_unacked",
         "_welcome_added",
-        "_welcome_after",
+        "_welcomes",
         "_welcomes_behind",
         "_welcomes_open",
+        "changes",
         "device_no",
         "groups",
     )
@@ -136,13 +63,17 @@ class Delivery:
         self._relay = relay
         self._session = session
         self.device_no = device_no
-        self.groups: set[bytes] = set()
+        self.groups: dict[bytes, int] = {}
+        """The groups whose rows are delivered, each with the row after which they are this device's."""
+        self.changes = 0
+        """Grows with each change of `groups` that this node made."""
         self._streams: dict[bytes, Stream] = {}
         self._behind: dict[bytes, None] = {}
         self._unacked = 0
-        self._welcomes_open: set[bytes] = set()
+        self._welcomes: dict[bytes, bool] = {}
+        """Those that were pushed; True: not acknowledged."""
+        self._welcomes_open = 0
         self._welcomes_behind = False
-        self._welcome_after = 0
         self._welcome_added = False
         self._pump: asyncio.Task[None] | None = None
 
@@ -154,13 +85,24 @@ class Delivery:
     def begin(self, memberships: Sequence[reading.Membership], welcomes: bool) -> None:
         """At sign-in: enter the rooms, note what is missing, start to send it."""
         for m in memberships:
-            if m.until is None:
-                self._enter(m.no, m.group_id, m.last)
-            target = m.last if m.until is None else m.until
-            if m.acked < target:
-                self._streams[m.group_id] = Stream(m.no, m.acked, m.acked, True, m.until)
-                self._behind[m.group_id] = None
+            self._join(m)
         self._welcomes_behind = welcomes
+        self.resume()
+
+    def refresh(self, memberships: Sequence[reading.Membership], welcomes: bool) -> None:
+        """The same later, when another node may have changed something."""
+        current = {m.group_id: m for m in memberships}
+        for group_id in tuple(self.groups):
+            m = current.get(group_id)
+            if m is None or m.until is not None:
+                self._end(group_id, 0 if m is None or m.until is None else m.until)
+            elif m.since > self.groups[group_id]:
+                self._restart(m.no, group_id, m.since)
+        for m in memberships:
+            if m.until is None and m.group_id not in self.groups:
+                self._join(m)
+        if welcomes:
+            self._welcomes_behind = self._welcome_added = True
         self.resume()
 
     def close(self) -> None:
@@ -177,8 +119,10 @@ class Delivery:
         """Whether this new row may be pushed now; if not, it is read later."""
         stream = self._streams.get(room.group_id)
         if stream is None:
+            if seq <= self.groups[room.group_id]:
+                return False
             stream = self._streams[room.group_id] = Stream(room.no, seq - 1, seq - 1)
-        elif stream.behind:
+        elif stream.behind or seq <= stream.sent:
             return False
         # A group's rows never come before its Welcome, so what waits behind Welcomes waits here too.
         if self._welcomes_behind or self._unacked >= WINDOW or self._session.congested:
@@ -191,32 +135,53 @@ class Delivery:
         self._unacked += 1
         return True
 
+    def fall_behind(self, room: Room, before: int) -> None:
+        """Rows after `before` are in the log: they are read for this connection alone."""
+        stream = self._streams.get(room.group_id)
+        if stream is None:
+            sent = max(before, self.groups[room.group_id])
+            if sent >= room.last:
+                return
+            stream = self._streams[room.group_id] = Stream(room.no, sent, sent)
+        stream.behind = True
+        self._behind[room.group_id] = None
+        self.resume()
+
+    def placed(self, room: Room, place: reading.Place | None) -> None:
+        """What the database says of this device in a room that reads on."""
+        if place is None or place.until is not None:
+            self._end(room.group_id, 0 if place is None or place.until is None else place.until)
+        elif place.since > self.groups[room.group_id]:
+            self._restart(room.no, room.group_id, place.since)
+            self._welcomes_behind = self._welcome_added = True
+            self.resume()
+
     def created(self, no: int, group_id: bytes) -> None:
         """This device opened a group: all its rows follow, from the first commit on."""
-        self._enter(no, group_id, 0)
+        self.changes += 1
+        if group_id not in self.groups:
+            self._enter(no, group_id, 0, 0)
 
-    def added(self, no: int, last: int, welcome: WelcomeWaiting) -> None:
+    def added(self, no: int, welcome: WelcomeWaiting) -> None:
         """This device was added to a group: its Welcome, then the rows after it."""
-        self._forget(welcome.group)
-        self._enter(no, welcome.group, last)
-        seq = welcome.position.seq
-        if self._welcomes_behind or len(self._welcomes_open) >= WELCOMES_AHEAD:
-            self._welcomes_behind = self._welcome_added = True
-            self._streams[welcome.group] = Stream(no, seq, seq, True)
-            self._behind[welcome.group] = None
+        self.changes += 1
+        if welcome.item in self._welcomes:
             return
-        self._welcomes_open.add(welcome.item)
-        self._session.push(encode(welcome))
+        seq = welcome.position.seq
+        room = self._restart(no, welcome.group, seq)
+        if self._welcomes_behind or self._welcomes_open >= WELCOMES_AHEAD:
+            self._welcomes_behind = self._welcome_added = True
+        else:
+            self._push_welcome(welcome)
+            if room.last <= seq:
+                # Nothing waits behind the Welcome: rows are pushed as they come.
+                self._forget(welcome.group)
+        self.resume()
 
     def ended(self, group_id: bytes, until: int) -> None:
         """This device's membership ended at a row; what it lacks up to there is still sent."""
-        if group_id not in self.groups:
-            return
-        self.groups.discard(group_id)
-        self._relay.rooms.leave(self._session, group_id)
-        stream = self._streams.get(group_id)
-        if stream is not None and stream.behind:
-            stream.until = until
+        self.changes += 1
+        self._end(group_id, until)
 
     # --- what the device says -----------------------------------------------------------------
 
@@ -238,7 +203,9 @@ class Delivery:
 
     def welcome_used(self, item: bytes) -> None:
         """A Welcome was acknowledged."""
-        self._welcomes_open.discard(item)
+        if self._welcomes.get(item):
+            self._welcomes[item] = False
+            self._welcomes_open -= 1
         if self._welcomes_behind:
             self.resume()
 
@@ -270,21 +237,27 @@ class Delivery:
             self._pump = None
 
     async def _send_welcomes(self) -> bool:
-        room = WELCOMES_AHEAD - len(self._welcomes_open)
-        if room <= 0:
+        if self._welcomes_open >= WELCOMES_AHEAD:
             return False
         # Behind until they are pushed: a row that is committed meanwhile must not come before them.
         self._welcome_added = False
+        # Those under way are among those found: nodes number their Welcomes side by side, so that a
+        # smaller number may come later.
+        limit = 2 * WELCOMES_AHEAD
         found = await self._relay.readers.run(
-            lambda db: reading.welcomes(db, self.device_no, self._welcome_after, room)
+            lambda db: reading.welcomes(db, self.device_no, limit)
         )
-        for no, welcome in found:
-            self._welcome_after = max(self._welcome_after, no)
-            if welcome.item not in self._welcomes_open:
-                self._welcomes_open.add(welcome.item)
-                self._session.push(encode(welcome))
-        self._welcomes_behind = len(found) == room or self._welcome_added
+        new = [welcome for welcome in found if welcome.item not in self._welcomes]
+        room = WELCOMES_AHEAD - self._welcomes_open
+        for welcome in new[:room]:
+            self._push_welcome(welcome)
+        self._welcomes_behind = len(new) > room or len(found) == limit or self._welcome_added
         return True
+
+    def _push_welcome(self, welcome: WelcomeWaiting) -> None:
+        self._welcomes[welcome.item] = True
+        self._welcomes_open += 1
+        self._session.push(encode(welcome))
 
     async def _send_rows(self, group_id: bytes) -> None:
         stream = self._streams[group_id]
@@ -328,9 +301,42 @@ class Delivery:
         room = self._relay.rooms.get(group_id)
         return stream.sent if room is None else room.last
 
-    def _enter(self, no: int, group_id: bytes, last: int) -> None:
-        self.groups.add(group_id)
-        self._relay.rooms.enter(self._session, no, group_id, last)
+    # --- places in the rooms ------------------------------------------------------------------
+
+    def _join(self, m: reading.Membership) -> None:
+        """Enter the room of a membership, and send what is missing of it."""
+        target = m.until
+        if target is None:
+            target = self._enter(m.no, m.group_id, m.acked, m.last).last
+        if m.acked < target:
+            self._streams[m.group_id] = Stream(m.no, m.acked, m.acked, True, m.until)
+            self._behind[m.group_id] = None
+
+    def _restart(self, no: int, group_id: bytes, since: int) -> Room:
+        """A new membership, perhaps after an older one: rows after `since`, behind the Welcome."""
+        self._forget(group_id)
+        room = self._enter(no, group_id, since, since)
+        self._streams[group_id] = Stream(no, since, since, True)
+        self._behind[group_id] = None
+        return room
+
+    def _end(self, group_id: bytes, until: int) -> None:
+        after, room = self.groups.pop(group_id, None), self._relay.rooms.get(group_id)
+        if after is None or room is None:
+            return
+        self._relay.rooms.leave(self._session, group_id)
+        stream = self._streams.get(group_id)
+        sent = max(after, room.last) if stream is None else stream.sent
+        if stream is None and until > sent:
+            stream = self._streams[group_id] = Stream(room.no, sent, sent)
+        if stream is not None and (stream.behind or until > sent):
+            stream.behind, stream.until = True, until
+            self._behind[group_id] = None
+            self.resume()
+
+    def _enter(self, no: int, group_id: bytes, after: int, last: int) -> Room:
+        self.groups[group_id] = after
+        return self._relay.rooms.enter(self._session, no, group_id, last)
 
     def _forget(self, group_id: bytes) -> None:
         stream = self._streams.pop(group_id, None)

@@ -14,8 +14,8 @@ from .accounts import key_file
 from .accounts.passwords import Passwords
 from .accounts.second_factor import SealedSecrets
 from .checker import Checker
-from .delivery import Rooms
 from .metrics import Metrics
+from .rooms import Rooms
 from .session import Session
 from .settings import Settings
 from .storage import database
@@ -48,7 +48,7 @@ class Relay:
         self.clock = clock
         self.timeline = 1
         self.metrics = Metrics(self)
-        self.rooms = Rooms()
+        self.rooms = Rooms(self)
         self.connected: set[Session] = set()
         """All admitted connections."""
         self.sessions: dict[int, Session] = {}
@@ -86,6 +86,7 @@ class Relay:
     async def stop(self) -> None:
         """Write what waits and close everything."""
         self.stopping = True
+        self.rooms.close()
         await self.writer.close()
         self.readers.close()
         self.blobs.close()

@@ -219,7 +219,7 @@ async def test_a_row_that_comes_while_waiting_welcomes_are_read_is_pushed_behind
 
     async def slowly(*read: Any) -> Any:
         found = await run(*read)
-        if isinstance(found, list) and any(isinstance(item, tuple) for item in found):  # Welcomes
+        if isinstance(found, list) and any(isinstance(w, f.WelcomeWaiting) for w in found):
             reading.set()
             await go_on.wait()
         return found

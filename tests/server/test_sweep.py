@@ -99,7 +99,9 @@ async def test_an_upload_that_was_given_up_goes_after_a_day(
     server: Server, home: TestEstablishment
 ) -> None:
     a = await joins(server, home)
-    await a.client.ask(f.PutBlob(a.client.rid(), os.urandom(32), 0, 10, b"abc"))
+    await a.client.ask(
+        f.PutBlob(a.client.rid(), os.urandom(32), 0, f.BLOB_PART + 1, bytes(f.BLOB_PART))
+    )
     await sweep.sweep(server.relay)
     assert len(list((server.folder / "blobs" / "uploads").iterdir())) == 1
     await later(server, 2)

@@ -209,7 +209,7 @@ def announce(relay: Relay, row: Appended, effects: RosterEffects) -> None:
     for device_no, welcome in effects.welcomed:
         session = relay.sessions.get(device_no)
         if session is not None and session.delivery is not None:
-            session.delivery.added(row.group_no, row.position.seq, welcome)
+            session.delivery.added(row.group_no, welcome)
     announce_ended(relay, row.group_id, effects)
 
 

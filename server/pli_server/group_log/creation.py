@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from pli_protocol.relay.frames import CreateGroup, GroupRefounded
+from pli_protocol.relay.frames import CreateGroup
 from pli_protocol.relay.log import FIRST_CHAIN, RosterChange
 
 from ..audit.acts import Act
@@ -83,8 +83,8 @@ class CreateJob(AppendJob):
             session.delivery.created(outcome.row.group_no, frame.group)
         if fresh and frame.predecessor is not None:
             room = relay.rooms.get(frame.predecessor)
-            for other in () if room is None else tuple(room.sessions):
-                other.answer(GroupRefounded(frame.predecessor, frame.group))
+            if room is not None:
+                relay.rooms.refound(room, frame.group)
         super().finish(outcome)
 
     def _check_count(self, tx: Transaction) -> None:

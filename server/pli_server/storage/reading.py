@@ -1,5 +1,6 @@
 """Queries that only read: rows, Welcomes, memberships. Run on a reader, or inside a transaction."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from .transaction import KINDS, unpack
 READ_BYTES: Final = 1024 * 1024
 """Bytes of payloads that one read takes at most (one payload more)."""
 
+_CHUNK: Final = 500
+"""Values in one list of a query."""
+
 
 class Membership(NamedTuple):
     """A device's place in one group's log."""
@@ -23,6 +27,15 @@ class Membership(NamedTuple):
     last: int
     until: int | None
     successor: bytes | None
+    since: int
+
+
+class Place(NamedTuple):
+    """Which of a group's rows are a device's."""
+
+    since: int
+    until: int | None
+    """None: it receives. 0: its person left."""
 
 
 def rows(
@@ -56,25 +69,20 @@ def rows(
     return found
 
 
-def welcomes(
-    db: sa.Connection, device_no: int, after: int, limit: int
-) -> list[tuple[int, WelcomeWaiting]]:
-    """Welcomes that wait for a device, in the order of their commits, each with its number."""
+def welcomes(db: sa.Connection, device_no: int, limit: int) -> list[WelcomeWaiting]:
+    """Welcomes that wait for a device, the oldest first."""
     timeline = int(db.scalar(_TIMELINE) or 1)
-    selected = db.execute(_WELCOMES, {"device": device_no, "after": after, "limit": limit})
+    selected = db.execute(_WELCOMES, {"device": device_no, "limit": limit})
     return [
-        (
-            row.no,
-            WelcomeWaiting(
-                row.item,
-                row.group_id,
-                unpack(row.is_blob, row.payload),
-                Position(timeline, row.seq),
-                row.chain,
-                row.sender,
-                row.time,
-                row.predecessor,
-            ),
+        WelcomeWaiting(
+            row.item,
+            row.group_id,
+            unpack(row.is_blob, row.payload),
+            Position(timeline, row.seq),
+            row.chain,
+            row.sender,
+            row.time,
+            row.predecessor,
         )
         for row in selected
     ]
@@ -84,6 +92,16 @@ def memberships(db: sa.Connection, device_no: int) -> list[Membership]:
     """The groups of which something is or may still have to be delivered to a device."""
     found = db.execute(_MEMBERSHIPS, {"device": device_no})
     return [Membership(*row) for row in found]
+
+
+def places(db: sa.Connection, group_no: int, devices: Sequence[int]) -> dict[int, Place]:
+    """The places of these devices in a group; those that never were members have none."""
+    found: dict[int, Place] = {}
+    for start in range(0, len(devices), _CHUNK):
+        chosen = {"group": group_no, "devices": devices[start : start + _CHUNK]}
+        for row in db.execute(_PLACES, chosen):
+            found[row.device_no] = Place(row.since, row.until)
+    return found
 
 
 def welcomes_wait(db: sa.Connection, device_no: int) -> bool:
@@ -120,7 +138,6 @@ _WELCOMES = (
     .join(t.groups, t.groups.c.no == t.welcomes.c.group_no)
     .where(
         t.welcome_items.c.device_no == sa.bindparam("device"),
-        t.welcomes.c.no > sa.bindparam("after"),
     )
     .order_by(t.welcomes.c.no)
     .limit(sa.bindparam("limit"))
@@ -133,6 +150,7 @@ _MEMBERSHIPS = (
         t.groups.c.last,
         t.members.c.until,
         t.groups.c.successor,
+        t.members.c.since,
     )
     .join(t.groups, t.groups.c.no == t.members.c.group_no)
     .where(
@@ -145,5 +163,9 @@ _MEMBERSHIPS = (
             ),
         ),
     )
+)
+_PLACES = sa.select(t.members.c.device_no, t.members.c.since, t.members.c.until).where(
+    t.members.c.group_no == sa.bindparam("group"),
+    t.members.c.device_no.in_(sa.bindparam("devices", expanding=True)),
 )
 _WELCOMES_WAIT = sa.select(sa.exists().where(t.welcome_items.c.device_no == sa.bindparam("device")))
