@@ -1,4 +1,4 @@
-"""The commands `init`, `run` and `establishment-code`."""
+"""The commands `init`, `run`, `establishment-code`, `doctor` and `status`."""
 
 import json
 from collections.abc import Callable
@@ -105,3 +105,28 @@ def establishment_code(folder: Path, as_json: bool) -> None:
     """Make a further one-time code, for one more establishment or issuer."""
     code = folders.further_code(folder)
     click.echo(json.dumps({"event": "code", "code": code}) if as_json else code)
+
+
+@cli.command()
+@FOLDER
+@click.option(
+    "--quick", is_flag=True, help="Leave out what reads the whole database and all blobs."
+)
+@JSON
+@one_sentence
+def doctor(folder: Path, quick: bool, as_json: bool) -> None:
+    """Say what is wrong with the relay of FOLDER, and how to mend it; also while it runs."""
+    from .doctor import commands
+
+    raise SystemExit(commands.doctor(folder, quick, as_json))
+
+
+@cli.command()
+@FOLDER
+@JSON
+@one_sentence
+def status(folder: Path, as_json: bool) -> None:
+    """Show in a few lines how the running relay of FOLDER does."""
+    from .doctor import commands
+
+    commands.status(folder, as_json)

@@ -56,10 +56,10 @@ def migrate(made: sa.Engine) -> None:
     """
     try:
         with made.connect() as connection:
-            version = _version(connection)
-            if version == HEAD:
+            found = version(connection)
+            if found == HEAD:
                 return
-            if version is not None and version > HEAD:
+            if found is not None and found > HEAD:
                 raise OperatorError(
                     "this folder was written by a newer pli-server; update this one and try again"
                 )
@@ -70,7 +70,8 @@ def migrate(made: sa.Engine) -> None:
         ) from None
 
 
-def _version(connection: sa.Connection) -> str | None:
+def version(connection: sa.Connection) -> str | None:
+    """The step of the schema that the database is at; None: it is none of ours."""
     names = sa.inspect(connection).get_table_names()
     if "alembic_version" not in names:
         return None

@@ -1,0 +1,1 @@
+"""Tests of pli_server.doctor."""
