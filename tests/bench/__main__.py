@@ -9,7 +9,7 @@ BENCHMARKS = (
     ["tests.bench.mls"],
     ["tests.bench.hpke"],
     ["tests.bench.wire"],
-    ["tests.bench.relay", "--workload", "w1"],
+    ["tests.bench.relay"],
 )
 
 

@@ -52,7 +52,7 @@ class RelayProcess:
         return self.process.returncode, error
 
 
-def make_folder(folder: Path) -> str:
+def make_folder(folder: Path, *options: str) -> str:
     """`pli-server init`; returns the establishment code."""
     made = subprocess.run(
         [
@@ -64,6 +64,7 @@ def make_folder(folder: Path) -> str:
             "--listen",
             "127.0.0.1:0",
             "--json",
+            *options,
         ],
         check=True,
         capture_output=True,
