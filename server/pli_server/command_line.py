@@ -1,39 +1,18 @@
-"""The commands `init`, `run`, `establishment-code`, `doctor` and `status`."""
+"""The command line: the commands of a relay's life here, other families in modules of their own."""
 
 import json
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from . import folder as folders
 from . import settings as setting
 from . import settings_file
-from .errors import EXIT_REFUSED, OperatorError
+from .backup.commands import COMMANDS as BACKUP
+from .command_options import FOLDER, JSON, one_sentence
+from .errors import OperatorError
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-FOLDER = click.argument("folder", type=click.Path(path_type=Path))
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-
-
-def one_sentence(command: F) -> F:
-    """An OperatorError becomes one line on standard error and its exit code."""
-
-    @wraps(command)
-    def run(*arguments: Any, **options: Any) -> Any:
-        try:
-            return command(*arguments, **options)
-        except OperatorError as error:
-            click.echo(f"pli-server: {error}", err=True)
-            raise SystemExit(error.exit_code) from None
-        except OSError as error:
-            click.echo(f"pli-server: {error.strerror or error}: {error.filename}", err=True)
-            raise SystemExit(EXIT_REFUSED) from None
-
-    return run  # type: ignore[return-value]
+__all__ = ["FOLDER", "JSON", "cli", "one_sentence"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -130,3 +109,7 @@ def status(folder: Path, as_json: bool) -> None:
     from .doctor import commands
 
     commands.status(folder, as_json)
+
+
+for command in BACKUP:
+    cli.add_command(command)

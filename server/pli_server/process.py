@@ -16,6 +16,7 @@ import msgspec
 
 from . import folder as folders
 from . import service_manager, sweep
+from .backup import schedule
 from .errors import EXIT_STORAGE
 from .listener import Listener
 from .log import configure
@@ -90,6 +91,7 @@ async def serve(
         beside += [
             asyncio.create_task(sweep.run(relay), name="pli sweep"),
             asyncio.create_task(listener.watch_certificate(), name="pli certificate"),
+            asyncio.create_task(schedule.run(relay), name="pli backups"),
             asyncio.create_task(service_manager.keep_alive(), name="pli watchdog"),
         ]
         await _first(stop, relay.failed)

@@ -144,6 +144,20 @@ class Accounts(Struct, frozen=True, forbid_unknown_fields=True):
     """How long an act of administration needs no further code on the same connection."""
 
 
+class Backup(Struct, frozen=True, forbid_unknown_fields=True):
+    """Backups on a schedule. With several nodes, on one of them only."""
+
+    directory: Annotated[str, Meta(min_length=1, examples=["/var/backups/pli"])] | None = None
+    """Where to: a folder on another disk, or one that another program carries away. None: no schedule."""
+    key: Annotated[str, Meta(min_length=1, examples=["pli-backup-…"])] | None = None
+    """The public key that backups are sealed to, as `pli-server backup-key` prints it."""
+    hours: Annotated[int, Meta(ge=1, le=8760)] = 24
+    """Hours between two backups; never more than `repair_days` of [retention], for which clients keep
+    what a restored relay would lack."""
+    keep: Count = 14
+    """How many are kept; older ones are removed after a new one is complete."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -167,6 +181,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     retention: Retention = Retention()
     limits: Limits = Limits()
     blobs: Blobs = Blobs()
+    backup: Backup = Backup()
     metrics: Metrics = Metrics()
     log: Log = Log()
     accounts: Accounts = Accounts()
@@ -234,6 +249,7 @@ def load(folder: Path) -> Settings:
     if (settings.certificate is None) != (settings.key is None):
         raise OperatorError(f"{path}: TLS needs both `certificate` and `key`; give both or none")
     _check_proxies(path, settings)
+    _check_backup(path, settings)
     return settings
 
 
@@ -245,4 +261,18 @@ def _check_proxies(path: Path, settings: Settings) -> None:
     if settings.plain_behind_proxy and not trusted:
         raise OperatorError(
             f"{path}: plain_behind_proxy needs the proxies' addresses in trusted_proxies"
+        )
+
+
+def _check_backup(path: Path, settings: Settings) -> None:
+    backup = settings.backup
+    if (backup.directory is None) != (backup.key is None):
+        raise OperatorError(
+            f"{path}: backups need both `directory` and `key` in [backup]; give both or none"
+        )
+    most = 24 * settings.retention.repair_days
+    if backup.directory is not None and backup.hours > most:
+        raise OperatorError(
+            f"{path}: backups every {backup.hours} hours are too rare: clients keep what a restored "
+            f"relay would lack for {most} hours; set `hours` of [backup] to {most} or less"
         )

@@ -189,7 +189,9 @@ def _admit(tx: Transaction, device: Device, token: bytes | None, limit: int) -> 
             raise Refusal("clone")
         device_no, confirmed, unconfirmed = known.no, known.token, known.next_token
         shown = None if token is None else _hash(token)
-        if shown != confirmed and (shown is None or shown != unconfirmed):
+        # A restored relay knows no token: the first one shown is taken.
+        first_shown = confirmed is None and unconfirmed is None
+        if not first_shown and shown != confirmed and (shown is None or shown != unconfirmed):
             tx.connection.execute(
                 sa.update(t.devices).where(t.devices.c.no == device_no).values(locked=tx.now)
             )

@@ -1,0 +1,207 @@
+"""Restoring a backup into an empty folder, and proving that a backup can be restored."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import sqlalchemy as sa
+from nacl.public import PrivateKey
+
+from .. import timelines
+from ..errors import OperatorError
+from ..settings import FILE_NAME as SETTINGS_NAME
+from ..storage import database
+from ..storage import tables as t
+from . import dump
+from .archive import ArchiveReader, DamagedArchive, Manifest
+from .making import BLOBS, FILES, Progress, flush_folder
+
+_UNFINISHED: Final = ".restoring"
+
+
+def restore(
+    archive: Path, key: PrivateKey, folder: Path, now: int, progress: Progress
+) -> tuple[Manifest, int]:
+    """Make `folder`, new or empty, the relay of the archive, in a new timeline.
+
+    Returns:
+        The archive's manifest, and the number of the new timeline.
+
+    Raises:
+        OperatorError: the folder is not empty; the archive is damaged, cut, or for another key. Nothing
+            is left behind then.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OperatorError(f"{folder} is not empty; restore into a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = folder.with_name(folder.name + _UNFINISHED)
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        scratch.mkdir(mode=0o700)
+        manifest = unpack(archive, key, scratch, progress)
+        timeline = begin_timeline(scratch, now)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(scratch, folder)
+        flush_folder(folder.parent)
+    except OSError as error:
+        raise OperatorError(
+            f"it could not be restored ({error.strerror or error}); nothing was left behind"
+        ) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return manifest, timeline
+
+
+def begin_timeline(folder: Path, now: int) -> int:
+    """Begin a new timeline in a stopped relay's folder; returns its number."""
+    engine = database.engine(folder / database.FILE_NAME)
+    try:
+        database.migrate(engine)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            number = timelines.begin(connection, now)
+            connection.exec_driver_sql("COMMIT")
+    finally:
+        engine.dispose()
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a restored backup turned out to be; good when `problems` is empty."""
+
+    manifest: Manifest
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(archive: Path, key: PrivateKey, scratch: Path | None, progress: Progress) -> Verified:
+    """Restore into a scratch folder, which is removed, and check what is there.
+
+    Raises:
+        OperatorError: the archive cannot be read to its end.
+    """
+    with tempfile.TemporaryDirectory(prefix="pli-verify-", dir=scratch) as made:
+        folder = Path(made)
+        manifest = unpack(archive, key, folder, progress)
+        return Verified(manifest, list(_problems(folder, manifest)))
+
+
+def _problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    engine = database.engine(folder / database.FILE_NAME)
+    try:
+        with engine.connect() as connection:
+            yield from _database_problems(connection)
+            for table, count in manifest.rows.items():
+                query = sa.select(sa.func.count()).select_from(t.metadata.tables[table])
+                if (found := connection.scalar(query)) != count:
+                    yield f"table {table} has {found} rows instead of {count}"
+            gone = set(manifest.gone)
+            for blob, size in connection.execute(
+                sa.select(t.blobs.c.blob, t.blobs.c.size).where(t.blobs.c.complete == 1)
+            ):
+                path = _blob_path(folder, blob.hex())
+                if blob not in gone and (not path.exists() or path.stat().st_size != size):
+                    yield f"blob {blob.hex()[:8]}… is missing, or has another size"
+    finally:
+        engine.dispose()
+
+
+def _database_problems(connection: sa.Connection) -> Iterator[str]:
+    if connection.dialect.name == "sqlite":
+        for (text,) in connection.exec_driver_sql("PRAGMA integrity_check(10)"):
+            if text != "ok":
+                yield f"the database: {text}"
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            yield f"the database: a row of {row[0]} refers to nothing"
+    last = sa.select(sa.func.max(t.rows.c.seq)).where(t.rows.c.group_no == t.groups.c.no)
+    wrong = (
+        sa.select(sa.func.count())
+        .select_from(t.groups)
+        .where(sa.func.coalesce(last.scalar_subquery(), 0) != t.groups.c.last)
+    )
+    if count := connection.scalar(wrong):
+        yield f"{count} groups' logs do not end where the group says"
+
+
+def unpack(archive: Path, key: PrivateKey, folder: Path, progress: Progress) -> Manifest:
+    """Write the archive's parts into an empty folder; its bytes are trusted part by part, and as a whole
+    only when this returns. Raises OperatorError."""
+    size = archive.stat().st_size if archive.exists() else 0
+    engine = database.engine(folder / database.FILE_NAME)
+    (folder / "blobs" / "uploads").mkdir(parents=True, mode=0o700)
+    try:
+        database.migrate(engine)
+        with archive.open("rb") as file, engine.connect() as connection:
+            # Durable as a whole, by the checkpoint and the flushes at the end.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.execute(sa.delete(t.meta))
+            manifest = _unpack(ArchiveReader(file, key), file, size, folder, connection, progress)
+            dump.after_loading(connection)
+            connection.exec_driver_sql("COMMIT")
+    except FileNotFoundError:
+        raise OperatorError(f"{archive} does not exist; give a file that backup made") from None
+    except sa.exc.IntegrityError:
+        raise DamagedArchive("its tables contradict each other") from None
+    finally:
+        engine.dispose()
+    _flush_tree(folder)
+    return manifest
+
+
+def _unpack(
+    reader: ArchiveReader,
+    file: BinaryIO,
+    size: int,
+    folder: Path,
+    connection: sa.Connection,
+    progress: Progress,
+) -> Manifest:
+    for name, data in reader.parts():
+        progress("restoring", file.tell(), size)
+        if name.startswith(dump.PREFIX):
+            dump.load_table(connection, name.removeprefix(dump.PREFIX), data)
+        elif name.startswith(BLOBS):
+            _store(_blob_path(folder, _safe(name.removeprefix(BLOBS))), data)
+        elif name.startswith(FILES):
+            _store(folder / _safe(name.removeprefix(FILES)), data)
+        else:
+            raise DamagedArchive("an unknown part")
+    if reader.manifest.schema != database.HEAD:
+        raise OperatorError(
+            f"the archive is of schema {reader.manifest.schema}; restore it with that pli-server"
+        )
+    if FILES + SETTINGS_NAME not in reader.manifest.parts:
+        raise DamagedArchive("it has no settings")
+    progress("restoring", size, size)
+    return reader.manifest
+
+
+def _store(path: Path, data: Iterator[bytes]) -> None:
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        for piece in data:
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _safe(name: str) -> str:
+    """A name that stays in the folder, and is not the database's."""
+    if Path(name).name != name or name in (".", "..") or name.startswith(database.FILE_NAME):
+        raise DamagedArchive("a part with an impossible name")
+    return name
+
+
+def _blob_path(folder: Path, name: str) -> Path:
+    return folder / "blobs" / name[:2] / name
+
+
+def _flush_tree(folder: Path) -> None:
+    for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
+        flush_folder(path)
