@@ -17,6 +17,7 @@ from pli_protocol.relay.frames import MAX_FRAME, Hello
 from .certificates import CHECK_SECONDS, Certificates
 from .errors import OperatorError, Refusal, StorageFailed
 from .handlers import HANDLERS, UNANSWERED
+from .pace import Pace
 from .proxy import client, networks, trusts
 from .quiet import silent_logger
 from .relay import Relay
@@ -169,7 +170,7 @@ class Listener:
             session.close(CLOSE_TRY_LATER)
             await session.closed()
             return
-        session = Session(ws, next(self._numbers), self._relay.metrics)
+        session = Session(ws, next(self._numbers), self._relay.metrics, address)
         session.ended = asyncio.get_running_loop().create_future()
         self._all += 1
         self._by_address[address] += 1
@@ -232,6 +233,7 @@ class Listener:
 
     async def _read(self, session: Session) -> None:
         limit = self._relay.limits.requests_in_flight
+        pace = Pace(self._relay.limits.frames_per_second)
         while session.open:
             data = await session.ws.recv()
             if self._relay.stopping or not session.open:
@@ -241,6 +243,9 @@ class Listener:
                 await session.below(limit)
             if session.congested:
                 await session.drained()
+            if wait := pace.frame():
+                self._relay.metrics.paused += 1
+                await asyncio.sleep(wait)
 
 
 class _Counted(ServerConnection):

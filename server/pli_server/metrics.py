@@ -101,8 +101,8 @@ class Metrics(Collector):
         self.counter("undone", "Transactions undone.", lambda: relay.writer.undone, "what")
 
     def _connections(self) -> Mapping[str, float]:
-        states = Count(session.state for session in self._relay.connected)
-        return {state: states[state] for state in (GREETING, GREETED, DEVICE, ISSUER)}
+        always = dict.fromkeys((GREETING, GREETED, DEVICE, ISSUER), 0)
+        return always | Count(session.state for session in self._relay.connected)
 
 
 def _samples(value: Value) -> Iterator[tuple[list[str], float]]:

@@ -15,6 +15,7 @@ from .accounts.passwords import Passwords
 from .accounts.second_factor import SealedSecrets
 from .checker import Checker
 from .metrics import Metrics
+from .pace import Daily
 from .rooms import Rooms
 from .session import Session
 from .settings import Settings
@@ -53,6 +54,8 @@ class Relay:
         """All admitted connections."""
         self.sessions: dict[int, Session] = {}
         self.issuers: dict[bytes, Session] = {}
+        self.asked = Daily()
+        """Requests to be enrolled, by address; it belongs to the writer's thread."""
         self.waiting: dict[bytes, Session] = {}
         self.failed = asyncio.Event()
         self.stopping = False

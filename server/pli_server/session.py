@@ -43,6 +43,7 @@ class Session:
         "_closing",
         "_waiter",
         "account_no",
+        "address",
         "challenge",
         "delivery",
         "device",
@@ -64,10 +65,14 @@ class Session:
         "ws",
     )
 
-    def __init__(self, ws: ServerConnection, number: int, metrics: "Metrics") -> None:
+    def __init__(
+        self, ws: ServerConnection, number: int, metrics: "Metrics", address: str = ""
+    ) -> None:
+        """`address`: whose connections are counted together (proxy.source)."""
         self.ws = ws
         self.number = number
         self.metrics = metrics
+        self.address = address
         self.state = GREETING
         self.challenge = b""
         self.device: Device | None = None

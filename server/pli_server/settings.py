@@ -54,12 +54,19 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Frames that a connection may send before it signs in."""
     requests_in_flight: Count = 64
     """Unanswered requests of one connection; more are read when these are answered."""
+    frames_per_second: Count = 5_000
+    """Of one connection; who sends faster is read later."""
     queued_bytes: Bytes = 64 * 1024 * 1024
     """Bytes of requests that wait for the disk; above, `try-later`."""
+    accounts_per_establishment: Count = 10_000
+    """Accounts, closed ones too."""
     devices_per_account: Count = 10
     """Devices of one account that may sign in."""
     enrolments_waiting: Count = 1_000
-    """Requests to be enrolled, per establishment, not answered yet."""
+    """Requests to be enrolled, per establishment, not answered yet; above, those older than a day
+    give way."""
+    enrolments_per_address: Count = 200
+    """Requests to be enrolled that one address may leave in a day."""
     enrolments_answered: Count = 1_000
     """Answers that are kept, per establishment; above, the oldest answers go."""
     enrolment_bytes: Bytes = 8 * 1024

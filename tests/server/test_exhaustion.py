@@ -26,6 +26,7 @@ from pli_protocol.relay.log import RosterChange, device_id
 from pli_server import process, sweep
 from pli_server.errors import Refusal, StorageFailed
 from pli_server.handlers.establishments import cut_revoked
+from pli_server.pace import STRIDE, Daily, Pace
 from pli_server.proxy import source
 from pli_server.relay import now_ms
 from pli_server.storage.blobs import BlobFolder
@@ -515,3 +516,100 @@ async def test_a_list_of_more_devices_than_a_group_may_have_is_not_decoded(
         assert await code_of(a.client.ask(asked)) == code
     monkeypatch.setattr(RosterChange, "decode", None)
     assert await code_of(a.client.sends(message, welcome=b"welcome")) == "limit"
+
+
+# --- what grows with each request -------------------------------------------------------------
+
+
+async def test_an_address_leaves_a_bounded_number_of_requests_a_day(
+    limited: Callable[..., Awaitable[Server]],
+) -> None:
+    server = await limited(enrolments_per_address=2)
+    home = TestEstablishment()
+    await server.establish(home, server.code)
+    joiner, asked = await server.open(), [os.urandom(16) for _ in range(3)]
+
+    async def request(number: int) -> None:
+        await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, asked[number], b"sealed"))
+
+    await request(0)
+    await request(1)
+    await request(0)
+    assert await code_of(request(2)) == "limit"
+    server.clock = lambda: now_ms() + 86_400_000
+    await request(2)
+
+
+async def test_requests_that_nobody_answered_for_a_day_give_way(
+    limited: Callable[..., Awaitable[Server]],
+) -> None:
+    server = await limited(enrolments_waiting=2)
+    home = TestEstablishment()
+    await server.establish(home, server.code)
+    joiner, asked = await server.open(), [os.urandom(16) for _ in range(4)]
+
+    async def request(number: int) -> None:
+        await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, asked[number], b"sealed"))
+
+    await request(0)
+    server.clock = lambda: now_ms() + 80_000_000
+    await request(1)
+    assert await code_of(request(2)) == "limit"
+    server.clock = lambda: now_ms() + 90_000_000
+    await request(3)
+    issuer = await server.issuer(home)
+    waiting = (await issuer.ask(f.ListEnrolments(issuer.rid()))).waiting
+    assert {found.request_id for found in waiting} == {asked[1], asked[3]}
+
+
+async def test_accounts_of_an_establishment_are_bounded(
+    limited: Callable[..., Awaitable[Server]],
+) -> None:
+    server = await limited(accounts_per_establishment=1)
+    home, other = TestEstablishment(), TestEstablishment()
+    await server.establish(home, server.code)
+    await server.establish(other)
+    a = await joins(server, home)
+    client = await server.open()
+    assert await code_of(client.sign_in(home.person().device())) == "limit"
+    issuer, joiner, request_id = await server.issuer(home), await server.open(), os.urandom(16)
+    await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, request_id, b"sealed"))
+    signed = home.person().certificate
+    answer = f.AnswerEnrolment(issuer.rid(), request_id, b"answer", signed)
+    assert await code_of(issuer.ask(answer)) == "limit"
+    await joins(server, other)
+    await server.signed(a.person.device())
+
+
+@pytest.mark.parametrize(("between", "waits"), [(0.001, [9.0, 9.0, 9.0]), (0.0101, [])])
+def test_who_sends_too_fast_is_read_later_and_who_does_not_is_not(
+    between: float, waits: list[float]
+) -> None:
+    now = [0.0]
+    pace, waited = Pace(100, now[0]), []
+    for _ in range(3 * STRIDE):
+        now[0] += between
+        waited.append(pace.frame(lambda: now[0]))
+        now[0] += waited[-1]
+    assert [round(wait, 6) for wait in waited if wait] == waits
+
+
+async def test_a_connection_that_is_read_later_loses_nothing(
+    server: Server, home: TestEstablishment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "frame", lambda _: 0.001)
+    a = await joins(server, home)
+    made = await team(a)
+    accepted = [await made.says(a) for _ in range(5)]
+    assert [each.position.seq for each in accepted] == [2, 3, 4, 5, 6]
+    assert server.relay.metrics.paused >= 5
+
+
+def test_addresses_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pli_server.pace.ADDRESSES", 3)
+    daily = Daily()
+    for number in range(10):
+        assert daily.ask(f"192.0.2.{number}", 0) == 1
+    assert daily.ask("192.0.2.9", 1) == 2
+    assert daily.ask("192.0.2.0", 1) == 1
+    assert daily.ask("192.0.2.9", 86_400_000) == 1

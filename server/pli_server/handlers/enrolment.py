@@ -7,9 +7,11 @@ from pli_protocol.relay import frames as f
 
 from ..audit.acts import Act
 from ..errors import Refusal
+from ..pace import DAY_MS
 from ..relay import Relay
 from ..session import Session
 from ..storage import tables as t
+from ..storage.quotas import room_for_account
 from ..storage.transaction import Transaction
 
 ROOM = f.MAX_FRAME - 256
@@ -30,14 +32,9 @@ async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnro
             if (known.establishment, known.sealed) != (frame.establishment, frame.sealed):
                 raise Refusal("conflict", "this request id is taken")
             return False
-        waiting = tx.connection.scalar(
-            sa.select(sa.func.count()).where(
-                t.enrolments.c.establishment == frame.establishment,
-                t.enrolments.c.answered.is_(None),
-            )
-        )
-        if (waiting or 0) >= limits.enrolments_waiting:
-            raise Refusal("limit", "too many requests wait for this establishment's issuer")
+        if relay.asked.ask(session.address, tx.now) > limits.enrolments_per_address:
+            raise Refusal("limit", "too many requests came from this address today")
+        _make_room(tx, frame.establishment, limits.enrolments_waiting)
         _forget_answered(tx, frame.establishment, limits.enrolments_answered)
         tx.connection.execute(
             sa.insert(t.enrolments).values(
@@ -132,7 +129,8 @@ async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolm
         if person is None:
             session.trace(tx, Act.ENROLMENT_ANSWERED, request=frame.request_id)
             return
-        _store_account(tx, person, issuer.certificate)
+        most = relay.limits.accounts_per_establishment
+        _store_account(tx, person, issuer.certificate, most)
         signed = person.account
         session.trace(tx, Act.ENROLMENT_ANSWERED, request=frame.request_id, signed=signed)
 
@@ -145,7 +143,7 @@ async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolm
     return f.Done(frame.rid)
 
 
-def _store_account(tx: Transaction, person: Person, issuer: bytes) -> None:
+def _store_account(tx: Transaction, person: Person, issuer: bytes, limit: int) -> None:
     """A new account, or a new certificate of the same key; another key is another person."""
     known = tx.connection.execute(
         sa.select(t.accounts).where(
@@ -160,6 +158,7 @@ def _store_account(tx: Transaction, person: Person, issuer: bytes) -> None:
         "issuer": issuer,
     }
     if known is None:
+        room_for_account(tx.connection, person.establishment, limit)
         tx.connection.execute(
             sa.insert(t.accounts).values(
                 establishment=person.establishment,
@@ -174,6 +173,24 @@ def _store_account(tx: Transaction, person: Person, issuer: bytes) -> None:
         )
     else:
         raise Refusal("conflict", "this account has another key")
+
+
+def _make_room(tx: Transaction, establishment: bytes, limit: int) -> None:
+    """Anybody can make requests: those that nobody answered for a day do not keep others out.
+
+    Whose request gave way asks again with the same one whenever it connects.
+    """
+    waiting = (
+        t.enrolments.c.establishment == establishment,
+        t.enrolments.c.answered.is_(None),
+    )
+    count = sa.select(sa.func.count()).where(*waiting)
+    if (tx.connection.scalar(count) or 0) < limit:
+        return
+    old = t.enrolments.c.created < tx.now - DAY_MS
+    tx.connection.execute(sa.delete(t.enrolments).where(*waiting, old))
+    if (tx.connection.scalar(count) or 0) >= limit:
+        raise Refusal("limit", "too many requests wait for this establishment's issuer")
 
 
 def _forget_answered(tx: Transaction, establishment: bytes, limit: int) -> None:

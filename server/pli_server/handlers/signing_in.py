@@ -15,8 +15,10 @@ from ..delivery import Delivery
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import DEVICE, GREETED, ISSUER, Session
+from ..settings import Limits
 from ..storage import reading
 from ..storage import tables as t
+from ..storage.quotas import room_for_account
 from ..storage.transaction import Transaction
 from .succession import newest_statement
 
@@ -78,7 +80,7 @@ class _Admitted:
 
 async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, device: Device) -> None:
     def work(tx: Transaction) -> _Admitted | None:
-        return _admit(tx, device, frame.token, relay.limits.devices_per_account)
+        return _admit(tx, device, frame.token, relay.limits)
 
     def then(admitted: _Admitted | None) -> None:
         if admitted is None:
@@ -172,14 +174,16 @@ async def confirm_token(relay: Relay, session: Session, frame: f.ConfirmToken) -
 # --- in the transaction -----------------------------------------------------------------------
 
 
-def _admit(tx: Transaction, device: Device, token: bytes | None, limit: int) -> _Admitted | None:
+def _admit(
+    tx: Transaction, device: Device, token: bytes | None, limits: Limits
+) -> _Admitted | None:
     """The device's place here; None: a clone, which locked the device (a Refusal would undo that)."""
-    account_no = _account(tx, device)
+    account_no = _account(tx, device, limits.accounts_per_establishment)
     known = tx.connection.execute(
         sa.select(t.devices).where(t.devices.c.device_id == device.device_id)
     ).first()
     if known is None:
-        device_no = _new_device(tx, device, account_no, limit)
+        device_no = _new_device(tx, device, account_no, limits.devices_per_account)
         confirmed, unconfirmed = None, None
         shown = None
     else:
@@ -208,7 +212,7 @@ def _trace(tx: Transaction, act: Act, device: Device, **facts: Fact) -> None:
     tx.trace(act, person.establishment, account=person.account, device=device.device_id, **facts)
 
 
-def _account(tx: Transaction, device: Device) -> int:
+def _account(tx: Transaction, device: Device, limit: int) -> int:
     """The account's number; the account is noted when the relay has never seen it."""
     person = device.person
     found = tx.connection.execute(
@@ -218,6 +222,7 @@ def _account(tx: Transaction, device: Device) -> int:
         )
     ).first()
     if found is None:
+        room_for_account(tx.connection, person.establishment, limit)
         made = tx.connection.execute(
             sa.insert(t.accounts).values(
                 establishment=person.establishment,

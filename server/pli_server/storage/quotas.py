@@ -1,0 +1,13 @@
+"""What an establishment may have: counted where something is added, inside the write transaction."""
+
+import sqlalchemy as sa
+
+from ..errors import Refusal
+from . import tables as t
+
+
+def room_for_account(db: sa.Connection, establishment: bytes, limit: int) -> None:
+    """Raises Refusal "limit" where the establishment has as many accounts as it may have."""
+    count = sa.select(sa.func.count()).where(t.accounts.c.establishment == establishment)
+    if (db.scalar(count) or 0) >= limit:
+        raise Refusal("limit", f"an establishment has at most {limit} accounts")
