@@ -7,6 +7,8 @@ import time
 
 import sqlalchemy as sa
 
+from .audit import trail
+from .audit.acts import Act
 from .storage import tables as t
 
 
@@ -15,11 +17,9 @@ def make_code(connection: sa.Connection) -> str:
     letters = base64.b32encode(os.urandom(15)).decode().lower()
     code = "-".join(letters[start : start + 6] for start in range(0, 24, 6))
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-    connection.execute(
-        sa.insert(t.establishment_codes).values(
-            hash=code_hash(code), created=time.time_ns() // 1_000_000
-        )
-    )
+    now = time.time_ns() // 1_000_000
+    connection.execute(sa.insert(t.establishment_codes).values(hash=code_hash(code), created=now))
+    trail.record(connection, now, Act.ADMINISTRATION, None, what="establishment-code")
     connection.exec_driver_sql("COMMIT")
     return code
 

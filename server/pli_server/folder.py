@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from . import settings
 from .accounts import key_file
+from .audit import log_key, trail
+from .audit.acts import Act
 from .codes import make_code
 from .errors import OperatorError
 from .storage import database
@@ -38,6 +40,8 @@ def make(folder: Path, text: str) -> str:
             with engine.connect() as connection:
                 _first_values(connection)
                 key_file.read(folder, connection)
+                log_key.make(folder)
+                log_key.of_relay(folder, connection)
                 code = make_code(connection)
             engine.dispose()
             (folder / settings.FILE_NAME).write_text(text, encoding="utf-8")
@@ -126,6 +130,8 @@ def _lock(descriptor: int) -> None:
 def _first_values(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     connection.execute(sa.insert(t.meta).values(key="timeline", value="1"))
+    now = time.time_ns() // 1_000_000
+    trail.record(connection, now, Act.ADMINISTRATION, None, what="init")
     connection.exec_driver_sql("COMMIT")
 
 

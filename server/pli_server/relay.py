@@ -13,6 +13,8 @@ from pli_protocol.relay.frames import RelayFrame
 from .accounts import key_file
 from .accounts.passwords import Passwords
 from .accounts.second_factor import SealedSecrets
+from .audit import log_key
+from .audit.heads import HeadSigner
 from .checker import Checker
 from .metrics import Metrics
 from .pace import Daily
@@ -63,6 +65,7 @@ class Relay:
         self.blobs = self._blobs()
         self.passwords = Passwords(settings.accounts)
         self.secrets: SealedSecrets
+        self.heads: HeadSigner
         self.writer: Writer
         self.readers: Readers
         self._engine: sa.Engine
@@ -76,6 +79,8 @@ class Relay:
             )
             self.checker.load(connection)
             self.secrets = SealedSecrets(key_file.read(self.folder, connection))
+            key = log_key.of_relay(self.folder, connection)
+        self.heads = HeadSigner(self.settings.name, key)
         self.readers = Readers(self._engine, observe=self.metrics.read.observe)
         self.writer = Writer(
             self._engine,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pli_protocol.relay.frames import BlobRef
 
 from .accounts import attempts
+from .audit import heads, reading
 from .errors import Refusal, StorageFailed
 from .handlers.establishments import cut_revoked
 from .relay import Relay
@@ -30,6 +31,7 @@ async def run(relay: Relay) -> None:
         await asyncio.sleep(relay.settings.retention.sweep_seconds)
         try:
             await sweep(relay)
+            await keep_head(relay)
             # Who signed in before the account or the device's certificate ended may be online still.
             await cut_revoked(relay)
         except Refusal:
@@ -60,6 +62,16 @@ async def sweep(relay: Relay) -> None:
         while await relay.writer.do("sweep", work) >= STEP:
             pass
     await _clear_blobs(relay, old, now - DAY)
+
+
+async def keep_head(relay: Relay) -> None:
+    """Note the newest head, signed, for `audit verify`; what the tally holds is written with it."""
+
+    def work(tx: Transaction) -> None:
+        committed = reading.tree(tx.connection, relay.timeline)
+        heads.keep(tx.connection, relay.heads.sign(relay.timeline, committed, tx.now))
+
+    await relay.writer.do("head", work)
 
 
 def _acknowledged_by_all() -> sa.ColumnElement[bool]:

@@ -81,6 +81,9 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
     f.GetAccount: lambda rid, s: f.GetAccount(rid),
     f.ResetCredentials: lambda rid, s: f.ResetCredentials(rid, s.account),
     f.GetDevices: lambda rid, s: f.GetDevices(rid, s.account),
+    f.GetHead: lambda rid, s: f.GetHead(rid),
+    f.GetConsistency: lambda rid, s: f.GetConsistency(rid, 1, 1, 2),
+    f.GetInclusion: lambda rid, s: f.GetInclusion(rid, s.group.group, 2),
 }
 
 VICTIM = "(SELECT account FROM accounts WHERE no = 3)"
@@ -233,6 +236,9 @@ def test_every_client_frame_is_in_the_matrix() -> None:
     assert set(MAKERS) == set(FRAMES)
 
 
+OF_THE_RELAY = {f.GetHead: "answer", f.GetConsistency: "answer"}
+"""What is everybody's who signed in: hashes of the relay's log."""
+
 EXPECTED_OUTSIDE = {
     kind: "out-of-order"
     if kind in OUT_OF_ORDER
@@ -240,7 +246,7 @@ EXPECTED_OUTSIDE = {
     if kind in UNANSWERED
     else "not-found"
     for kind in FRAMES
-}
+} | OF_THE_RELAY
 """What anybody gets who is signed in and not meant."""
 
 OF_WHO_IS_SIGNED_IN = {
@@ -444,7 +450,8 @@ async def test_a_device_that_was_removed(server: Server, home: TestEstablishment
     await stranger.group.says(a)
     await server.relay.writer.do("sweep", lambda tx: None)
     # Up to its removal the log is its own.
-    expected = EXPECTED_OUTSIDE | OF_ONES_OWN | OF_THE_ESTABLISHMENT | {f.Fetch: "answer"}
+    expected = EXPECTED_OUTSIDE | OF_ONES_OWN | OF_THE_ESTABLISHMENT
+    expected |= {f.Fetch: "answer", f.GetInclusion: "answer"}
     connect = device_connector(server, former)
     await matrix(server, stranger, connect, expected)
     again = await connect()

@@ -18,6 +18,7 @@ from pli_protocol.relay.frames import (
     CommitReports,
     ConfirmSecondFactor,
     ConfirmToken,
+    Consistency,
     CreateGroup,
     Devices,
     Directory,
@@ -30,15 +31,20 @@ from pli_protocol.relay.frames import (
     GetAccount,
     GetBlob,
     GetCommitReports,
+    GetConsistency,
     GetDevices,
     GetDirectory,
     GetEstablishment,
     GetGroups,
+    GetHead,
+    GetInclusion,
     GetListPart,
     GetPartners,
     GetRevocations,
     GetStatements,
     Groups,
+    Head,
+    Inclusion,
     KeyPackages,
     LeaveGroup,
     ListEnrolments,
@@ -84,9 +90,12 @@ ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     GetBlob: BlobPart,
     GetCommitReports: CommitReports,
     GetDevices: Devices,
+    GetConsistency: Consistency,
     GetDirectory: Directory,
     GetEstablishment: Establishment,
     GetGroups: Groups,
+    GetHead: Head,
+    GetInclusion: Inclusion,
     GetPartners: Partners,
     GetListPart: ListPart,
     GetRevocations: Revocations,
@@ -152,6 +161,12 @@ class Requests(ABC):
     async def request(self, frame: GetCommitReports, *, timeout: float = ...) -> CommitReports: ...
     @overload
     async def request(self, frame: GetGroups, *, timeout: float = ...) -> Groups: ...
+    @overload
+    async def request(self, frame: GetHead, *, timeout: float = ...) -> Head: ...
+    @overload
+    async def request(self, frame: GetConsistency, *, timeout: float = ...) -> Consistency: ...
+    @overload
+    async def request(self, frame: GetInclusion, *, timeout: float = ...) -> Inclusion: ...
     @overload
     async def request(self, frame: GetPartners, *, timeout: float = ...) -> Partners: ...
     @overload

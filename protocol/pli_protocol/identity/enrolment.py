@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from ..mls import hpke
 from ..mls.ciphersuite import KEMKeyPair, suite
 from ..mls.errors import MLSError
-from ..relay.frames import Certificate, Id16, Id32, Signature
+from ..relay.frames.values import Certificate, Id16, Id32, Signature
 from ..secret import Secret
 from .errors import IdentityError
 from .invitation import Invitation

@@ -28,7 +28,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..display_text import displayable
-from ..relay.frames import Certificate, GroupId, Id16, Id32, Inline, Number, Position, Short
+from ..relay.frames.values import Certificate, GroupId, Id16, Id32, Inline, Number, Position, Short
 from . import chain as chains
 from .errors import IdentityError, StatementError
 from .keys import SigningKey, verify

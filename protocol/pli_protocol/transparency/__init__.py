@@ -1,12 +1,12 @@
 """The relay's audit log as both ends see it: a Merkle tree (RFC 9162), its proofs, signed heads.
 
-`hashing` and `frontier` build the tree, `proofs` makes and checks proofs, `heads` signs what the relay
-commits to, `leaves` says what one leaf is. Bytes and values in, bytes and values out.
+`hashing` and `frontier` build the tree, `proofs` makes and checks proofs, `heads` and `signing` are
+what the relay commits to, `leaves` says what one leaf is. Bytes and values in, bytes and values out.
 """
 
 from .frontier import Frontier, Node
 from .hashing import EMPTY_ROOT, leaf_hash, node_hash, root_of
-from .heads import SignedHead, TreeHead, head_code, sign_head, verify_head
+from .heads import SignedHead, TreeHead, head_code
 from .leaves import (
     MESSAGES,
     Batch,
@@ -26,6 +26,7 @@ from .proofs import (
     verify_consistency,
     verify_inclusion,
 )
+from .signing import sign_head, verify_head
 
 __all__ = [
     "EMPTY_ROOT",

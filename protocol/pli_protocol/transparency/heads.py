@@ -6,7 +6,6 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from ..identity.keys import SIGNATURE_SIZE, SigningKey, verify
 from .hashing import Count, Hash, Millis
 
 DOMAIN: Final = b"pli tree head v1"
@@ -34,22 +33,7 @@ class SignedHead(Struct, frozen=True, forbid_unknown_fields=True):
     """A head with the relay's Ed25519 signature (64 bytes)."""
 
     head: TreeHead
-    signature: Annotated[bytes, Meta(min_length=SIGNATURE_SIZE, max_length=SIGNATURE_SIZE)]
-
-
-def sign_head(relay: str, head: TreeHead, key: SigningKey) -> SignedHead:
-    """Sign a head with the relay's log key, bound to the relay's name."""
-    return SignedHead(head, key.sign(head.signed_bytes(relay)))
-
-
-def verify_head(relay: str, signed: SignedHead, log_key: bytes) -> TreeHead:
-    """The head, where the log key of this relay signed it.
-
-    Raises:
-        IdentityError: it did not.
-    """
-    verify(log_key, signed.head.signed_bytes(relay), signed.signature)
-    return signed.head
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
 def head_code(head: TreeHead) -> str:

@@ -41,8 +41,9 @@ class Trail:
         self._mark = (0, 0)
         self.batch = secrets.randbits(63)
         """What the rows of this transaction have in common with their entry."""
-        self.frontier: Frontier | None = None
-        """The log after this transaction; None where nothing was traced. It is durable after COMMIT."""
+        self._tree_wanted = self._closing = False
+        self.tree: Frontier | None = None
+        """The log after this transaction, where it was traced or wanted; durable after COMMIT."""
 
     def note(
         self,
@@ -59,6 +60,14 @@ class Trail:
         """One row more: its chain hash fixes it and all before it in its group."""
         self._chains.append(chain)
 
+    def want_tree(self) -> None:
+        """Let `tree` be known after the transaction, whether it adds an entry or not."""
+        self._tree_wanted = True
+
+    def close(self) -> None:
+        """The relay's last transaction: what was only counted is written."""
+        self._closing = True
+
     def mark(self) -> None:
         """A request begins that may be undone alone."""
         self._mark = (len(self._entries), len(self._chains))
@@ -73,17 +82,18 @@ class Trail:
         bodies = [(act, e.establishment, body_of(e)) for act, e in self._counted()]
         if self._chains:
             bodies.append((Act.MESSAGES, None, batch_body(self._now, self._chains)))
-        if bodies:
-            self._write(db, _locked(db, self._timeline), bodies)
+        if bodies or self._tree_wanted:
+            tree = _locked(db, self._timeline)
+            self.tree = self._write(db, tree, bodies) if bodies else tree
 
     def _counted(self) -> list[tuple[Act, Entry]]:
         if self._tally is None:
             return self._entries
         tally = self._tally
-        due = tally.due(self._now)
+        due = tally.due(self._now, closing=self._closing)
         return due + [(act, entry) for act, entry in self._entries if not tally.takes(act, entry)]
 
-    def _write(self, db: sa.Connection, frontier: Frontier, bodies: list[Body]) -> None:
+    def _write(self, db: sa.Connection, frontier: Frontier, bodies: list[Body]) -> Frontier:
         entries: list[dict[str, Any]] = []
         nodes: list[Node] = []
         for act, establishment, body in bodies:
@@ -113,14 +123,15 @@ class Trail:
             .where(t.trace_trees.c.timeline == self._timeline)
             .values(size=frontier.size, frontier=frontier.encode())
         )
-        self.frontier = frontier
+        return frontier
 
 
 def record(
-    db: sa.Connection, now: int, timeline: int, act: Act, establishment: bytes | None, **facts: Fact
+    db: sa.Connection, now: int, act: Act, establishment: bytes | None, **facts: Fact
 ) -> None:
     """Trace one act in a transaction of a command's own (`init`, `establishment-code`…), as its end."""
-    trail = Trail(now, timeline)
+    timeline = db.scalar(sa.select(t.meta.c.value).where(t.meta.c.key == "timeline"))
+    trail = Trail(now, int(timeline or 1))
     trail.note(act, establishment, None, None, facts)
     trail.append(db)
 

@@ -14,6 +14,7 @@ from ..relay import Relay
 from ..session import DEVICE, GREETED, GREETING, ISSUER, Session
 from . import (
     accounts,
+    audit,
     blobs,
     enrolment,
     establishments,
@@ -82,6 +83,9 @@ HANDLERS: Final[dict[type, Handler]] = {
     f.GetAccount: Handler(_SIGNED, accounts.get_account),
     f.ResetCredentials: Handler(_ISSUER, accounts.reset_credentials),
     f.GetDevices: Handler(_SIGNED, accounts.get_devices),
+    f.GetHead: Handler(_SIGNED, audit.get_head),
+    f.GetConsistency: Handler(_SIGNED, audit.get_consistency),
+    f.GetInclusion: Handler(_DEVICE, audit.get_inclusion),
 }
 
 UNANSWERED: Final = (f.Acknowledge, f.AcknowledgeWelcome, f.ReportCommit)

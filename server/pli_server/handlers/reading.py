@@ -28,7 +28,7 @@ async def fetch(relay: Relay, session: Session, frame: f.Fetch) -> f.Rows:
     """Rows of the device's membership after a seq, at most a frame full."""
 
     def read(db: sa.Connection) -> f.Rows:
-        member = _member(db, frame.group, session.device_no)
+        member = member_of(db, frame.group, session.device_no)
         last = member.last if member.until is None else member.until
         after = max(frame.after, member.since)
         found = reading.rows(db, member.no, frame.group, after, last, frame.limit)
@@ -145,7 +145,7 @@ async def get_commit_reports(
     """What devices said of a commit, to any device that receives the group."""
 
     def read(db: sa.Connection) -> f.CommitReports:
-        member = _member(db, frame.group, session.device_no)
+        member = member_of(db, frame.group, session.device_no)
         if member.state not in (MemberState.ACTIVE, MemberState.REMOVED):
             raise Refusal("not-found")
         if frame.seq < member.since:
@@ -168,7 +168,7 @@ async def get_commit_reports(
     return await relay.readers.run(read)
 
 
-def _member(db: sa.Connection, group_id: bytes, device_no: int) -> Any:
+def member_of(db: sa.Connection, group_id: bytes, device_no: int) -> Any:
     """The group's number and last row with the device's place; raises Refusal "not-found"."""
     found = db.execute(_MEMBER, {"group": group_id, "device": device_no}).first()
     if found is None or found.state == MemberState.LEAVING or found.until == 0:

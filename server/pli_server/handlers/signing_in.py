@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from pli_protocol.identity import Device, IdentityError, Issuer, verify
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import sign_in_challenge
+from pli_protocol.transparency import SignedHead
 
 from ..audit.acts import Act, Fact
+from ..audit.trail import Trail
 from ..delivery import Delivery
 from ..errors import Refusal
 from ..relay import Relay
@@ -76,6 +78,7 @@ class _Admitted:
     memberships: list[reading.Membership]
     welcomes: bool
     statements: int
+    trail: Trail
 
 
 async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, device: Device) -> None:
@@ -117,6 +120,8 @@ def _begin(relay: Relay, session: Session, rid: int, device: Device, admitted: _
             relay.timeline,
             admitted.revocations,
             admitted.key_packages,
+            relay.heads.public,
+            _head(relay, admitted.trail),
             admitted.first,
             admitted.statements,
         )
@@ -129,11 +134,12 @@ def _begin(relay: Relay, session: Session, rid: int, device: Device, admitted: _
 
 
 async def _sign_in_issuer(relay: Relay, session: Session, frame: f.SignIn, issuer: Issuer) -> None:
-    def work(tx: Transaction) -> int:
+    def work(tx: Transaction) -> tuple[int, Trail]:
         tx.trace(Act.SIGN_IN, issuer.establishment, issuer=issuer.issuer_id)
-        return _revocations(tx.connection, issuer.establishment)
+        tx.trail.want_tree()
+        return _revocations(tx.connection, issuer.establishment), tx.trail
 
-    number = await relay.writer.do("sign-in", work)
+    number, trail = await relay.writer.do("sign-in", work)
     older = relay.issuers.get(issuer.issuer_id)
     if older is not None:
         relay.drop(older)
@@ -142,7 +148,8 @@ async def _sign_in_issuer(relay: Relay, session: Session, frame: f.SignIn, issue
     _signed_in(session, ISSUER)
     relay.issuers[issuer.issuer_id] = session
     # An issuer's copy is harmless to MLS, so its token is not checked.
-    session.answer(f.SignedIn(frame.rid, os.urandom(16), relay.timeline, number, 0))
+    token, key, head = os.urandom(16), relay.heads.public, _head(relay, trail)
+    session.answer(f.SignedIn(frame.rid, token, relay.timeline, number, 0, key, head))
 
 
 def _signed_in(session: Session, state: str) -> None:
@@ -201,6 +208,7 @@ def _admit(
             )
             _trace(tx, Act.CLONE, device)
             return None
+    tx.trail.want_tree()
     fresh = os.urandom(16)
     _store_tokens(tx, device_no, shown, _hash(fresh))
     _trace(tx, Act.SIGN_IN, device, first=known is None)
@@ -291,7 +299,14 @@ def _admitted(
         reading.memberships(db, device_no),
         reading.welcomes_wait(db, device_no),
         newest_statement(db, device.person.establishment),
+        tx.trail,
     )
+
+
+def _head(relay: Relay, trail: Trail) -> SignedHead:
+    """The head after the sign-in's own transaction: none that was given before it is newer."""
+    assert trail.tree is not None
+    return relay.heads.sign(relay.timeline, trail.tree, relay.clock())
 
 
 def _revocations(db: sa.Connection, establishment: bytes) -> int:

@@ -47,6 +47,7 @@ WRITES: Final = (
     "create-group",
     "enrolment-answer",
     "enrolment-request",
+    "head",
     "key-packages",
     "leave",
     "partner",
@@ -222,8 +223,9 @@ class Writer:
         """Write what waits, then stop."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._cursors and not self._failed:
-            self.submit(Work("acknowledge", lambda _: None, None, None))
+        if not self._failed:
+            with contextlib.suppress(Refusal):
+                self.submit(Work("acknowledge", lambda tx: tx.trail.close(), None, None))
         self._queue.put(None)
         await self._closed
         self._thread.join()

@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from pli_protocol.identity import SigningKey
 from pli_protocol.relay import frames
 from pli_protocol.relay.codec import decode_client_frame, encode
 from pli_protocol.relay.frames import (
@@ -22,10 +23,14 @@ from pli_protocol.relay.frames import (
     SignIn,
     Welcomed,
 )
+from pli_protocol.transparency import EMPTY_ROOT, TreeHead, sign_head
 
 F = TypeVar("F", bound=ClientFrame)
 CHALLENGE = bytes(range(32))
 TOKEN = b"t" * 16
+_LOG = SigningKey.from_seed(bytes(32))
+LOG_KEY = _LOG.public
+HEAD = sign_head("localhost", TreeHead(1, 0, EMPTY_ROOT, 1), _LOG)
 
 
 class Peer:
@@ -54,7 +59,7 @@ class Peer:
     async def sign_in(self, token: bytes = TOKEN) -> SignIn:
         await self.welcome()
         asked = await self.hear(SignIn)
-        await self.say(SignedIn(asked.rid, token, 1, 0, 10))
+        await self.say(SignedIn(asked.rid, token, 1, 0, 10, LOG_KEY, HEAD))
         confirmed = await self.hear(ConfirmToken)
         assert confirmed.token == token
         await self.say(Done(confirmed.rid))

@@ -35,7 +35,7 @@ from pli_protocol.relay.frames import (
 from pli_protocol.relay.log import sign_in_challenge
 from pli_protocol.secret import Secret
 
-from .relay import CHALLENGE, TOKEN, FakeRelay, Pause, Peer
+from .relay import CHALLENGE, HEAD, LOG_KEY, TOKEN, FakeRelay, Pause, Peer
 
 
 class Device:
@@ -205,7 +205,7 @@ async def test_the_token_is_stored_before_it_is_confirmed_and_shown_the_next_tim
         assert asked.token == (device.stored[-1] if device.stored else None)
         challenge = sign_in_challenge("localhost", CHALLENGE, asked.token)
         device.key.verify_key.verify(challenge, asked.signature)
-        await peer.say(SignedIn(asked.rid, token, 1, 0, 0))
+        await peer.say(SignedIn(asked.rid, token, 1, 0, 0, LOG_KEY, HEAD))
         confirmed = await peer.hear(ConfirmToken)
         assert device.stored[-1] == token == confirmed.token
         await peer.say(Done(confirmed.rid))
@@ -225,7 +225,7 @@ async def test_a_token_that_could_not_be_stored_is_not_confirmed() -> None:
     async def script(peer: Peer) -> None:
         await peer.welcome()
         asked = await peer.hear(SignIn)
-        await peer.say(SignedIn(asked.rid, TOKEN, 1, 0, 0))
+        await peer.say(SignedIn(asked.rid, TOKEN, 1, 0, 0, LOG_KEY, HEAD))
         if device.full:
             await silent(peer)
         else:

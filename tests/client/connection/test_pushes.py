@@ -20,7 +20,7 @@ from pli_protocol.relay.frames import (
     SignIn,
 )
 
-from .relay import TOKEN, FakeRelay, Pause, Peer, row
+from .relay import HEAD, LOG_KEY, TOKEN, FakeRelay, Pause, Peer, row
 from .test_greeting import Device
 
 
@@ -158,7 +158,7 @@ async def test_pushes_wait_until_the_sign_in_is_complete() -> None:
     async def script(peer: Peer) -> None:
         await peer.welcome()
         asked = await peer.hear(SignIn)
-        await peer.say(SignedIn(asked.rid, TOKEN, 1, 0, 0))
+        await peer.say(SignedIn(asked.rid, TOKEN, 1, 0, 0, LOG_KEY, HEAD))
         await peer.say(row(1))
         confirmed = await peer.hear(ConfirmToken)
         order.append("confirmed")

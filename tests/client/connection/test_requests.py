@@ -25,7 +25,7 @@ from pli_protocol.relay.frames import (
     Welcomed,
 )
 
-from .relay import CHALLENGE, FakeRelay, Pause, Peer
+from .relay import CHALLENGE, HEAD, LOG_KEY, FakeRelay, Pause, Peer
 
 GROUP = b"g" * 16
 
@@ -159,7 +159,9 @@ BAD: dict[str, Callable[[int], bytes | str]] = {
     "a second greeting": lambda rid: frame_bytes(Welcomed(1, "localhost", CHALLENGE, 1)),
     "a frame cut short": lambda rid: frame_bytes(Groups(rid, ()))[:-1],
     "a frame with more behind it": lambda rid: frame_bytes(Groups(rid, ())) + b"\x00",
-    "a sign-in nobody asked for": lambda rid: frame_bytes(SignedIn(rid, bytes(16), 1, 0, 0)),
+    "a sign-in nobody asked for": lambda rid: frame_bytes(
+        SignedIn(rid, bytes(16), 1, 0, 0, LOG_KEY, HEAD)
+    ),
 }
 
 

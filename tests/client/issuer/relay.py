@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from pli_protocol.identity import (
     IdentityError,
     RevocationList,
+    SigningKey,
     Trust,
     verify_authority,
     verify_statement,
@@ -19,9 +20,13 @@ from pli_protocol.identity.keys import verify
 from pli_protocol.relay import frames
 from pli_protocol.relay.codec import decode_client_frame, encode
 from pli_protocol.relay.log import registration_challenge, sign_in_challenge
+from pli_protocol.transparency import EMPTY_ROOT, TreeHead, sign_head
 
 NAME = "127.0.0.1"
 CHALLENGE = bytes(range(32))
+_LOG = SigningKey.from_seed(bytes(32))
+LOG_KEY = _LOG.public
+HEAD = sign_head(NAME, TreeHead(1, 0, EMPTY_ROOT, 1), _LOG)
 
 
 @dataclass
@@ -115,7 +120,7 @@ class FakeRelay:
         except IdentityError:
             return frames.Refused("sign-in-failed", frame.rid)
         self.issuer = socket
-        return frames.SignedIn(frame.rid, b"T" * 16, 1, len(self.revocations), 0)
+        return frames.SignedIn(frame.rid, b"T" * 16, 1, len(self.revocations), 0, LOG_KEY, HEAD)
 
     async def _ConfirmToken(
         self, _socket: ServerConnection, frame: frames.ConfirmToken

@@ -82,6 +82,9 @@ NOT_TRACED: dict[type, str] = {
     f.BeginSecondFactor: "without effect until it is confirmed",
     f.GetAccount: "what oneself has set up",
     f.GetDevices: "one's own, or the issuer's own establishment's",
+    f.GetHead: "hashes, given to everybody at sign-in",
+    f.GetConsistency: "hashes, for everybody",
+    f.GetInclusion: "hashes about a row that its own device was sent",
 }
 
 

@@ -10,6 +10,7 @@ Sizes are bounds on what is accepted. Times are milliseconds since 1970 by the r
 from . import (
     accounts,
     answers,
+    audit,
     blobs,
     enrolment,
     establishments,
@@ -37,6 +38,7 @@ from .accounts import (
     StepUp,
 )
 from .answers import Done, Refused
+from .audit import Consistency, GetConsistency, GetHead, GetInclusion, Head, Inclusion, RowProof
 from .blobs import BlobPart, GetBlob, PutBlob
 from .enrolment import (
     AnswerEnrolment,
@@ -128,6 +130,7 @@ ClientFrame = (
     | key_packages.FromClient
     | groups.FromClient
     | blobs.FromClient
+    | audit.FromClient
     | partners.FromClient
     | accounts.FromClient
 )
@@ -139,6 +142,7 @@ RelayFrame = (
     | key_packages.FromRelay
     | groups.FromRelay
     | blobs.FromRelay
+    | audit.FromRelay
     | partners.FromRelay
     | accounts.FromRelay
     | answers.FromRelay
@@ -166,6 +170,7 @@ __all__ = [
     "CommitReports",
     "ConfirmSecondFactor",
     "ConfirmToken",
+    "Consistency",
     "CreateGroup",
     "DeviceState",
     "Devices",
@@ -182,9 +187,12 @@ __all__ = [
     "GetBlob",
     "GetCommitReports",
     "GetDevices",
+    "GetConsistency",
     "GetDirectory",
     "GetEstablishment",
     "GetGroups",
+    "GetHead",
+    "GetInclusion",
     "GetPartners",
     "GetListPart",
     "GetRevocations",
@@ -193,9 +201,11 @@ __all__ = [
     "GroupRefounded",
     "GroupState",
     "Groups",
+    "Head",
     "Hello",
     "Id16",
     "Id32",
+    "Inclusion",
     "Inline",
     "KeyPackages",
     "LIST_PART",
@@ -233,6 +243,7 @@ __all__ = [
     "RevocationsChanged",
     "Rid",
     "Row",
+    "RowProof",
     "Rows",
     "SecondFactor",
     "Send",

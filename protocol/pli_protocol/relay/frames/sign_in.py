@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from ...transparency.heads import SignedHead
 from .values import Chain, Frame, Id16, Id32, Number, Request, Rid, Short, Signature, Time
 
 
@@ -48,6 +49,10 @@ class SignedIn(Frame, frozen=True):
     """Number of the newest revocation list that the relay holds for the establishment; 0 if none."""
     key_packages: Number
     """Key packages left for this device, without the last-resort one."""
+    log_key: Id32
+    """The Ed25519 key that signs the heads of the relay's audit log; the same for ever."""
+    head: SignedHead
+    """The newest head of that log, of this timeline."""
     first: bool = False
     """The relay had never seen this device before."""
     statements: Number = 0
