@@ -7,8 +7,9 @@ import time
 
 import sqlalchemy as sa
 
-from .audit import trail
+from . import timelines
 from .audit.acts import Act
+from .audit.trail import record
 from .storage import tables as t
 
 
@@ -19,7 +20,8 @@ def make_code(connection: sa.Connection) -> str:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     now = time.time_ns() // 1_000_000
     connection.execute(sa.insert(t.establishment_codes).values(hash=code_hash(code), created=now))
-    trail.record(connection, now, Act.ADMINISTRATION, None, what="establishment-code")
+    timeline = timelines.current(connection)
+    record(connection, now, timeline, Act.ADMINISTRATION, None, what="establishment-code")
     connection.exec_driver_sql("COMMIT")
     return code
 

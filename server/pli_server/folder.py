@@ -131,7 +131,7 @@ def _first_values(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     connection.execute(sa.insert(t.meta).values(key="timeline", value="1"))
     now = time.time_ns() // 1_000_000
-    trail.record(connection, now, Act.ADMINISTRATION, None, what="init")
+    trail.record(connection, now, 1, Act.ADMINISTRATION, None, what="init")
     connection.exec_driver_sql("COMMIT")
 
 

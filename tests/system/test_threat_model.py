@@ -91,7 +91,8 @@ async def test_the_relay_has_no_content_no_private_key_and_no_other_file(exchang
     secrets = await own_secrets(exchanged)
     assert len(secrets) > 30
     expected = re.compile(
-        r"relay\.(toml|lock|db|db-wal|db-shm)|audit\.key|audit\.key|blobs/uploads|blobs/[0-9a-f]{2}(/[0-9a-f]{64})?|blobs"
+        r"relay\.(toml|lock|db|db-wal|db-shm)|(accounts|audit)\.key"
+        r"|blobs/uploads|blobs/[0-9a-f]{2}(/[0-9a-f]{64})?|blobs"
     )
     for path, data in files(exchanged.relay.folder):
         name = path.relative_to(exchanged.relay.folder).as_posix()

@@ -127,11 +127,10 @@ class Trail:
 
 
 def record(
-    db: sa.Connection, now: int, act: Act, establishment: bytes | None, **facts: Fact
+    db: sa.Connection, now: int, timeline: int, act: Act, establishment: bytes | None, **facts: Fact
 ) -> None:
     """Trace one act in a transaction of a command's own (`init`, `establishment-code`…), as its end."""
-    timeline = db.scalar(sa.select(t.meta.c.value).where(t.meta.c.key == "timeline"))
-    trail = Trail(now, int(timeline or 1))
+    trail = Trail(now, timeline)
     trail.note(act, establishment, None, None, facts)
     trail.append(db)
 
