@@ -28,6 +28,7 @@ from .session import (
     CLOSE_TRY_LATER,
     GREETED,
     GREETING,
+    WRITE_LIMIT,
     Session,
 )
 from .settings import is_loopback
@@ -38,7 +39,6 @@ MAX_MESSAGE: Final = MAX_FRAME + 1024
 """A WebSocket message above this is cut by the library; one between is refused with a frame."""
 
 MAX_QUEUED_MESSAGES: Final = 8
-WRITE_LIMIT: Final = 256 * 1024
 OPEN_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 5
 HEADERS: Final = 16 * 1024

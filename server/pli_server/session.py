@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
@@ -30,6 +30,9 @@ CLOSE_GOING_AWAY: Final = 1001
 CLOSE_INTERNAL: Final = 1011
 CLOSE_TRY_LATER: Final = 1013
 
+WRITE_LIMIT: Final = 256 * 1024
+"""Bytes that may wait to be written to one connection."""
+
 GREETING, GREETED, ACCOUNT = "greeting", "greeted", "account"
 DEVICE, ISSUER = "device", "issuer"
 """The states of a connection: before Hello, before sign-in, a device that asks to be linked to its
@@ -41,6 +44,8 @@ class Session:
 
     __slots__ = (
         "_closing",
+        "_unsent",
+        "_unsent_bytes",
         "_waiter",
         "account_no",
         "address",
@@ -92,6 +97,8 @@ class Session:
         self.on_signed_in: Callable[[], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
 
     @property
     def open(self) -> bool:
@@ -101,7 +108,7 @@ class Session:
     @property
     def congested(self) -> bool:
         """More than the write limit waits in this connection's buffer."""
-        return self.ws.paused
+        return self.ws.paused or self._unsent_bytes > WRITE_LIMIT
 
     @property
     def establishment(self) -> bytes:
@@ -123,9 +130,25 @@ class Session:
             tx.trace(act, self.issuer.establishment, account=None, device=None, **facts)
 
     def push(self, data: bytes) -> None:
-        """Send an encoded frame without waiting; a connection that closes loses it."""
-        if self._closing is None:
-            broadcast((self.ws,), data)
+        """Send an encoded frame without waiting; a connection that closes loses it.
+
+        What one turn of the loop pushes leaves in one write: a transaction answers many requests.
+        """
+        if self._closing is not None:
+            return
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+
+    def _write(self) -> None:
+        frames, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        protocol = self.ws.protocol
+        if not frames or protocol.state is not State.OPEN:
+            return
+        for data in frames:
+            protocol.send_binary(data)
+        self.ws.transport.write(b"".join(protocol.data_to_send()))
 
     def answer(self, frame: RelayFrame) -> None:
         """Send a frame without waiting."""
@@ -149,6 +172,7 @@ class Session:
     def close(self, code: int = CLOSE_GOING_AWAY) -> None:
         """Begin to close; nothing more is sent."""
         if self._closing is None:
+            self._write()
             self._closing = asyncio.create_task(self.ws.close(code), name="pli close")
 
     async def closed(self) -> None:
@@ -177,6 +201,7 @@ class Session:
 
     async def drained(self) -> None:
         """Wait until what was pushed has left for the most part."""
+        self._write()
         if self.ws.paused:
             await self.ws.drain()
 
