@@ -25,6 +25,7 @@ from .storage import database
 from .storage import tables as t
 from .storage.blobs import BlobFolder, BlobStore
 from .storage.readers import Readers
+from .storage.usage import Usage
 from .storage.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Relay:
             clock=self.clock,
             timeline=self.timeline,
             queued_bytes=self.limits.queued_bytes,
+            usage=Usage(self.limits, self.settings.retention.days),
             on_failure=self.failed.set,
             on_commit=self.metrics.written,
         )

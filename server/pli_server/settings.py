@@ -77,6 +77,12 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Key packages that one account may claim in an hour."""
     claims_per_target_hour: Count = 50
     """Of them, of one device."""
+    messages_per_day: Count = 1_000_000
+    """Rows that one account may add to its groups in a day (UTC)."""
+    message_bytes_per_day: Bytes = 2 * 1024 * 1024 * 1024
+    """Their bytes, with Welcomes."""
+    bytes_per_establishment: Bytes = 100 * 1024 * 1024 * 1024
+    """What an establishment may have stored within `days` of [retention]: messages and files."""
     groups_per_account: Count = 10_000
     """Groups that one account may open."""
     members_per_group: Count = 1_000
@@ -136,6 +142,7 @@ class Accounts(Struct, frozen=True, forbid_unknown_fields=True):
     password_memory_kib: Annotated[int, Meta(ge=8 * 1024, le=1024 * 1024)] = 19 * 1024
     """Memory of one Argon2id; the device has computed one of 64 MiB before."""
     password_passes: Annotated[int, Meta(ge=1, le=64)] = 2
+    """Its passes over that memory."""
     password_checks: Annotated[int, Meta(ge=1, le=64)] = 1
     """Argon2ids at a time."""
     password_checks_waiting: Count = 256
@@ -145,6 +152,7 @@ class Accounts(Struct, frozen=True, forbid_unknown_fields=True):
     lock_seconds: Seconds = 60
     """The first lock; each further failure doubles it."""
     lock_seconds_most: Seconds = 3600
+    """The longest lock."""
     attempts_kept: Count = 100_000
     """Names whose failed attempts are remembered, whether they exist or not."""
     step_up_seconds: Seconds = 600

@@ -56,6 +56,7 @@ async def sweep(relay: Relay) -> None:
             sa.and_(t.key_packages.c.claimed.is_not(None), t.key_packages.c.claimed < old),
         ),
         lambda tx: attempts.forget_old(tx, now),
+        lambda tx: _forget_usage(tx, old),
         lambda tx: _clear_welcomes(tx, old),
         lambda tx: _end_removed(tx, settled),
     ):
@@ -98,6 +99,11 @@ def _delete(tx: Transaction, table: sa.Table, condition: sa.ColumnElement[bool])
     key = next(iter(table.primary_key.columns))
     chosen = sa.select(key).where(condition).limit(STEP)
     return tx.connection.execute(sa.delete(table).where(key.in_(chosen))).rowcount
+
+
+def _forget_usage(tx: Transaction, old: int) -> int:
+    """What was counted goes with what it counts."""
+    return tx.connection.execute(sa.delete(t.usage).where(t.usage.c.day < old // DAY)).rowcount
 
 
 def _clear_welcomes(tx: Transaction, old: int) -> int:

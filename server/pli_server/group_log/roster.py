@@ -15,6 +15,7 @@ from ..storage import tables as t
 from ..storage.groups import GroupState, Member, MemberState
 from ..storage.partners import all_partners, establishments_of
 from ..storage.transaction import Appended, Transaction, pack
+from ..storage.usage import Amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ def apply_change(
             _store_state(tx, group, member)
     if welcome is None:
         return NO_EFFECTS
+    tx.store(committer.account_no, Amount(size=len(pack(welcome)[1])), spare=True)
     return RosterEffects(_store_welcomes(tx, row, plan.added, welcome, predecessor, limits))
 
 

@@ -13,6 +13,7 @@ from ..session import Session
 from ..settings import Limits
 from ..storage import tables as t
 from ..storage.transaction import Transaction
+from ..storage.usage import Amount
 
 SMALLEST: Final = 64 * 1024
 """Bytes that a blob counts for at least."""
@@ -82,6 +83,7 @@ def _reserve(tx: Transaction, session: Session, frame: f.PutBlob, limits: Limits
     open_uploads = sa.select(sa.func.count()).where(*owner, t.blobs.c.complete == 0)
     if (tx.connection.scalar(open_uploads) or 0) >= limits.open_uploads_per_account:
         raise Refusal("limit", "this account has too many uploads under way")
+    tx.usage.room(tx.connection, session.establishment, max(frame.size, SMALLEST))
     tx.connection.execute(
         sa.insert(t.blobs).values(
             blob=frame.blob,
@@ -97,6 +99,8 @@ def _reserve(tx: Transaction, session: Session, frame: f.PutBlob, limits: Limits
 def _complete(tx: Transaction, session: Session, frame: f.PutBlob) -> None:
     open_one = (t.blobs.c.blob == frame.blob, t.blobs.c.complete == 0)
     if tx.connection.execute(sa.update(t.blobs).where(*open_one).values(complete=1)).rowcount:
+        if session.device is not None:
+            tx.store(session.account_no, Amount(files=max(frame.size, SMALLEST)))
         session.trace(tx, Act.BLOB_STORED, blob=blob_name(frame.blob), size=frame.size)
 
 

@@ -347,3 +347,17 @@ attempts = Table(
     sqlite_with_rowid=False,
 )
 """Failed attempts in a row, of names that exist and of names that do not."""
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("account_no", Number, primary_key=True),
+    Column("day", Number, primary_key=True),
+    Column("establishment", LargeBinary, nullable=False),
+    Column("messages", Number, nullable=False),
+    Column("bytes", Number, nullable=False),
+    Column("files", Number, nullable=False),
+    Index("usage_by_establishment", "establishment", "day"),
+    sqlite_with_rowid=False,
+)
+"""What each account had stored per day (days since 1970); goes with retention, as what it counts."""

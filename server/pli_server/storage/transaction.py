@@ -15,6 +15,7 @@ from ..audit.acts import Act, Fact
 from ..audit.tally import Tally
 from ..audit.trail import Trail
 from .groups import GroupCache, GroupState, Member
+from .usage import Amount, Usage
 
 T = TypeVar("T")
 
@@ -78,6 +79,7 @@ class Transaction:
         *,
         now: int,
         timeline: int,
+        usage: Usage,
         tally: Tally | None = None,
     ) -> None:
         self.connection = connection
@@ -92,6 +94,8 @@ class Transaction:
         self._senders: dict[tuple[int, int], Member] = {}
         self._known: dict[tuple[int, bytes], Held] = {}
         self.touched: set[bytes] = set()
+        self.usage = usage
+        usage.begin(now)
         self.trail = Trail(now, timeline, tally)
 
     # --- groups -------------------------------------------------------------------------------
@@ -152,7 +156,13 @@ class Transaction:
         send_id: bytes,
         payload: Payload,
     ) -> Appended:
-        """Append a row to the group's log; the caller has checked that it may."""
+        """Append a row to the group's log; the caller has checked that it may.
+
+        Raises:
+            Refusal: limit, its sender or establishment has stored as much as it may.
+        """
+        is_blob, data = pack(payload)
+        self.store(sender.account_no, Amount(1, len(data)), spare=kind != APPLICATION)
         seq = group.last + 1
         position = Position(self.timeline, seq)
         chain = chain_hash(
@@ -165,7 +175,6 @@ class Transaction:
             send_id,
             payload,
         )
-        is_blob, data = pack(payload)
         self._rows.append(
             (
                 group.no,
@@ -198,6 +207,10 @@ class Transaction:
             chain,
         )
 
+    def store(self, account_no: int, amount: Amount, *, spare: bool = False) -> None:
+        """Count what an account stores; raises Refusal "limit" (storage.usage)."""
+        self.usage.charge(self.connection, account_no, amount, spare=spare)
+
     def sent(self, group: GroupState, sender: Member, send_id: bytes) -> None:
         """This send is the sender's last one in the group."""
         sender.last_send = send_id
@@ -208,10 +221,12 @@ class Transaction:
         self.flush()
         self.touched.clear()
         self.trail.mark()
+        self.usage.begin_request()
 
     def finish(self) -> None:
         """The last step before COMMIT: what was gathered, then the trace of it."""
         self.flush()
+        self.usage.write(self.connection)
         self.trail.append(self.connection)
 
     def flush(self) -> None:
@@ -240,6 +255,7 @@ class Transaction:
             self._known.pop((row[4], row[5]), None)
         self._rows, self._moved, self._senders = [], {}, {}
         self.trail.undo()
+        self.usage.undo_request()
         for group_id in self.touched:
             self._cache.drop(group_id)
 

@@ -26,6 +26,7 @@ from ..errors import Refusal, StorageFailed
 from .faults import BROKEN, BUSY, FULL, describe, result_code
 from .groups import GroupCache
 from .transaction import Transaction
+from .usage import Usage
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -133,6 +134,7 @@ class Writer:
         clock: Callable[[], int],
         timeline: int,
         queued_bytes: int,
+        usage: Usage,
         on_failure: Callable[[], None],
         on_commit: Callable[[int, float], None] = lambda jobs, seconds: None,
     ) -> None:
@@ -147,6 +149,7 @@ class Writer:
         self.undone: Counter[str] = Counter()
         """Transactions that were undone, by cause."""
         self._cache = GroupCache()
+        self._usage = usage
         self._tally = Tally()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._queued = 0
@@ -311,6 +314,7 @@ class Writer:
             self._cache,
             now=self._clock(),
             timeline=self._timeline,
+            usage=self._usage,
             tally=self._tally,
         )
         # Cursors first: a device that signs in again in this batch continues after them.
@@ -346,6 +350,7 @@ class Writer:
     def _roll_back(self, error: Exception) -> Refusal | None:
         """Undo the transaction; None: the disk or the file cannot be trusted any more."""
         self._cache.clear()
+        self._usage.forget()
         code = result_code(error)
         try:
             if self._connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]

@@ -166,3 +166,14 @@ def _timelines() -> None:
 
 def _quotas() -> None:
     """What an establishment may store."""
+    op.create_table(
+        "usage",
+        sa.Column("account_no", NUMBER, primary_key=True, autoincrement=False),
+        sa.Column("day", NUMBER, primary_key=True, autoincrement=False),
+        sa.Column("establishment", sa.LargeBinary, nullable=False),
+        sa.Column("messages", NUMBER, nullable=False),
+        sa.Column("bytes", NUMBER, nullable=False),
+        sa.Column("files", NUMBER, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("usage_by_establishment", "usage", ["establishment", "day"])
