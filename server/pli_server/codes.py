@@ -11,18 +11,20 @@ from . import timelines
 from .audit.acts import Act
 from .audit.trail import record
 from .storage import tables as t
+from .storage.database import writing
 
 
 def make_code(connection: sa.Connection) -> str:
     """A new code; the database keeps its hash."""
     letters = base64.b32encode(os.urandom(15)).decode().lower()
     code = "-".join(letters[start : start + 6] for start in range(0, 24, 6))
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
     now = time.time_ns() // 1_000_000
-    connection.execute(sa.insert(t.establishment_codes).values(hash=code_hash(code), created=now))
-    timeline = timelines.current(connection)
-    record(connection, now, timeline, Act.ADMINISTRATION, None, what="establishment-code")
-    connection.exec_driver_sql("COMMIT")
+    with writing(connection):
+        connection.execute(
+            sa.insert(t.establishment_codes).values(hash=code_hash(code), created=now)
+        )
+        timeline = timelines.current(connection)
+        record(connection, now, timeline, Act.ADMINISTRATION, None, what="establishment-code")
     return code
 
 

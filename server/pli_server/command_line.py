@@ -27,6 +27,12 @@ def cli() -> None:
 @click.option("--listen", default="127.0.0.1:8440", show_default=True, help="HOST:PORT.")
 @click.option("--certificate", type=click.Path(dir_okay=False), help="TLS certificate chain, PEM.")
 @click.option("--key", type=click.Path(dir_okay=False), help="Its key, PEM.")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="postgresql://USER@HOST/NAME, instead of a file in FOLDER. With a password in it, rather "
+    "set PLI_DATABASE_URL.",
+)
 @JSON
 @one_sentence
 def init(
@@ -35,6 +41,7 @@ def init(
     listen: str,
     certificate: str | None,
     key: str | None,
+    database: str | None,
     as_json: bool,
 ) -> None:
     """Make a relay's FOLDER with its settings, and print a one-time establishment code."""
@@ -43,9 +50,9 @@ def init(
         raise OperatorError(f"{host} is no name: give --name, the host that clients will use")
     if (certificate is None) != (key is None):
         raise OperatorError("TLS needs both --certificate and --key; give both or none")
-    absolute = [None if p is None else str(Path(p).resolve()) for p in (certificate, key)]
-    text = settings_file.template(name or host, listen, *absolute)
-    code = folders.make(folder, text)
+    chain, its_key = [None if p is None else str(Path(p).resolve()) for p in (certificate, key)]
+    text = settings_file.template(name or host, listen, chain, its_key, database)
+    code = folders.make(folder, text, setting.database_url(database))
     # With port 0 the system chooses one at the start, and `run` tells it.
     made = setting.Settings(name=name or host, certificate=certificate, key=key)
     address = setting.address_to_give(made, port) if port else None

@@ -16,34 +16,30 @@ from .audit import log_key, trail
 from .audit.acts import Act
 from .codes import make_code
 from .errors import OperatorError
-from .storage import database
-from .storage import tables as t
+from .storage.database import at_once, open_database, writing
+from .storage.url import DatabaseURL
 
 LOCK_NAME = "relay.lock"
 LOCK_TRIES, LOCK_SECONDS = 5, 0.05
 
 
-def make(folder: Path, text: str) -> str:
+def make(folder: Path, text: str, url: DatabaseURL | None = None) -> str:
     """Make the folder with its settings file and database; returns a first establishment code.
 
+    Args:
+        url: A database that may be there already, another node's; None: the embedded one.
+
     Raises:
-        OperatorError: it exists with something in it, or cannot be made.
+        OperatorError: it exists with something in it, or cannot be made; the database cannot be used.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(folder.iterdir()):
             raise OperatorError(f"{folder} is not empty; choose a new folder for the relay")
-        (folder / "blobs").mkdir(mode=0o700)
         with _private_files():
-            engine = database.engine(folder / database.FILE_NAME)
-            database.migrate(engine)
-            with engine.connect() as connection:
-                _first_values(connection)
-                key_file.read(folder, connection)
-                log_key.make(folder)
-                log_key.of_relay(folder, connection)
-                code = make_code(connection)
-            engine.dispose()
+            log_key.make(folder)
+            code = at_once(open_database(folder, url), lambda db: _first_values(folder, db))
+            (folder / "blobs").mkdir(mode=0o700)
             (folder / settings.FILE_NAME).write_text(text, encoding="utf-8")
     except OSError as error:
         raise OperatorError(
@@ -54,18 +50,7 @@ def make(folder: Path, text: str) -> str:
 
 def further_code(folder: Path) -> str:
     """One more establishment code; works while the relay runs."""
-    settings.load(folder)
-    engine = database.engine(folder / database.FILE_NAME)
-    try:
-        database.migrate(engine)
-        with engine.connect() as connection:
-            return make_code(connection)
-    except sa.exc.OperationalError as error:
-        raise OperatorError(
-            f"the code could not be stored ({error.orig}); free some space and try again"
-        ) from None
-    finally:
-        engine.dispose()
+    return at_once(open_database(folder, settings.load(folder).database_url), make_code)
 
 
 @contextlib.contextmanager
@@ -127,12 +112,18 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _first_values(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    connection.execute(sa.insert(t.meta).values(key="timeline", value="1"))
-    now = time.time_ns() // 1_000_000
-    trail.record(connection, now, 1, Act.ADMINISTRATION, None, what="init")
-    connection.exec_driver_sql("COMMIT")
+def _first_values(folder: Path, connection: sa.Connection) -> str:
+    """What a database begins with; another node's is there already."""
+    with writing(connection):
+        first = connection.execute(
+            sa.text("INSERT INTO meta (key, value) VALUES ('timeline', '1') ON CONFLICT DO NOTHING")
+        )
+        if first.rowcount:
+            now = time.time_ns() // 1_000_000
+            trail.record(connection, now, 1, Act.ADMINISTRATION, None, what="init")
+    key_file.read(folder, connection)
+    log_key.of_relay(folder, connection)
+    return make_code(connection)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from pli_protocol.identity import SigningKey
 from pli_protocol.relay.frames import RelayFrame
 
 from .accounts import key_file
@@ -21,9 +22,9 @@ from .pace import Daily
 from .rooms import Rooms
 from .session import Session
 from .settings import Settings
-from .storage import database
 from .storage import tables as t
 from .storage.blobs import BlobFolder, BlobStore
+from .storage.database import Database, at_once, open_database
 from .storage.readers import Readers
 from .storage.usage import Usage
 from .storage.writer import Writer
@@ -69,22 +70,15 @@ class Relay:
         self.heads: HeadSigner
         self.writer: Writer
         self.readers: Readers
-        self._engine: sa.Engine
+        self.database: Database = open_database(folder, settings.database_url)
 
     async def start(self) -> None:
         """Open the database (migrating it), learn the establishments, start the writer."""
-        self._engine = await asyncio.to_thread(self._open)
-        with self._engine.connect() as connection:
-            self.timeline = int(
-                connection.scalar(sa.select(t.meta.c.value).where(t.meta.c.key == "timeline")) or 1
-            )
-            self.checker.load(connection)
-            self.secrets = SealedSecrets(key_file.read(self.folder, connection))
-            key = log_key.of_relay(self.folder, connection)
+        key = await asyncio.to_thread(at_once, self.database, self._learn)
         self.heads = HeadSigner(self.settings.name, key)
-        self.readers = Readers(self._engine, observe=self.metrics.read.observe)
+        self.readers = Readers(self.database, observe=self.metrics.read.observe)
         self.writer = Writer(
-            self._engine,
+            self.database,
             clock=self.clock,
             timeline=self.timeline,
             queued_bytes=self.limits.queued_bytes,
@@ -98,11 +92,10 @@ class Relay:
         self.stopping = True
         self.rooms.close()
         await self.writer.close()
-        self.readers.close()
+        await self.readers.close()
         self.blobs.close()
         self.passwords.close()
         self.checker.close()
-        self._engine.dispose()
 
     def _blobs(self) -> BlobStore:
         url = self.settings.blobs.url
@@ -112,10 +105,13 @@ class Relay:
 
         return BlobBucket(url)
 
-    def _open(self) -> sa.Engine:
-        engine = database.engine(self.folder / database.FILE_NAME)
-        database.migrate(engine)
-        return engine
+    def _learn(self, connection: sa.Connection) -> SigningKey:
+        """What is held in memory of the database; returns the log's key."""
+        timeline = connection.scalar(sa.select(t.meta.c.value).where(t.meta.c.key == "timeline"))
+        self.timeline = int(timeline or 1)
+        self.checker.load(connection)
+        self.secrets = SealedSecrets(key_file.read(self.folder, connection))
+        return log_key.of_relay(self.folder, connection)
 
     def drop(self, session: Session) -> None:
         """A connection has ended."""

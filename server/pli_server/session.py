@@ -16,6 +16,7 @@ from pli_protocol.relay.frames import Refused, RelayFrame
 
 from .audit.acts import Act, Fact
 from .errors import CLOSING, Refusal
+from .storage import locks
 from .storage.faults import describe
 
 if TYPE_CHECKING:
@@ -128,6 +129,14 @@ class Session:
             assert self.issuer is not None
             facts["issuer"] = self.issuer.issuer_id
             tx.trace(act, self.issuer.establishment, account=None, device=None, **facts)
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """Whose counts and rows a request of this connection touches (storage.locks)."""
+        if self.device is not None:
+            person = self.device.person
+            return (locks.of_account(person.establishment, person.account),)
+        return (locks.of_establishment(self.establishment),)
 
     def push(self, data: bytes) -> None:
         """Send an encoded frame without waiting; a connection that closes loses it.

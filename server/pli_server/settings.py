@@ -7,7 +7,7 @@ import ipaddress
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from .environment import overridden, refuse_passwords
 from .errors import OperatorError
 from .proxy import networks
+from .storage.url import DatabaseURL
 
 FILE_NAME = "relay.toml"
 
@@ -185,6 +186,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """TLS: the certificate with its chain, PEM. Read again within a minute when it changes."""
     key: Annotated[str, Meta(examples=["/etc/pli/key.pem"])] | None = None
     """The certificate's key, PEM."""
+    database_url: (
+        Annotated[DatabaseURL, Meta(examples=["postgresql://pli@db.example.fr/pli"])] | None
+    ) = None
+    """A PostgreSQL database, which several nodes may share, instead of the file relay.db in this
+    folder. With a password it comes from PLI_DATABASE_URL, or a file that PLI_DATABASE_URL_FILE names."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks (10.0.0.0/8) of reverse proxies in front. From them, and nobody else, the
     X-Forwarded-For header says whose connection it is."""
@@ -257,7 +263,9 @@ def load(folder: Path) -> Settings:
         raise OperatorError(f"{path} cannot be read ({error}); mend it and try again") from None
     refuse_passwords(data)
     try:
-        settings = msgspec.convert(overridden(data, Settings, os.environ), Settings)
+        settings = msgspec.convert(
+            overridden(data, Settings, os.environ), Settings, dec_hook=decode_value
+        )
     except msgspec.ValidationError as error:
         raise OperatorError(f"{path}: {error}; mend the value and try again") from None
     settings.address  # noqa: B018  (raises for a wrong address)
@@ -291,3 +299,18 @@ def _check_backup(path: Path, settings: Settings) -> None:
             f"{path}: backups every {backup.hours} hours are too rare: clients keep what a restored "
             f"relay would lack for {most} hours; set `hours` of [backup] to {most} or less"
         )
+
+
+def database_url(given: str | None) -> DatabaseURL | None:
+    """The database that the environment or a command's option names; raises OperatorError."""
+    data = {"name": "init"} if given is None else {"name": "init", "database_url": given}
+    refuse_passwords(data)
+    found = overridden(data, Settings, os.environ).get("database_url")
+    return None if found is None else DatabaseURL(found)
+
+
+def decode_value(kind: type, value: Any) -> Any:
+    """A setting of a type of our own, for msgspec; raises OperatorError."""
+    if kind is DatabaseURL and isinstance(value, str):
+        return DatabaseURL(value)
+    raise NotImplementedError(f"a {kind.__name__} is made of text")

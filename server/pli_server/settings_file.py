@@ -20,9 +20,21 @@ _HEAD = """\
 """
 
 
-def template(name: str, listen: str, certificate: str | None = None, key: str | None = None) -> str:
+def template(
+    name: str,
+    listen: str,
+    certificate: str | None = None,
+    key: str | None = None,
+    database_url: str | None = None,
+) -> str:
     """The settings file of a new relay, with every setting there is."""
-    given = {"name": name, "listen": listen, "certificate": certificate, "key": key}
+    given = {
+        "name": name,
+        "listen": listen,
+        "certificate": certificate,
+        "key": key,
+        "database_url": database_url,
+    }
     parts = [_HEAD, *_values(Settings, given)]
     for field in msgspec.structs.fields(Settings):
         section = type(field.default)

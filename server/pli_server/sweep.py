@@ -12,6 +12,7 @@ from pli_protocol.relay.frames import BlobRef
 from .accounts import attempts
 from .audit import heads, reading
 from .errors import Refusal, StorageFailed
+from .group_log.roster import end_membership
 from .handlers.establishments import cut_revoked
 from .relay import Relay
 from .storage import tables as t
@@ -34,10 +35,8 @@ async def run(relay: Relay) -> None:
             await keep_head(relay)
             # Who signed in before the account or the device's certificate ended may be online still.
             await cut_revoked(relay)
-        except Refusal:
+        except (Refusal, StorageFailed):
             log.warning("a sweep could not be written; it is tried again later")
-        except StorageFailed:
-            return
 
 
 async def sweep(relay: Relay) -> None:
@@ -123,19 +122,18 @@ def _end_removed(tx: Transaction, settled: int) -> int:
         t.rows.c.group_no == t.members.c.group_no, t.rows.c.seq == t.members.c.removed_at
     )
     found = tx.connection.execute(
-        sa.select(t.members.c.group_no, t.members.c.device_no, t.groups.c.group_id, t.groups.c.last)
+        sa.select(t.groups.c.group_id, t.members.c.device_no)
         .join(t.rows, removal)
         .join(t.groups, t.groups.c.no == t.members.c.group_no)
         .where(t.members.c.state == MemberState.REMOVED, t.rows.c.time < settled)
+        .order_by(t.groups.c.no)
         .limit(STEP)
     ).all()
-    for row in found:
-        tx.connection.execute(
-            sa.update(t.members)
-            .where(t.members.c.group_no == row.group_no, t.members.c.device_no == row.device_no)
-            .values(state=int(MemberState.ENDED), until=row.last)
-        )
-        tx.forget_group(row.group_id)
+    for group_id, device_no in found:
+        group = tx.group(group_id)
+        member = None if group is None else group.members.get(device_no)
+        if group is not None and member is not None and member.state is MemberState.REMOVED:
+            end_membership(tx, group, member)
     return len(found)
 
 

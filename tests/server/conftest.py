@@ -1,26 +1,42 @@
 """A real relay in this process, on loopback, and an establishment on it."""
 
 import asyncio
-import functools
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 from pli_server import folder as folders
 from pli_server.listener import Listener
 from pli_server.relay import Relay, now_ms
 from pli_server.settings import Limits, Settings, load
-from pli_server.settings_file import template
+from pli_server.storage.database import Database, Use, open_database
+from pli_server.storage.url import DatabaseURL
 
+from .databases import (
+    ENGINES,
+    POSTGRESQL,
+    SQLITE,
+    ask,
+    drop_database,
+    drop_folder,
+    forget_templates,
+    new_database,
+    new_folder,
+)
 from .people import TestDevice, TestEstablishment
 from .raw_client import RawClient
+
+T = TypeVar("T")
+
+
+def pytest_sessionfinish() -> None:
+    forget_templates()
 
 
 class Server:
@@ -87,54 +103,64 @@ class Server:
         await self.publishes(one, other)
         await self.publishes(other, one)
 
+    def read(self, function: Callable[[sa.Connection], T]) -> T:
+        """What its database holds now."""
+        return ask(self.relay.database, Use.READING, function)
+
+    def change(self, statement: str) -> None:
+        """What no request could do."""
+        ask(self.relay.database, Use.CHANGING, lambda db: db.execute(sa.text(statement)))
+
     def _kept(self, client: RawClient) -> RawClient:
         self._clients.append(client)
         return client
 
 
-@functools.cache
-def _template() -> "tuple[tempfile.TemporaryDirectory[str], str]":
-    """A relay's folder as `init` makes it, made once: a schema takes longer than most tests."""
-    made = tempfile.TemporaryDirectory(prefix="pli-template-")
-    code = folders.make(Path(made.name) / "relay", template("relay.test", "127.0.0.1:0"))
-    return made, code
-
-
-def new_folder(folder: Path) -> str:
-    """A copy of it, with its first code."""
-    made, code = _template()
-    shutil.copytree(Path(made.name) / "relay", folder)
-    return code
-
-
 @asynccontextmanager
-async def running(folder: Path, **settings: Any) -> AsyncIterator[Server]:
+async def running(folder: Path, engine: str = SQLITE, **settings: Any) -> AsyncIterator[Server]:
     """A new relay in a folder."""
-    code = new_folder(folder)
+    code = new_folder(folder, engine)
     server = Server(folder, code, **settings)
     await server.start()
     try:
         yield server
     finally:
         await server.stop()
+        drop_folder(folder)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each of the databases that a relay can stand on."""
+    return str(request.param)
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    async with running(tmp_path / "relay") as made:
+def store(engine: str, tmp_path: Path) -> Iterator[Database]:
+    """An empty database."""
+    url = new_database() if engine == POSTGRESQL else None
+    yield open_database(tmp_path, None if url is None else DatabaseURL(url))
+    if url is not None:
+        drop_database(url)
+
+
+@pytest.fixture
+async def server(tmp_path: Path, engine: str) -> AsyncIterator[Server]:
+    async with running(tmp_path / "relay", engine) as made:
         yield made
 
 
 @pytest.fixture
 async def limited(
     tmp_path: Path,
+    engine: str,
 ) -> AsyncIterator[Callable[..., Awaitable[Server]]]:
     """A maker of a relay with other limits."""
     stack: list[Server] = []
 
     async def make(**limits: Any) -> Server:
         folder = tmp_path / "limited"
-        code = new_folder(folder)
+        code = new_folder(folder, engine)
         made = Server(folder, code, limits=Limits(**limits))
         await made.start()
         stack.append(made)
@@ -143,6 +169,7 @@ async def limited(
     yield make
     for made in stack:
         await made.stop()
+        drop_folder(made.folder)
 
 
 @pytest.fixture

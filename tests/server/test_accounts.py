@@ -300,10 +300,7 @@ async def test_unknown_and_known_names_get_the_same_bytes_after_the_same_work(
     await half.client.ask(f.SetPassword(half.client.rid(), factors.password))
     gone = await joins(server, home)
     await Factors(factors.clock, factors.password).set_up(gone.client)
-    with server.relay._engine.connect() as db:
-        db.exec_driver_sql(
-            "UPDATE accounts SET revoked = 1 WHERE no = (SELECT max(no) FROM accounts)"
-        )
+    server.change("UPDATE accounts SET revoked = 1 WHERE no = (SELECT max(no) FROM accounts)")
     right = code_of(factors.secret, factors.clock.now + 30_000)
     cases = {
         "wrong password": (home.id, member.person.account, os.urandom(32), right),
@@ -412,8 +409,7 @@ async def test_the_database_holds_neither_secret_nor_password_nor_code(
 ) -> None:
     _, factors = anne
     await server.relay.writer.do("sweep", lambda tx: None)
-    with server.relay._engine.connect() as db:
-        db.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    server.change("PRAGMA wal_checkpoint(TRUNCATE)")
     held = b"".join(path.read_bytes() for path in server.folder.glob("relay.db*"))
     for secret in (factors.password, factors.secret, *map(str.encode, factors.recovery)):
         assert secret not in held
@@ -450,8 +446,7 @@ async def test_the_key_file_is_private_and_must_be_the_databases_own(server: Ser
 
 
 async def test_a_relay_of_before_gets_its_key_at_the_first_start(server: Server) -> None:
-    with server.relay._engine.connect() as db:
-        db.exec_driver_sql("DELETE FROM meta WHERE key = 'accounts-key'")
+    server.change("DELETE FROM meta WHERE key = 'accounts-key'")
     (server.folder / key_file.FILE_NAME).unlink()
     await server.restart()
     assert len((server.folder / key_file.FILE_NAME).read_bytes()) == key_file.KEY_SIZE

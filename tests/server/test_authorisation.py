@@ -13,6 +13,7 @@ from typing import Final, get_args
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from websockets.exceptions import ConnectionClosed
 
 from pli_protocol.identity import (
@@ -194,8 +195,7 @@ async def scene(server: Server, home: TestEstablishment, outsider: Member) -> St
     await third.client.close()
     await group.changes(a, added=(third,))
     await group.says(a)
-    with server.relay._engine.connect() as db:
-        item = db.exec_driver_sql("SELECT item FROM welcome_items").scalar()
+    item = server.read(lambda db: db.scalar(sa.text("SELECT item FROM welcome_items")))
     blob, unfinished, request_id = os.urandom(32), os.urandom(32), os.urandom(16)
     for begun in (unfinished, blob):
         part = f.PutBlob(a.client.rid(), begun, 0, f.BLOB_PART + 1, bytes(f.BLOB_PART))
@@ -210,26 +210,25 @@ async def scene(server: Server, home: TestEstablishment, outsider: Member) -> St
 
 def state(server: Server) -> list[tuple[object, ...]]:
     """Everything in the database that a stranger could have changed."""
-    found: list[tuple[object, ...]] = []
-    with server.relay._engine.connect() as db:
-        for query in (
-            "SELECT group_id, epoch, last, successor FROM groups",
-            "SELECT group_no, device_no, state, acked FROM members",
-            "SELECT count(*) FROM rows",
-            "SELECT item FROM welcome_items",
-            "SELECT * FROM reports",
-            "SELECT request_id, sealed, answer FROM enrolments",
-            "SELECT count(claimed) FROM key_packages",
-            "SELECT revocations_number FROM establishments",
-            "SELECT establishment, partner, statement FROM partners",
-            "SELECT number, kind, subject FROM statements",
-            "SELECT blob, size, complete FROM blobs",
-            "SELECT no, locked, revoked FROM devices WHERE no <= 3",
-            f"SELECT * FROM credentials WHERE holder = {VICTIM}",
-            f"SELECT * FROM recovery_codes WHERE holder = {VICTIM}",
-        ):
-            found += [tuple(row) for row in db.exec_driver_sql(query)]
-    return found
+    queries = (
+        "SELECT group_id, epoch, last, successor FROM groups ORDER BY no",
+        "SELECT group_no, device_no, state, acked FROM members ORDER BY group_no, device_no",
+        "SELECT count(*) FROM rows",
+        "SELECT item FROM welcome_items ORDER BY item",
+        "SELECT * FROM reports ORDER BY group_no, seq, device_no",
+        "SELECT request_id, sealed, answer FROM enrolments ORDER BY request_id",
+        "SELECT count(claimed) FROM key_packages",
+        "SELECT revocations_number FROM establishments ORDER BY id",
+        "SELECT establishment, partner, statement FROM partners ORDER BY establishment, partner",
+        "SELECT number, kind, subject FROM statements ORDER BY no",
+        "SELECT blob, size, complete FROM blobs ORDER BY blob",
+        "SELECT no, locked, revoked FROM devices WHERE no <= 3 ORDER BY no",
+        f"SELECT * FROM credentials WHERE holder = {VICTIM}",
+        f"SELECT * FROM recovery_codes WHERE holder = {VICTIM} ORDER BY hash",
+    )
+    return server.read(
+        lambda db: [tuple(row) for query in queries for row in db.execute(sa.text(query))]
+    )
 
 
 def test_every_client_frame_is_in_the_matrix() -> None:

@@ -25,8 +25,8 @@ from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
 from pli_server.storage import writer
 
-from .conftest import new_folder
 from .credentials import Authenticator, asking
+from .databases import new_folder
 from .people import NOW, TestDevice, TestEstablishment, commit, mls
 from .processes import ForkedRelay
 from .raw_client import RawClient, Refused

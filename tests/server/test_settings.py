@@ -10,7 +10,7 @@ import pytest
 
 from pli_server.environment import overridden
 from pli_server.errors import OperatorError
-from pli_server.settings import FILE_NAME, Settings, load
+from pli_server.settings import FILE_NAME, Settings, decode_value, load
 from pli_server.settings_file import descriptions, template
 
 SECTIONS = [
@@ -31,7 +31,7 @@ def uncommented(text: str) -> dict[str, Any]:
 
 def test_the_file_names_every_setting_with_its_default() -> None:
     data = uncommented(template("pli.example", "127.0.0.1:8440"))
-    _same(msgspec.convert(data, Settings), Settings("pli.example"), data)
+    _same(msgspec.convert(data, Settings, dec_hook=decode_value), Settings("pli.example"), data)
 
 
 def _same(shown: msgspec.Struct, expected: msgspec.Struct, data: dict[str, Any]) -> None:

@@ -19,17 +19,21 @@ from pli_server.settings_file import template
 from pli_server.storage.transaction import Transaction
 
 from .conftest import Server
+from .databases import SQLITE
 from .people import TestEstablishment, mls
 from .raw_client import RawClient, Refused
 from .team import joins, team
 
 
 def writing_connection(server: Server) -> sqlite3.Connection:
-    connection = server.relay.writer._connection.connection.driver_connection
+    lane = server.relay.writer._lane
+    assert lane is not None
+    connection = lane.run(lambda db: db.connection.driver_connection)
     assert isinstance(connection, sqlite3.Connection)
     return connection
 
 
+@pytest.mark.parametrize("engine", [SQLITE])
 async def test_a_full_disk_refuses_writes_keeps_reading_and_recovers(
     server: Server, home: TestEstablishment
 ) -> None:

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 from pli_server import sweep
@@ -23,9 +24,8 @@ async def later(server: Server, days: int) -> None:
 
 
 def payloads(server: Server) -> list[int]:
-    with server.relay._engine.connect() as db:
-        found = db.exec_driver_sql("SELECT seq FROM rows WHERE payload IS NOT NULL ORDER BY seq")
-        return [row[0] for row in found]
+    query = sa.text("SELECT seq FROM rows WHERE payload IS NOT NULL ORDER BY seq")
+    return server.read(lambda db: list(db.scalars(query)))
 
 
 async def test_a_payload_goes_when_all_have_it_and_the_repair_window_is_over(

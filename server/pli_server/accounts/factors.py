@@ -13,6 +13,7 @@ from pli_protocol.secret import Secret
 
 from ..audit.acts import Act
 from ..errors import Refusal
+from ..storage import locks
 from ..storage import tables as t
 from ..storage.transaction import Transaction
 from . import attempts
@@ -38,6 +39,11 @@ class Holder:
     def of(self, table: sa.Table) -> Sequence[sa.ColumnElement[bool]]:
         """The condition for this holder's rows."""
         return (table.c.establishment == self.establishment, table.c.holder == self.id)
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """Under whose name acts on these rows are kept apart between nodes."""
+        return (locks.of_account(self.establishment, self.id),)
 
 
 Note = Callable[[Transaction, Act], None]
@@ -69,9 +75,9 @@ async def check(relay: "Relay", holder: Holder, password: bytes, code: str, note
         )
         return True
 
-    counted, stored = await relay.writer.do("attempt", begin)
+    counted, stored = await relay.writer.do("attempt", begin, owners=holder.owners)
     kept = await relay.passwords.check(stored, password)
-    if not await relay.writer.do("second-factor", end):
+    if not await relay.writer.do("second-factor", end, owners=holder.owners):
         if not counted.locked:
             # After the answer, so that it takes no longer for who is known.
             relay.writer.note("sign-in-failed", lambda tx: note(tx, Act.SIGN_IN_FAILED))

@@ -1,6 +1,5 @@
 """Making a backup while the relay runs: a snapshot of the database, then the blobs that it names."""
 
-import contextlib
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from ..settings import Settings
 from ..storage import database
 from ..storage import tables as t
 from ..storage.blobs import BlobFolder, BlobStore
+from ..storage.sqlite import FILE_NAME as DATABASE_NAME
 from . import dump
 from .archive import ArchiveWriter, Manifest
 
@@ -81,7 +81,8 @@ def make(
     finally:
         unfinished.unlink(missing_ok=True)
     size = path.stat().st_size
-    _trace(folder, now, size)
+    store = database.open_database(folder, settings.database_url)
+    database.at_once(store, lambda db: _trace(db, now, size))
     return Made(path, size, manifest)
 
 
@@ -109,17 +110,10 @@ def _mine(to: Path, relay: str) -> list[Path]:
 def _write(
     archive: ArchiveWriter, folder: Path, settings: Settings, now: int, progress: Progress
 ) -> Manifest:
-    with _snapshot(folder) as connection:
-        timeline = timelines.current(connection)
-        rows = _write_tables(archive, connection, progress)
-        wanted = [
-            Blob(*row)
-            for row in connection.execute(
-                sa.select(t.blobs.c.blob, t.blobs.c.size, t.blobs.c.created).where(
-                    t.blobs.c.complete == 1
-                )
-            )
-        ]
+    store = database.open_database(folder, settings.database_url)
+    timeline, rows, wanted = database.at_once(
+        store, lambda db: _write_snapshot(archive, db, progress)
+    )
     for path in own_files(folder):
         archive.add(FILES + path.name, [path.read_bytes()])
     missing = list(_write_blobs(archive, open_blobs(folder, settings), wanted, progress))
@@ -139,30 +133,24 @@ def _write(
     return manifest
 
 
-def _trace(folder: Path, now: int, size: int) -> None:
-    engine = database.engine(folder / database.FILE_NAME)
-    try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            record(connection, now, timelines.current(connection), Act.BACKUP, None, size=size)
-            connection.exec_driver_sql("COMMIT")
-    finally:
-        engine.dispose()
+def _trace(connection: sa.Connection, now: int, size: int) -> None:
+    with database.writing(connection):
+        record(connection, now, timelines.current(connection), Act.BACKUP, None, size=size)
 
 
-@contextlib.contextmanager
-def _snapshot(folder: Path) -> Iterator[sa.Connection]:
-    engine = database.engine(folder / database.FILE_NAME)
+def _write_snapshot(
+    archive: ArchiveWriter, connection: sa.Connection, progress: Progress
+) -> tuple[int, dict[str, int], list[Blob]]:
+    """Write all tables as of one moment; returns timeline, rows of each table, the blobs to write."""
+    dump.begin_snapshot(connection)
     try:
-        database.migrate(engine)
-        with engine.connect() as connection:
-            dump.begin_snapshot(connection)
-            try:
-                yield connection
-            finally:
-                dump.end_snapshot(connection)
+        timeline = timelines.current(connection)
+        rows = _write_tables(archive, connection, progress)
+        named = sa.select(t.blobs.c.blob, t.blobs.c.size, t.blobs.c.created)
+        found = connection.execute(named.where(t.blobs.c.complete == 1))
+        return timeline, rows, [Blob(*row) for row in found]
     finally:
-        engine.dispose()
+        dump.end_snapshot(connection)
 
 
 def _write_tables(
@@ -186,7 +174,7 @@ def own_files(folder: Path) -> list[Path]:
     """
     found = []
     for path in sorted(folder.iterdir()):
-        other = path.name == LOCK_NAME or path.name.startswith(database.FILE_NAME)
+        other = path.name == LOCK_NAME or path.name.startswith(DATABASE_NAME)
         if other or path.is_symlink() or not path.is_file():
             continue
         if path.stat().st_size > LARGEST_FILE:

@@ -16,6 +16,7 @@ from ..errors import OperatorError
 from ..settings import FILE_NAME as SETTINGS_NAME
 from ..storage import database
 from ..storage import tables as t
+from ..storage.sqlite import FILE_NAME as DATABASE_NAME
 from . import dump
 from .archive import ArchiveReader, DamagedArchive, Manifest
 from .making import BLOBS, FILES, Progress, flush_folder
@@ -59,16 +60,12 @@ def restore(
 
 def begin_timeline(folder: Path, now: int) -> int:
     """Begin a new timeline in a stopped relay's folder; returns its number."""
-    engine = database.engine(folder / database.FILE_NAME)
-    try:
-        database.migrate(engine)
-        with engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            number = timelines.begin(connection, now)
-            connection.exec_driver_sql("COMMIT")
-    finally:
-        engine.dispose()
-    return number
+
+    def begin(connection: sa.Connection) -> int:
+        with database.writing(connection):
+            return timelines.begin(connection, now)
+
+    return database.at_once(database.open_database(folder, None), begin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +85,24 @@ def verify(archive: Path, key: PrivateKey, scratch: Path | None, progress: Progr
     with tempfile.TemporaryDirectory(prefix="pli-verify-", dir=scratch) as made:
         folder = Path(made)
         manifest = unpack(archive, key, folder, progress)
-        return Verified(manifest, list(_problems(folder, manifest)))
+        store = database.open_database(folder, None)
+        problems = database.at_once(store, lambda db: list(_problems(db, folder, manifest)))
+        return Verified(manifest, problems)
 
 
-def _problems(folder: Path, manifest: Manifest) -> Iterator[str]:
-    engine = database.engine(folder / database.FILE_NAME)
-    try:
-        with engine.connect() as connection:
-            yield from _database_problems(connection)
-            for table, count in manifest.rows.items():
-                query = sa.select(sa.func.count()).select_from(t.metadata.tables[table])
-                if (found := connection.scalar(query)) != count:
-                    yield f"table {table} has {found} rows instead of {count}"
-            gone = set(manifest.gone)
-            for blob, size in connection.execute(
-                sa.select(t.blobs.c.blob, t.blobs.c.size).where(t.blobs.c.complete == 1)
-            ):
-                path = _blob_path(folder, blob.hex())
-                if blob not in gone and (not path.exists() or path.stat().st_size != size):
-                    yield f"blob {blob.hex()[:8]}… is missing, or has another size"
-    finally:
-        engine.dispose()
+def _problems(connection: sa.Connection, folder: Path, manifest: Manifest) -> Iterator[str]:
+    yield from _database_problems(connection)
+    for table, count in manifest.rows.items():
+        query = sa.select(sa.func.count()).select_from(t.metadata.tables[table])
+        if (found := connection.scalar(query)) != count:
+            yield f"table {table} has {found} rows instead of {count}"
+    gone = set(manifest.gone)
+    for blob, size in connection.execute(
+        sa.select(t.blobs.c.blob, t.blobs.c.size).where(t.blobs.c.complete == 1)
+    ):
+        path = _blob_path(folder, blob.hex())
+        if blob not in gone and (not path.exists() or path.stat().st_size != size):
+            yield f"blob {blob.hex()[:8]}… is missing, or has another size"
 
 
 def _database_problems(connection: sa.Connection) -> Iterator[str]:
@@ -132,23 +126,23 @@ def unpack(archive: Path, key: PrivateKey, folder: Path, progress: Progress) -> 
     """Write the archive's parts into an empty folder; its bytes are trusted part by part, and as a whole
     only when this returns. Raises OperatorError."""
     size = archive.stat().st_size if archive.exists() else 0
-    engine = database.engine(folder / database.FILE_NAME)
     (folder / "blobs" / "uploads").mkdir(parents=True, mode=0o700)
-    try:
-        database.migrate(engine)
-        with archive.open("rb") as file, engine.connect() as connection:
-            # Durable as a whole, by the checkpoint and the flushes at the end.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def load(connection: sa.Connection) -> Manifest:
+        # Durable as a whole, by the checkpoint and the flushes at the end.
+        with archive.open("rb") as file, database.writing(connection):
             connection.execute(sa.delete(t.meta))
-            manifest = _unpack(ArchiveReader(file, key), file, size, folder, connection, progress)
+            reader = ArchiveReader(file, key)
+            manifest = _unpack(reader, file, size, folder, connection, progress)
             dump.after_loading(connection)
-            connection.exec_driver_sql("COMMIT")
+            return manifest
+
+    try:
+        manifest = database.at_once(database.open_database(folder, None), load)
     except FileNotFoundError:
         raise OperatorError(f"{archive} does not exist; give a file that backup made") from None
     except sa.exc.IntegrityError:
         raise DamagedArchive("its tables contradict each other") from None
-    finally:
-        engine.dispose()
     _flush_tree(folder)
     return manifest
 
@@ -193,7 +187,7 @@ def _store(path: Path, data: Iterator[bytes]) -> None:
 
 def _safe(name: str) -> str:
     """A name that stays in the folder, and is not the database's."""
-    if Path(name).name != name or name in (".", "..") or name.startswith(database.FILE_NAME):
+    if Path(name).name != name or name in (".", "..") or name.startswith(DATABASE_NAME):
         raise DamagedArchive("a part with an impossible name")
     return name
 

@@ -1,32 +1,45 @@
 """Checks of what the relay keeps: schema, integrity, times, blobs."""
 
-import os
 import time
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
+from ..errors import OperatorError
 from ..storage import database
 from ..storage import tables as t
+from ..storage.faults import Fault
 from .findings import Finding, Situation, fail, ok, warn
+
+T = TypeVar("T")
 
 AHEAD_MS: Final = 120_000
 RESTORE = "stop the relay, keep a copy of the folder, restore the last backup"
 
 
 def schema(situation: Situation) -> Iterable[Finding]:
-    """The database is of this program's version."""
+    """The database can be used, and is of this program's version."""
+    store = _store(situation)
+
+    def checked(db: sa.Connection) -> str | None:
+        store.check(db)
+        return database.version(db)
+
     try:
-        with _connected(situation) as db:
-            version = database.version(db)
-    except sa.exc.DatabaseError:
-        yield fail("schema", "the database cannot be opened", RESTORE)
+        version = _read(situation, checked)
+    except OperatorError as error:
+        yield fail("schema", str(error), "see docs/operations.md, PostgreSQL")
+        return
+    except Exception as error:
+        if store.fault(error) is Fault.PROGRAM:
+            raise
+        yield fail("schema", "the database cannot be opened", store.remedy)
         return
     if version == database.HEAD:
         yield ok("schema", f"version {version}")
     elif version is None:
-        yield fail("schema", "there is no relay's database", RESTORE)
+        yield fail("schema", "there is no relay's database", store.remedy)
     elif version > database.HEAD:
         yield fail("schema", f"version {version} is of a newer pli-server", "update this one")
     else:
@@ -38,13 +51,16 @@ def schema(situation: Situation) -> Iterable[Finding]:
 
 
 def integrity(situation: Situation) -> Iterable[Finding]:
-    """SQLite reads every page of the file. Takes about a minute for 10 GB."""
+    """SQLite reads every page of the file, which takes about a minute for 10 GB; PostgreSQL is asked
+    whether it met a page that is not what it wrote."""
+    store = _store(situation)
     try:
-        with _connected(situation) as db:
-            found = [str(row[0]) for row in db.exec_driver_sql("PRAGMA quick_check(3)")]
-    except sa.exc.DatabaseError:
-        found = []
-    if found == ["ok"]:
+        sound = _read(situation, store.sound)
+    except Exception as error:
+        if store.fault(error) is Fault.PROGRAM:
+            raise
+        sound = False
+    if sound:
         yield ok("integrity", "every page of the database reads well")
     else:
         yield fail("integrity", "the database is damaged", RESTORE)
@@ -52,8 +68,7 @@ def integrity(situation: Situation) -> Iterable[Finding]:
 
 def clock(situation: Situation) -> Iterable[Finding]:
     """The clock is not behind what the relay has stored: retention and certificates go by it."""
-    with _connected(situation) as db:
-        newest = db.scalar(sa.select(sa.func.max(t.rows.c.time))) or 0
+    newest = _read(situation, lambda db: db.scalar(sa.select(sa.func.max(t.rows.c.time)))) or 0
     behind = newest - time.time_ns() // 1_000_000
     if behind > AHEAD_MS:
         yield fail(
@@ -71,13 +86,12 @@ def blobs(situation: Situation) -> Iterable[Finding]:
         yield ok("blobs", "in a bucket: not looked through")
         return
     files = {path.name for path in (situation.folder / "blobs").glob("??/*")}
-    with _connected(situation) as db:
-        known = {
-            bytes(blob).hex()
-            for blob in db.scalars(sa.select(t.blobs.c.blob).where(t.blobs.c.complete == 1))
-        }
-        # A blob is put in place just before it is noted as complete.
-        begun = {bytes(blob).hex() for blob in db.scalars(sa.select(t.blobs.c.blob))} - known
+    noted = _read(
+        situation, lambda db: db.execute(sa.select(t.blobs.c.blob, t.blobs.c.complete)).all()
+    )
+    known = {bytes(row.blob).hex() for row in noted if row.complete}
+    # A blob is put in place just before it is noted as complete.
+    begun = {bytes(row.blob).hex() for row in noted} - known
     missing, stray = known - files, files - known - begun
     if missing:
         yield fail("blobs", f"{len(missing)} of {len(known)} have no file", RESTORE)
@@ -91,8 +105,13 @@ def blobs(situation: Situation) -> Iterable[Finding]:
         yield ok("blobs", f"{len(known)}, each with its file")
 
 
-def _connected(situation: Situation) -> sa.Connection:
-    path = situation.folder / database.FILE_NAME
-    if not path.exists():
-        raise FileNotFoundError(os.fspath(path))
-    return database.engine(path).connect()
+def _store(situation: Situation) -> database.Database:
+    return database.open_database(situation.folder, situation.settings.database_url)
+
+
+def _read(situation: Situation, function: Callable[[sa.Connection], T]) -> T:
+    lane = _store(situation).lane(database.Use.READING)
+    try:
+        return lane.run(function)
+    finally:
+        lane.close()

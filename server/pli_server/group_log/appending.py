@@ -9,16 +9,20 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
+import sqlalchemy as sa
+
 from pli_protocol.relay.codec import encode
 from pli_protocol.relay.frames import Accepted, Payload, Position
 from pli_protocol.relay.log import RosterChange
 
 from ..audit.acts import Act
-from ..errors import Refusal
+from ..errors import Refusal, StorageFailed
 from ..relay import Relay
 from ..session import Session
 from ..settings import Limits
+from ..storage import tables as t
 from ..storage.groups import GroupState, Member, MemberState
+from ..storage.locks import Owners
 from ..storage.transaction import COMMIT, PROPOSAL, RETURN, Appended, Held, Transaction
 from .header import Header
 from .roster import NO_EFFECTS, RosterEffects, apply_change, check_change
@@ -41,10 +45,17 @@ class Outcome:
 class AppendJob(ABC):
     """A request that appends a row and is answered by Accepted."""
 
-    __slots__ = ("_relay", "_rid", "_session", "hot", "key", "size", "what")
+    __slots__ = ("_relay", "_rid", "_session", "groups", "hot", "key", "owners", "size", "what")
 
     def __init__(
-        self, relay: Relay, session: Session, rid: int, what: str, send_id: bytes, size: int
+        self,
+        relay: Relay,
+        session: Session,
+        rid: int,
+        what: str,
+        send_id: bytes,
+        size: int,
+        groups: tuple[bytes, ...],
     ) -> None:
         self._relay = relay
         self._session = session
@@ -53,6 +64,8 @@ class AppendJob(ABC):
         self.hot = False
         self.key: tuple[int, bytes] | None = (session.device_no, send_id)
         self.size = size + OVERHEAD
+        self.owners: Owners = ()
+        self.groups = groups
 
     @abstractmethod
     def apply(self, tx: Transaction) -> Outcome:
@@ -67,6 +80,9 @@ class AppendJob(ABC):
                 announce(self._relay, outcome.row, outcome.effects)
         elif isinstance(outcome, Refusal):
             session.refuse(self._rid, outcome)
+        elif isinstance(outcome, StorageFailed):
+            # Whether it is stored is not known: the client comes back and sends it again.
+            session.close()
 
 
 class SendJob(AppendJob):
@@ -88,7 +104,7 @@ class SendJob(AppendJob):
     ) -> None:
         what = "send" if change is None else "commit"
         size = _size(message) + _size(welcome)
-        super().__init__(relay, session, rid, what, send_id, size)
+        super().__init__(relay, session, rid, what, send_id, size, (header.group_id,))
         self.hot = change is None
         self._send_id = send_id
         self._previous = previous
@@ -141,7 +157,7 @@ class ReturnJob(AppendJob):
         send_id: bytes,
         request: bytes,
     ) -> None:
-        super().__init__(relay, session, rid, "return", send_id, len(request))
+        super().__init__(relay, session, rid, "return", send_id, len(request), (group_id,))
         self._group_id = group_id
         self._send_id = send_id
         self._request = request
@@ -222,10 +238,14 @@ def announce_ended(relay: Relay, group_id: bytes, effects: RosterEffects) -> Non
 
 
 def _few_returns(tx: Transaction, group: GroupState, device_no: int, limits: Limits) -> None:
-    asked = tx.connection.exec_driver_sql(
-        "SELECT count(*) FROM rows WHERE sender_no = ? AND group_no = ? AND kind = ? AND time > ?",
-        (device_no, group.no, RETURN, tx.now - 86_400_000),
-    ).scalar()
+    asked = tx.connection.scalar(
+        sa.select(sa.func.count()).where(
+            t.rows.c.sender_no == device_no,
+            t.rows.c.group_no == group.no,
+            t.rows.c.kind == RETURN,
+            t.rows.c.time > tx.now - 86_400_000,
+        )
+    )
     if (asked or 0) >= limits.returns_per_day:
         raise Refusal("limit", "too many requests to return today")
 

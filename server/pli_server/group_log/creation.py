@@ -25,7 +25,9 @@ class CreateJob(AppendJob):
         self, relay: Relay, session: Session, frame: CreateGroup, change: RosterChange
     ) -> None:
         size = sum(len(p) for p in (frame.commit, frame.welcome) if isinstance(p, bytes))
-        super().__init__(relay, session, frame.rid, "create-group", frame.send_id, size)
+        groups = (frame.group,) if frame.predecessor is None else (frame.group, frame.predecessor)
+        super().__init__(relay, session, frame.rid, "create-group", frame.send_id, size, groups)
+        self.owners = session.owners
         self._frame = frame
         self._change = change
 

@@ -166,6 +166,7 @@ def add_member(tx: Transaction, group: GroupState, newcomer: Newcomer, seq: int)
         tx.connection.execute(_UPDATE_MEMBER, {"g": group.no, "d": newcomer.no, **fresh})
     else:
         tx.connection.execute(sa.insert(t.members), {**key, **fresh})
+    tx.roster_changed(group)
     member = Member(newcomer.no, newcomer.device_id, newcomer.account_no, MemberState.ACTIVE, seq)
     group.members[newcomer.no] = member
     return member
@@ -185,10 +186,15 @@ def end_removed(tx: Transaction, group: GroupState, reporter: Member, seq: int) 
         if member is reporter or (
             reporter.state is MemberState.ACTIVE and member.removed_by != reporter.account_no
         ):
-            member.state, member.until = MemberState.ENDED, group.last
-            _store_state(tx, group, member)
+            end_membership(tx, group, member)
             ended.append((member.device_no, group.last))
     return RosterEffects(ended=tuple(ended))
+
+
+def end_membership(tx: Transaction, group: GroupState, member: Member) -> None:
+    """A removal holds: nothing after the group's last row is the device's."""
+    member.state, member.until = MemberState.ENDED, group.last
+    _store_state(tx, group, member)
 
 
 def leave(tx: Transaction, group: GroupState, account_no: int) -> RosterEffects:
@@ -206,6 +212,7 @@ def leave(tx: Transaction, group: GroupState, account_no: int) -> RosterEffects:
 
 
 def _store_state(tx: Transaction, group: GroupState, member: Member) -> None:
+    tx.roster_changed(group)
     tx.connection.execute(
         _UPDATE_STATE,
         {

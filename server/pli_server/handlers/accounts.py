@@ -70,7 +70,7 @@ async def set_password(relay: Relay, session: Session, frame: f.SetPassword) -> 
         factors.set_password(tx, holder, hashed)
         session.trace(tx, Act.CREDENTIALS, what="password")
 
-    await relay.writer.do("password", work)
+    await relay.writer.do("password", work, owners=holder.owners)
     return f.Done(frame.rid)
 
 
@@ -84,7 +84,8 @@ async def begin_second_factor(
         _check_may_change(relay, session, tx.connection, holder)
         return bytes(factors.begin_second_factor(tx, relay.secrets, holder))
 
-    return f.SecondFactor(frame.rid, await relay.writer.do("totp", work))
+    secret = await relay.writer.do("totp", work, owners=holder.owners)
+    return f.SecondFactor(frame.rid, secret)
 
 
 async def confirm_second_factor(
@@ -99,7 +100,8 @@ async def confirm_second_factor(
         session.trace(tx, Act.CREDENTIALS, what="second-factor")
         return codes
 
-    return f.RecoveryCodes(frame.rid, await relay.writer.do("totp", work))
+    codes = await relay.writer.do("totp", work, owners=holder.owners)
+    return f.RecoveryCodes(frame.rid, codes)
 
 
 async def renew_recovery_codes(
@@ -113,7 +115,8 @@ async def renew_recovery_codes(
         session.trace(tx, Act.CREDENTIALS, what="recovery-codes")
         return factors.renew_recovery_codes(tx, holder)
 
-    return f.RecoveryCodes(frame.rid, await relay.writer.do("recovery-codes", work))
+    codes = await relay.writer.do("recovery-codes", work, owners=holder.owners)
+    return f.RecoveryCodes(frame.rid, codes)
 
 
 async def get_account(relay: Relay, session: Session, frame: f.GetAccount) -> f.Account:
@@ -133,7 +136,7 @@ async def reset_credentials(relay: Relay, session: Session, frame: f.ResetCreden
         factors.erase(tx, holder)
         session.trace(tx, Act.CREDENTIALS, what="reset", of=frame.account)
 
-    await relay.writer.do("reset-credentials", work)
+    await relay.writer.do("reset-credentials", work, owners=holder.owners)
     return f.Done(frame.rid)
 
 

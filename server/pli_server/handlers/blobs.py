@@ -31,7 +31,9 @@ async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
         raise Refusal("invalid", f"each part but the last one has {f.BLOB_PART} bytes")
     known = await relay.readers.run(lambda db: db.execute(_BLOB, {"blob": frame.blob}).first())
     if known is None:
-        await relay.writer.do("blob", lambda tx: _reserve(tx, session, frame, limits))
+        await relay.writer.do(
+            "blob", lambda tx: _reserve(tx, session, frame, limits), owners=session.owners
+        )
     elif not _own(known, session):
         raise Refusal("not-found")
     elif known.size != frame.size:
@@ -41,7 +43,7 @@ async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
     held = await relay.blobs.run(relay.blobs.put, frame.blob, frame.offset, frame.size, frame.data)
     if held == frame.size:
         await relay.blobs.run(relay.blobs.place, frame.blob, frame.size)
-        await relay.writer.do("blob", lambda tx: _complete(tx, session, frame))
+        await relay.writer.do("blob", lambda tx: _complete(tx, session, frame), owners=())
     return f.Done(frame.rid)
 
 

@@ -10,6 +10,7 @@ from ..errors import Refusal
 from ..pace import DAY_MS
 from ..relay import Relay
 from ..session import Session
+from ..storage import locks
 from ..storage import tables as t
 from ..storage.quotas import room_for_account
 from ..storage.transaction import Transaction
@@ -56,7 +57,13 @@ async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnro
                 issuer.answer(waiting)
 
     _wait(relay, session, frame.request_id)
-    await relay.writer.do("enrolment-request", work, then=then, size=len(frame.sealed))
+    await relay.writer.do(
+        "enrolment-request",
+        work,
+        then=then,
+        size=len(frame.sealed),
+        owners=(locks.of_establishment(frame.establishment),),
+    )
     return f.Done(frame.rid)
 
 
@@ -139,7 +146,12 @@ async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolm
         if waiter is not None:
             waiter.answer(f.EnrolmentAnswer(frame.request_id, frame.sealed))
 
-    await relay.writer.do("enrolment-answer", work, then=then, size=len(frame.sealed))
+    owners = [locks.of_establishment(session.establishment)]
+    if person is not None:
+        owners.append(locks.of_account(person.establishment, person.account))
+    await relay.writer.do(
+        "enrolment-answer", work, then=then, size=len(frame.sealed), owners=tuple(owners)
+    )
     return f.Done(frame.rid)
 
 

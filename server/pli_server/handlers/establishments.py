@@ -22,6 +22,7 @@ from ..codes import code_hash
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
+from ..storage import locks
 from ..storage import tables as t
 from ..storage.partners import may_see, partners_of
 from ..storage.transaction import Transaction, pack, unpack
@@ -51,7 +52,11 @@ async def register(relay: Relay, session: Session, frame: f.RegisterEstablishmen
     except IdentityError:
         raise Refusal("invalid", "the certificates or the signature do not check") from None
 
-    await relay.writer.do("register", lambda tx: _register(tx, frame, establishment, issuer))
+    await relay.writer.do(
+        "register",
+        lambda tx: _register(tx, frame, establishment, issuer),
+        owners=(locks.of_code(code_hash(frame.code)), locks.of_establishment(establishment)),
+    )
     await relay.checker.run(relay.checker.admit, frame.authority, frame.issuer)
     return f.Done(frame.rid)
 
@@ -202,7 +207,13 @@ async def _publish_list(relay: Relay, session: Session, payload: f.Payload, data
         for told in (establishment, *partners):
             relay.tell_establishment(told, f.RevocationsChanged(establishment, taken.number))
 
-    await relay.writer.do("revocations", work, then=then, size=len(data))
+    await relay.writer.do(
+        "revocations",
+        work,
+        then=then,
+        size=len(data),
+        owners=(locks.of_establishment(establishment),),
+    )
 
 
 async def _publish_own(relay: Relay, session: Session, data: bytes) -> None:
@@ -224,7 +235,12 @@ async def _publish_own(relay: Relay, session: Session, data: bytes) -> None:
     def then(told: tuple[int, list[bytes]]) -> None:
         tell_statement(relay, person.establishment, told)
 
-    await relay.writer.do("revocations", work, then=then)
+    await relay.writer.do(
+        "revocations",
+        work,
+        then=then,
+        owners=(*session.owners, locks.of_establishment(person.establishment)),
+    )
 
 
 def _mark(

@@ -43,7 +43,7 @@ async def leave_group(relay: Relay, session: Session, frame: f.LeaveGroup) -> f.
     def then(effects: RosterEffects) -> None:
         announce_ended(relay, frame.group, effects)
 
-    await relay.writer.do("leave", work, then=then)
+    await relay.writer.do("leave", work, then=then, owners=(), groups=(frame.group,))
     return f.Done(frame.rid)
 
 

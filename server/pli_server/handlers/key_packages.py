@@ -51,7 +51,9 @@ async def publish(relay: Relay, session: Session, frame: f.PublishKeyPackages) -
         if (held or 0) > relay.limits.key_packages_per_device:
             raise Refusal("limit", "too many key packages of this device wait")
 
-    await relay.writer.do("key-packages", work, size=sum(map(len, everything)))
+    await relay.writer.do(
+        "key-packages", work, size=sum(map(len, everything)), owners=session.owners
+    )
     return f.Done(frame.rid)
 
 
@@ -78,7 +80,7 @@ async def claim(relay: Relay, session: Session, frame: f.ClaimKeyPackages) -> f.
             session.trace(tx, Act.KEY_PACKAGES_CLAIMED, devices=len(claimed))
         return tuple(claimed)
 
-    return f.KeyPackages(frame.rid, await relay.writer.do("claim", work))
+    return f.KeyPackages(frame.rid, await relay.writer.do("claim", work, owners=session.owners))
 
 
 def _add(tx: Transaction, device_no: int, key_package: bytes, *, last_resort: int) -> None:
@@ -126,7 +128,11 @@ def _claim_account(
     ).all()
     found: list[tuple[f.ClaimedKeyPackage, Take]] = []
     for device in devices:
-        package = tx.connection.execute(_NEXT, {"device": device.no}).first()
+        chosen = {"device": device.no}
+        package = (
+            tx.connection.execute(_NEXT, chosen).first()
+            or tx.connection.execute(_LAST_RESORT, chosen).first()
+        )
         if package is None:
             continue
         _check_claims(tx, session.account_no, device.no, limits)
@@ -174,9 +180,14 @@ def _check_claims(tx: Transaction, claimant: int, device_no: int, limits: Limits
         raise Refusal("limit", "too many key packages of one device were claimed; wait an hour")
 
 
+_LEFT = sa.select(
+    t.key_packages.c.no, t.key_packages.c.key_package, t.key_packages.c.last_resort
+).where(t.key_packages.c.device_no == sa.bindparam("device"), t.key_packages.c.claimed.is_(None))
+# One that another node is handing out just now is skipped: nobody gets it twice, nobody waits.
 _NEXT = (
-    sa.select(t.key_packages.c.no, t.key_packages.c.key_package, t.key_packages.c.last_resort)
-    .where(t.key_packages.c.device_no == sa.bindparam("device"), t.key_packages.c.claimed.is_(None))
-    .order_by(t.key_packages.c.last_resort, t.key_packages.c.no)
+    _LEFT.where(t.key_packages.c.last_resort == 0)
+    .order_by(t.key_packages.c.no)
     .limit(1)
+    .with_for_update(skip_locked=True)
 )
+_LAST_RESORT = _LEFT.where(t.key_packages.c.last_resort == 1).limit(1)

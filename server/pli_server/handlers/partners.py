@@ -11,6 +11,7 @@ from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
 from ..settings import Limits
+from ..storage import locks
 from ..storage import tables as t
 from ..storage.partners import partners_of
 from ..storage.transaction import Transaction
@@ -41,7 +42,7 @@ async def publish(relay: Relay, session: Session, frame: f.PublishPartner) -> f.
         for establishment in (own, *told):
             relay.tell_establishment(establishment, f.PartnersChanged())
 
-    await relay.writer.do("partner", work, then=then)
+    await relay.writer.do("partner", work, then=then, owners=(locks.of_establishment(own),))
     return f.Done(frame.rid)
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.codec import encode
 
-from ..errors import Refusal
+from ..errors import Refusal, StorageFailed
 from ..group_log.appending import announce_ended
 from ..group_log.roster import NO_EFFECTS, RosterEffects, end_removed
 from ..relay import Relay
@@ -55,19 +55,20 @@ def acknowledge_welcome(relay: Relay, session: Session, frame: f.AcknowledgeWelc
     device_no = session.device_no
 
     def work(tx: Transaction) -> None:
-        number = tx.connection.scalar(
+        db = tx.connection
+        number = db.scalar(
             sa.select(t.welcome_items.c.welcome_no).where(
                 t.welcome_items.c.item == frame.item, t.welcome_items.c.device_no == device_no
             )
         )
         if number is None:
             return
-        tx.connection.execute(
-            sa.delete(t.welcome_items).where(t.welcome_items.c.item == frame.item)
-        )
+        # The last two devices may say so to two nodes at once: one of them is the last.
+        db.execute(_WELCOME.where(t.welcomes.c.no == number))
+        db.execute(sa.delete(t.welcome_items).where(t.welcome_items.c.item == frame.item))
         left = sa.select(t.welcome_items.c.item).where(t.welcome_items.c.welcome_no == number)
-        if tx.connection.execute(left.limit(1)).first() is None:
-            tx.connection.execute(sa.delete(t.welcomes).where(t.welcomes.c.no == number))
+        if db.execute(left.limit(1)).first() is None:
+            db.execute(sa.delete(t.welcomes).where(t.welcomes.c.no == number))
 
     def then(_: None) -> None:
         if session.delivery is not None:
@@ -106,7 +107,7 @@ def report_commit(relay: Relay, session: Session, frame: f.ReportCommit) -> None
     def then(effects: RosterEffects) -> None:
         announce_ended(relay, frame.group, effects)
 
-    _queue(relay, session, "report", work, then)
+    _queue(relay, session, "report", work, then, (frame.group,))
 
 
 class _Counted(Work[T]):
@@ -119,12 +120,16 @@ class _Counted(Work[T]):
         what: str,
         function: Callable[[Transaction], T],
         then: Callable[[T], None],
+        groups: tuple[bytes, ...],
     ) -> None:
-        super().__init__(what, function, then, None)
+        super().__init__(what, function, then, None, owners=(), groups=groups)
         self._session = session
 
     def finish(self, outcome: Any) -> None:
         self._session.end_request()
+        if isinstance(outcome, StorageFailed):
+            # Nobody waits for an answer: the client learns by the end of the connection.
+            self._session.close()
         super().finish(outcome)
 
 
@@ -134,8 +139,9 @@ def _queue(
     what: str,
     function: Callable[[Transaction], T],
     then: Callable[[T], None],
+    groups: tuple[bytes, ...] = (),
 ) -> None:
-    relay.writer.submit(_Counted(session, what, function, then))
+    relay.writer.submit(_Counted(session, what, function, then, groups))
     session.begin_request()
 
 
@@ -176,6 +182,7 @@ def member_of(db: sa.Connection, group_id: bytes, device_no: int) -> Any:
     return found
 
 
+_WELCOME = sa.select(t.welcomes.c.no).with_for_update(key_share=True)
 _MEMBER = (
     sa.select(
         t.groups.c.no, t.groups.c.last, t.members.c.state, t.members.c.since, t.members.c.until

@@ -18,7 +18,7 @@ from ..errors import Refusal
 from ..relay import Relay
 from ..session import DEVICE, GREETED, ISSUER, Session
 from ..settings import Limits
-from ..storage import reading
+from ..storage import locks, reading
 from ..storage import tables as t
 from ..storage.quotas import room_for_account
 from ..storage.transaction import Transaction
@@ -91,8 +91,9 @@ async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, devic
         else:
             _begin(relay, session, frame.rid, device, admitted)
 
+    owner = locks.of_account(device.person.establishment, device.person.account)
     try:
-        admitted = await relay.writer.do("sign-in", work, then=then)
+        admitted = await relay.writer.do("sign-in", work, then=then, owners=(owner,))
     except Refusal:
         _trace_failure(relay, device)
         raise
@@ -139,7 +140,7 @@ async def _sign_in_issuer(relay: Relay, session: Session, frame: f.SignIn, issue
         tx.trail.want_tree()
         return _revocations(tx.connection, issuer.establishment), tx.trail
 
-    number, trail = await relay.writer.do("sign-in", work)
+    number, trail = await relay.writer.do("sign-in", work, owners=())
     older = relay.issuers.get(issuer.issuer_id)
     if older is not None:
         relay.drop(older)
@@ -174,7 +175,7 @@ async def confirm_token(relay: Relay, session: Session, frame: f.ConfirmToken) -
         elif shown != found.token:
             raise Refusal("invalid", "not the token of the last sign-in")
 
-    await relay.writer.do("confirm-token", work)
+    await relay.writer.do("confirm-token", work, owners=session.owners)
     return f.Done(frame.rid)
 
 

@@ -1,36 +1,36 @@
-"""What an error of the database means, and how it is told to the log."""
+"""What an error of the database means for the relay, and how it is told to the log."""
 
-import sqlite3
+from enum import Enum, auto
 from typing import Final
 
-import sqlalchemy as sa
 
-# Primary result codes of SQLite.
-FULL: Final = {sqlite3.SQLITE_FULL}
-BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-BROKEN: Final = {
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_PROTOCOL,
-}
-"""After these the file is not to be written any more."""
+class Fault(Enum):
+    """What is to be done about an error. Each database sorts its own errors."""
+
+    FULL = auto()
+    """Nothing can be stored until there is room: refuse, go on reading."""
+    BUSY = auto()
+    """Not now: refuse."""
+    CLASH = auto()
+    """Transactions of several nodes met; nothing was stored: run it again."""
+    LOST = auto()
+    """The connection ended: what was not committed is undone, connect again."""
+    BROKEN = auto()
+    """What was written cannot be trusted any more: stop."""
+    CONSTRAINT = auto()
+    """It contradicts what is stored: a conflict."""
+    PROGRAM = auto()
+    """A mistake of ours."""
 
 
-def result_code(error: Exception) -> int | None:
-    """SQLite's primary result code, where the error is one of SQLite's."""
-    original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    code: int | None = getattr(original, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
+OF_THE_BATCH: Final = {Fault.FULL, Fault.BUSY, Fault.CLASH, Fault.LOST, Fault.BROKEN}
+"""After these the whole transaction is to be undone, not one request of it."""
 
 
 def describe(error: BaseException) -> str:
     """An error for the log: its class and where it was raised, never its text, which may quote data."""
-    original = getattr(error, "orig", None)
-    name = getattr(original or error, "sqlite_errorname", None)
+    original = getattr(error, "orig", None) or error
+    name = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

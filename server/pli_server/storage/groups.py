@@ -5,6 +5,7 @@ groups it touched, so that they are read again from the database.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from . import tables as t
+from .database import LockedGroup
 
 CACHED_GROUPS: Final = 4096
 
@@ -64,6 +66,8 @@ class GroupState:
     last: int
     chain: bytes
     successor: bytes | None
+    roster: int = 0
+    """Counts the changes of `members`."""
     members: dict[int, Member] = field(default_factory=dict)
 
     def accounts(self) -> set[int]:
@@ -76,6 +80,7 @@ class GroupCache:
 
     def __init__(self, size: int = CACHED_GROUPS) -> None:
         self._groups: OrderedDict[bytes, GroupState] = OrderedDict()
+        self._behind: dict[int, GroupState] = {}
         self._size = size
 
     def get(self, connection: sa.Connection, group_id: bytes) -> GroupState | None:
@@ -95,6 +100,34 @@ class GroupCache:
         if len(self._groups) > self._size:
             self._groups.popitem(last=False)
 
+    def compare(self, locked: Sequence[LockedGroup]) -> list[tuple[int, int]]:
+        """Believe the database: what another node changed is taken over, or forgotten.
+
+        Returns:
+            Number and last known row of the groups whose members may have sent meanwhile; tell `sent`.
+        """
+        after: list[tuple[int, int]] = []
+        self._behind = {}
+        for now in locked:
+            known = self._groups.get(now.group_id)
+            if known is None:
+                continue
+            if _not_ours(known, now):
+                self.drop(now.group_id)
+                continue
+            if known.last < now.last:
+                after.append((known.no, known.last))
+                self._behind[known.no] = known
+            known.epoch, known.last, known.chain = now.epoch, now.last, now.chain
+            known.successor = now.successor
+        return after
+
+    def sent(self, group_no: int, device_no: int, last_send: bytes | None) -> None:
+        """A member's last send, as it is after what another node did."""
+        member = self._behind[group_no].members.get(device_no)
+        if member is not None:
+            member.last_send = last_send
+
     def drop(self, group_id: bytes) -> None:
         """Forget a group: the database knows better."""
         self._groups.pop(group_id, None)
@@ -104,13 +137,27 @@ class GroupCache:
         self._groups.clear()
 
 
+def _not_ours(known: GroupState, now: LockedGroup) -> bool:
+    """Whether a copy cannot be brought up to date: other members, or not a beginning of this log."""
+    if (known.no, known.roster) != (now.no, now.roster):
+        return True
+    return known.last > now.last or (known.last == now.last and known.chain != now.chain)
+
+
 def load(connection: sa.Connection, group_id: bytes) -> GroupState | None:
     """Read a group with its roster."""
     row = connection.execute(sa.select(t.groups).where(t.groups.c.group_id == group_id)).first()
     if row is None:
         return None
     group = GroupState(
-        row.no, row.group_id, row.establishment, row.epoch, row.last, row.chain, row.successor
+        row.no,
+        row.group_id,
+        row.establishment,
+        row.epoch,
+        row.last,
+        row.chain,
+        row.successor,
+        row.roster,
     )
     found = connection.execute(
         sa.select(t.members, t.devices.c.device_id)

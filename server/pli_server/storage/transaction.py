@@ -1,9 +1,8 @@
 """One write transaction: many requests, rows gathered and inserted together, one COMMIT."""
 
-import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -14,22 +13,14 @@ from pli_protocol.relay.log import chain_hash
 from ..audit.acts import Act, Fact
 from ..audit.tally import Tally
 from ..audit.trail import Trail
+from .database import Statements
 from .groups import GroupCache, GroupState, Member
 from .usage import Amount, Usage
-
-T = TypeVar("T")
 
 KINDS: Final = {1: "application", 2: "proposal", 3: "commit", 4: "return"}
 """Row kinds: MLS content types (RFC 9420 §6), and the request to return."""
 
 APPLICATION, PROPOSAL, COMMIT, RETURN = 1, 2, 3, 4
-
-# Values of one statement. A statement of many rows lets go of Python's lock once, not once per row.
-_CHUNKS: Final = (64, 8, 1)
-
-_ROW_COLUMNS: Final = (
-    "group_no, seq, epoch, kind, sender_no, send_id, time, chain, is_blob, payload, batch"
-)
 
 
 class Held(NamedTuple):
@@ -75,20 +66,22 @@ class Transaction:
     def __init__(
         self,
         connection: sa.Connection,
+        statements: Statements,
         cache: GroupCache,
         *,
         now: int,
         timeline: int,
         usage: Usage,
+        shared: bool = False,
         tally: Tally | None = None,
     ) -> None:
         self.connection = connection
         self.now = now
         self.timeline = timeline
+        self._statements = statements
         self._cache = cache
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        self._raw = driver
+        self._shared = shared
+        self._locked: set[bytes] = set()
         self._rows: list[tuple[Any, ...]] = []
         self._moved: dict[int, GroupState] = {}
         self._senders: dict[tuple[int, int], Member] = {}
@@ -100,15 +93,33 @@ class Transaction:
 
     # --- groups -------------------------------------------------------------------------------
 
+    def lock(self, group_ids: Collection[bytes], numbers: Collection[int] = ()) -> None:
+        """Nobody else changes these groups or their members until the end; what is cached of them is
+        as they are. Called once, at the start, with all that the batch is known to need."""
+        self._locked.update(group_ids)
+        locked = self._statements.lock_groups(group_ids, numbers)
+        self._locked.update(group.group_id for group in locked)
+        behind = self._cache.compare(locked)
+        for group_no, device_no, last_send in self._statements.senders_after(behind):
+            self._cache.sent(group_no, device_no, last_send)
+
     def group(self, group_id: bytes) -> GroupState | None:
         """The group as of the last request applied; None: no such group."""
         self.touched.add(group_id)
+        if self._shared and group_id not in self._locked:
+            self.lock((group_id,))
         return self._cache.get(self.connection, group_id)
 
     def adopt(self, group: GroupState) -> None:
         """A group that this transaction made."""
         self.touched.add(group.group_id)
+        self._locked.add(group.group_id)
         self._cache.put(group)
+
+    def roster_changed(self, group: GroupState) -> None:
+        """Some member's place was written: other nodes read the roster again."""
+        group.roster += 1
+        self._moved[group.no] = group
 
     def forget_group(self, group_id: bytes) -> None:
         """The group's rows were changed by SQL: read it again when it is needed."""
@@ -132,17 +143,8 @@ class Transaction:
 
     def look_up(self, keys: Sequence[tuple[int, bytes]]) -> None:
         """Learn which of these sends (device number, send id) are held already."""
-        for chunk in _chunks(keys):
-            values = ",".join(["(?,?)"] * len(chunk))
-            # CROSS JOIN keeps SQLite from scanning the rows instead of the few values.
-            found = self._raw.execute(
-                "SELECT r.sender_no, r.send_id, r.group_no, r.seq, r.chain, r.time"
-                f" FROM (VALUES {values}) AS v CROSS JOIN rows AS r"
-                " WHERE r.sender_no = v.column1 AND r.send_id = v.column2",
-                [value for key in chunk for value in key],
-            )
-            for sender_no, send_id, *place in found:
-                self._known[sender_no, send_id] = Held(*place)
+        for sender_no, send_id, *place in self._statements.held(keys):
+            self._known[sender_no, send_id] = Held(*place)
 
     def held(self, device_no: int, send_id: bytes) -> Held | None:
         """Where this send is, if it was stored before; its key was given to `look_up`."""
@@ -232,64 +234,28 @@ class Transaction:
     def flush(self) -> None:
         """Write what was gathered; it is durable with COMMIT only."""
         if self._rows:
-            self._insert_rows()
+            self._statements.insert_rows(self._rows)
         if self._moved:
-            self._update(
-                "groups",
-                "epoch = v.column2, last = v.column3, chain = v.column4",
-                "groups.no = v.column1",
-                [(g.no, g.epoch, g.last, g.chain) for g in self._moved.values()],
+            self._statements.move_groups(
+                [(g.no, g.epoch, g.last, g.chain, g.roster) for g in self._moved.values()]
             )
         if self._senders:
-            self._update(
-                "members",
-                "last_send = v.column3",
-                "members.group_no = v.column1 AND members.device_no = v.column2",
-                [(*key, member.last_send) for key, member in self._senders.items()],
+            self._statements.move_senders(
+                [(*key, member.last_send) for key, member in self._senders.items()]
             )
         self._rows, self._moved, self._senders = [], {}, {}
 
     def abandon(self) -> None:
-        """A request was refused after it had begun: forget what it gathered and touched."""
+        """A request was refused after it had begun: forget what it gathered, touched and locked."""
         for row in self._rows:
             self._known.pop((row[4], row[5]), None)
         self._rows, self._moved, self._senders = [], {}, {}
         self.trail.undo()
         self.usage.undo_request()
+        self._locked -= self.touched
         for group_id in self.touched:
             self._cache.drop(group_id)
 
     def acknowledge(self, cursors: Iterable[tuple[int, int, int]]) -> None:
-        """Move cursors (group, device, seq) forwards."""
-        self._update(
-            "members",
-            "acked = v.column3",
-            "members.group_no = v.column1 AND members.device_no = v.column2"
-            " AND members.acked < v.column3",
-            list(cursors),
-        )
-
-    def _insert_rows(self) -> None:
-        for chunk in _chunks(self._rows):
-            values = ",".join(["(?,?,?,?,?,?,?,?,?,?,?)"] * len(chunk))
-            self._raw.execute(
-                f"INSERT INTO rows ({_ROW_COLUMNS}) VALUES {values}",
-                [value for row in chunk for value in row],
-            )
-
-    def _update(self, table: str, change: str, match: str, rows: list[tuple[Any, ...]]) -> None:
-        for chunk in _chunks(rows):
-            values = ",".join(["(" + ",".join("?" * len(chunk[0])) + ")"] * len(chunk))
-            self._raw.execute(
-                f"UPDATE {table} SET {change} FROM (VALUES {values}) AS v WHERE {match}",
-                [value for row in chunk for value in row],
-            )
-
-
-def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    """Few sizes only, so that the driver's cache of prepared statements holds them all."""
-    start = 0
-    for size in _CHUNKS:
-        while len(items) - start >= size:
-            yield items[start : start + size]
-            start += size
+        """Move cursors (group, device, seq) forwards; their groups are locked."""
+        self._statements.move_cursors(list(cursors))

@@ -4,12 +4,14 @@
 
 Each job is isolated: a hot job (a message) checks everything before it gathers its row, any other
 runs inside a savepoint. Outcomes come back to the loop in the order of the log.
+
+Where the database may be lost (PostgreSQL is restarted), or other nodes were in the way, the batch runs
+again, unless COMMIT was said and not answered: then nobody knows, and nobody is answered.
 """
 
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import threading
 import time
 from collections import Counter
@@ -23,8 +25,10 @@ from pli_protocol.failpoint import declare, failpoint
 
 from ..audit.tally import Tally
 from ..errors import Refusal, StorageFailed
-from .faults import BROKEN, BUSY, FULL, describe, result_code
+from .database import Database, Lane, Statements, Use
+from .faults import OF_THE_BATCH, Fault, describe
 from .groups import GroupCache
+from .locks import Owners
 from .transaction import Transaction
 from .usage import Usage
 
@@ -36,6 +40,8 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 RETRY_FULL_MS: Final = 10_000
 RETRY_BUSY_MS: Final = 1_000
 ACKNOWLEDGE_SECONDS: Final = 0.5
+PAUSES: Final = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before a batch is run again."""
 
 WRITES: Final = (
     "acknowledge",
@@ -80,6 +86,10 @@ class Job(Protocol):
     hot: bool
     key: tuple[int, bytes] | None
     """Device number and send id, where the job appends a row."""
+    owners: Owners
+    """Under whose name it is kept apart from other nodes' jobs (`locks`)."""
+    groups: tuple[bytes, ...]
+    """The groups that it is known to need."""
 
     def apply(self, tx: Transaction, /) -> Any:
         """Do it, on the writer's thread; raises Refusal."""
@@ -99,12 +109,17 @@ class Work(Generic[T]):
         function: Callable[[Transaction], T],
         then: Callable[[T], None] | None,
         future: "asyncio.Future[T] | None",
+        *,
         key: tuple[int, bytes] | None = None,
         size: int = 256,
+        owners: Owners = None,
+        groups: tuple[bytes, ...] = (),
     ) -> None:
         self.what = what
         self.key = key
         self.size = size
+        self.owners = owners
+        self.groups = groups
         self._function = function
         self._then = then
         self._future = future
@@ -129,7 +144,7 @@ class Writer:
 
     def __init__(
         self,
-        engine: sa.Engine,
+        database: Database,
         *,
         clock: Callable[[], int],
         timeline: int,
@@ -140,7 +155,8 @@ class Writer:
     ) -> None:
         """`on_commit` is told, on the writer's thread, of each transaction's jobs and seconds."""
         self._loop = asyncio.get_running_loop()
-        self._connection = engine.connect()
+        self._database = database
+        self._lane: Lane | None = None
         self._clock = clock
         self._timeline = timeline
         self._limit = queued_bytes
@@ -157,6 +173,9 @@ class Writer:
         self._cursors_lock = threading.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._failed = False
+        self._away = False
+        self._committing = False
+        self._stopping = threading.Event()
         self._closed = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="pli writer", daemon=True)
         self._thread.start()
@@ -188,32 +207,35 @@ class Writer:
         then: Callable[[T], None] | None = None,
         key: tuple[int, bytes] | None = None,
         size: int = 256,
+        owners: Owners = None,
+        groups: tuple[bytes, ...] = (),
     ) -> T:
         """Run a function in the next transaction; returns when its work is on disk.
+
+        It may be run more than once: until COMMIT nothing but the transaction may be changed by it.
+
+        Args:
+            owners: What keeps other nodes out while it checks and writes (`locks`); None: alone of all.
+            groups: The groups that it will ask the transaction for.
 
         Raises:
             Refusal: by the function, or try-later when it could not be stored.
             StorageFailed: it is not known whether it was stored.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self.submit(Work(what, function, then, future, key, size))
+        self.submit(
+            Work(what, function, then, future, key=key, size=size, owners=owners, groups=groups)
+        )
         return await future
 
-    @staticmethod
-    def work(
-        what: str, function: Callable[[Transaction], T], then: Callable[[T], None]
-    ) -> "Work[T]":
-        """A job of functions for which nobody waits."""
-        return Work(what, function, then, None)
-
-    def post(self, what: str, function: Callable[[Transaction], T]) -> None:
+    def post(self, what: str, function: Callable[[Transaction], T], owners: Owners = None) -> None:
         """The same without waiting for it; nobody is told when it is refused."""
-        self.submit(Work(what, function, None, None))
+        self.submit(Work(what, function, None, None, owners=owners))
 
     def note(self, what: str, function: Callable[[Transaction], None]) -> None:
         """The same for a trace of what was answered already: left out when nothing can be stored."""
         with contextlib.suppress(Refusal, StorageFailed):
-            self.post(what, function)
+            self.post(what, function, ())
 
     def acknowledge(self, group_no: int, device_no: int, seq: int) -> None:
         """Move a cursor with the next transaction; losing it only costs sending rows again."""
@@ -228,17 +250,17 @@ class Writer:
             self._timer.cancel()
         if not self._failed:
             with contextlib.suppress(Refusal):
-                self.submit(Work("acknowledge", lambda tx: tx.trail.close(), None, None))
+                self.post("acknowledge", lambda tx: tx.trail.close(), ())
+        self._stopping.set()
         self._queue.put(None)
         await self._closed
         self._thread.join()
-        self._connection.close()
 
     def _flush_cursors(self) -> None:
         self._timer = None
         if self._cursors and not self._failed:
             try:
-                self.post("acknowledge", lambda _: None)
+                self.post("acknowledge", lambda _: None, ())
             except Refusal:
                 self._timer = self._loop.call_later(ACKNOWLEDGE_SECONDS, self._flush_cursors)
 
@@ -258,15 +280,17 @@ class Writer:
     # --- on the writer's thread ---------------------------------------------------------------
 
     def _run(self) -> None:
-        stopping = False
+        lane, stopping = self._database.lane(Use.WRITING), False
+        self._lane = lane
         while not stopping:
             batch, stopping = self._gather()
             if batch and not self._failed:
-                self._commit(batch)
+                self._write(lane, batch)
             elif batch:
                 self._loop.call_soon_threadsafe(
                     self._deliver, batch, [StorageFailed()] * len(batch)
                 )
+        lane.close()
         self._loop.call_soon_threadsafe(self._closed.set_result, None)
 
     def _gather(self) -> tuple[list[Job], bool]:
@@ -285,45 +309,61 @@ class Writer:
             size += job.size
         return batch, False
 
-    def _commit(self, batch: list[Job]) -> None:
-        kinds = sorted({job.what for job in batch} | ({"acknowledge"} if self._cursors else set()))
-        _passage(kinds, "before")
-        outcomes: Sequence[Any]
-        begun = time.perf_counter()
-        try:
-            outcomes = self._transact(batch, kinds)
-        except Exception as error:
-            refusal = self._roll_back(error)
-            if refusal is None:
-                self._failed = True
-                self._loop.call_soon_threadsafe(self._fail, batch)
-                return
-            outcomes = [refusal] * len(batch)
-        else:
-            self._on_commit(len(batch), time.perf_counter() - begun)
-            _passage(kinds, "after")
-        self._loop.call_soon_threadsafe(self._deliver, batch, outcomes)
-
-    def _transact(self, batch: list[Job], kinds: list[str]) -> Sequence[Any]:
-        connection = self._connection
+    def _write(self, lane: Lane, batch: list[Job]) -> None:
         with self._cursors_lock:
             cursors, self._cursors = self._cursors, {}
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        kinds = sorted({job.what for job in batch} | ({"acknowledge"} if cursors else set()))
+        _passage(kinds, "before")
+        for pause in PAUSES:
+            self._stopping.wait(pause)
+            self._committing = False
+            begun = time.perf_counter()
+            try:
+                outcomes = lane.run(lambda db: self._transact(db, batch, cursors, kinds))
+            except Exception as error:
+                fault = self._undo(lane, error)
+                unknown = fault is Fault.LOST and self._committing
+                if fault in (Fault.CLASH, Fault.LOST) and not unknown and not self._away:
+                    continue
+                self._give_up(batch, fault, unknown)
+                return
+            self._on_commit(len(batch), time.perf_counter() - begun)
+            _passage(kinds, "after")
+            self._away = False
+            self._loop.call_soon_threadsafe(self._deliver, batch, outcomes)
+            return
+        self._away = fault is Fault.LOST
+        self._give_up(batch, fault, unknown=False)
+
+    def _transact(
+        self,
+        connection: sa.Connection,
+        batch: list[Job],
+        cursors: dict[tuple[int, int], int],
+        kinds: list[str],
+    ) -> Sequence[Any]:
+        statements, shared = self._database.statements(connection), self._database.shared
+        statements.begin()
         tx = Transaction(
             connection,
+            statements,
             self._cache,
             now=self._clock(),
             timeline=self._timeline,
             usage=self._usage,
+            shared=shared,
             tally=self._tally,
         )
+        if shared:
+            _lock(tx, statements, batch, cursors)
         # Cursors first: a device that signs in again in this batch continues after them.
         tx.acknowledge((*key, seq) for key, seq in cursors.items())
         tx.look_up([job.key for job in batch if job.key is not None])
         outcomes = [self._apply(tx, job) for job in batch]
         tx.finish()
         _passage(kinds, "within")
-        connection.exec_driver_sql("COMMIT")
+        self._committing = True
+        statements.commit()
         return outcomes
 
     def _apply(self, tx: Transaction, job: Job) -> Any:
@@ -333,52 +373,81 @@ class Writer:
             except Refusal as refusal:
                 return refusal
         tx.begin_request()
-        self._connection.exec_driver_sql("SAVEPOINT request")
+        tx.connection.exec_driver_sql("SAVEPOINT request")
         try:
             outcome = job.apply(tx)
             tx.flush()
         except Exception as error:
-            if result_code(error) in FULL | BUSY | BROKEN:
+            fault = self._database.fault(error)
+            if fault in OF_THE_BATCH:
                 raise
-            self._connection.exec_driver_sql("ROLLBACK TO request")
-            self._connection.exec_driver_sql("RELEASE request")
+            tx.connection.exec_driver_sql("ROLLBACK TO request")
+            tx.connection.exec_driver_sql("RELEASE request")
             tx.abandon()
-            return _refusal(job, error)
-        self._connection.exec_driver_sql("RELEASE request")
+            return _refusal(job, error, fault)
+        tx.connection.exec_driver_sql("RELEASE request")
         return outcome
 
-    def _roll_back(self, error: Exception) -> Refusal | None:
-        """Undo the transaction; None: the disk or the file cannot be trusted any more."""
+    def _undo(self, lane: Lane, error: Exception) -> Fault:
+        """Leave the transaction and forget what was believed in it; says what its error means."""
         self._cache.clear()
         self._usage.forget()
-        code = result_code(error)
-        try:
-            if self._connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-                self._connection.exec_driver_sql("ROLLBACK")
-        except (sa.exc.DBAPIError, sqlite3.Error):
-            log.critical("rolling back failed: %s", describe(error))
-            return None
-        if code in FULL:
-            self.undone["full"] += 1
+        fault = self._database.fault(error)
+        if fault is Fault.CONSTRAINT and self._database.shared:
+            # Another node stored the same send in another group; the next try finds it.
+            fault = Fault.CLASH
+        if fault is not Fault.LOST:
+            try:
+                lane.run(lambda db: self._database.statements(db).roll_back())
+            except Exception as worse:
+                log.critical("rolling back failed: %s", describe(worse))
+                fault = Fault.LOST if self._database.fault(worse) is Fault.LOST else Fault.BROKEN
+        if fault is Fault.LOST:
+            lane.drop()
+        self.undone[fault.name.lower()] += 1
+        if fault not in (Fault.FULL, Fault.BUSY):
+            level = logging.CRITICAL if fault is Fault.BROKEN else logging.WARNING
+            log.log(level, "a transaction was undone (%s): %s", fault.name, describe(error))
+        return fault
+
+    def _give_up(self, batch: list[Job], fault: Fault, unknown: bool) -> None:
+        if fault is Fault.BROKEN:
+            self._failed = True
+            self._loop.call_soon_threadsafe(self._fail, batch)
+            return
+        outcome: Exception
+        if unknown:
+            log.error("the database was lost at a COMMIT: nobody is told whether it is stored")
+            outcome = StorageFailed()
+        elif fault is Fault.FULL:
             log.error("the disk is full: nothing is stored until there is space; reading goes on")
-            return Refusal("try-later", "the relay's disk is full", retry_after=RETRY_FULL_MS)
-        if code in BUSY:
-            self.undone["busy"] += 1
-            log.warning("the database was busy for too long")
-            return Refusal("try-later", retry_after=RETRY_BUSY_MS)
-        if code in BROKEN:
-            log.critical("the database failed: %s", describe(error))
-            return None
-        self.undone["fault"] += 1
-        log.error("a transaction was undone by a fault of the program: %s", describe(error))
-        return Refusal("try-later", retry_after=RETRY_BUSY_MS)
+            outcome = Refusal("try-later", "the relay's disk is full", retry_after=RETRY_FULL_MS)
+        else:
+            log.warning("%d requests are to come again later (%s)", len(batch), fault.name)
+            outcome = Refusal("try-later", retry_after=RETRY_BUSY_MS)
+        self._loop.call_soon_threadsafe(self._deliver, batch, [outcome] * len(batch))
 
 
-def _refusal(job: Job, error: Exception) -> Refusal:
+def _lock(
+    tx: Transaction,
+    statements: Statements,
+    batch: list[Job],
+    cursors: dict[tuple[int, int], int],
+) -> None:
+    """All locks that are known to be needed, in the order that `database` tells."""
+    owners = {owner for job in batch for owner in job.owners or ()}
+    statements.lock_owners(owners, alone=any(job.owners is None for job in batch))
+    tx.lock(
+        {group_id for job in batch for group_id in job.groups},
+        {group_no for group_no, _ in cursors},
+    )
+
+
+def _refusal(job: Job, error: Exception, fault: Fault) -> Refusal:
     """What one request is told whose work was undone alone."""
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, sa.exc.IntegrityError | sqlite3.IntegrityError):
+    if fault is Fault.CONSTRAINT:
         log.warning("a %s met a constraint of the database", job.what)
         return Refusal("conflict")
     log.error("a %s was undone by a fault of the program: %s", job.what, describe(error))

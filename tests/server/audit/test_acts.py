@@ -4,12 +4,10 @@ Seen failing with `tx.trace` made to do nothing, and with a handler left out of 
 """
 
 import os
-import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from pli_protocol.identity import (
     DeviceRevocation,
@@ -30,7 +28,6 @@ from pli_protocol.transparency import (
 )
 from pli_server.audit.acts import Act, Entry, body_of, read_entry
 from pli_server.handlers import HANDLERS
-from pli_server.storage.database import FILE_NAME
 
 from ..conftest import Server
 from ..credentials import Authenticator, asking
@@ -103,28 +100,23 @@ def test_a_fact_from_outside_is_refused() -> None:
 class Log:
     """The entries of a running relay's database, read from beside it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._db = sqlite3.connect(f"file:{folder / FILE_NAME}?mode=ro", uri=True)
-        self._db.row_factory = sqlite3.Row
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
-    def close(self) -> None:
-        self._db.close()
-
-    def query(self, sql: str, *values: object) -> list[Any]:
-        return self._db.execute(sql, values).fetchall()
+    def query(self, sql: str, **values: object) -> list[Any]:
+        return list(self._server.read(lambda db: db.execute(sa.text(sql), values).mappings().all()))
 
     def entries(self, act: Act) -> list[Any]:
-        return self.query("SELECT * FROM trace_entries WHERE kind = ? ORDER BY no", act.value)
+        chosen = "SELECT * FROM trace_entries WHERE kind = :kind ORDER BY no"
+        return self.query(chosen, kind=act.value)
 
     def last(self, act: Act) -> Entry:
         return read_entry(self.entries(act)[-1]["body"])
 
 
 @pytest.fixture
-def trace(server: Server) -> Iterator[Log]:
-    log = Log(server.folder)
-    yield log
-    log.close()
+def trace(server: Server) -> Log:
+    return Log(server)
 
 
 async def written(client: RawClient) -> None:
@@ -273,11 +265,11 @@ async def test_what_is_refused_leaves_no_entry(
 ) -> None:
     anne, karim = await joins(server, home), await joins(server, home, "Karim Benali")
     group = await team(anne, karim)
-    before = trace.query("SELECT count(*) FROM trace_entries")[0][0]
+    before = trace.query("SELECT count(*) AS n FROM trace_entries")[0]["n"]
     for stale in (group.epoch + 7, group.epoch + 8):
         with pytest.raises(Refused):
             await anne.client.sends(commit(group.group, stale, (), (karim.id,)), None)
-    assert trace.query("SELECT count(*) FROM trace_entries")[0][0] == before
+    assert trace.query("SELECT count(*) AS n FROM trace_entries")[0]["n"] == before
 
 
 async def test_rows_of_one_transaction_share_a_leaf_that_commits_to_their_chains(
@@ -292,12 +284,12 @@ async def test_rows_of_one_transaction_share_a_leaf_that_commits_to_their_chains
     for entry in batches:
         chains = [
             row["chain"]
-            for row in trace.query("SELECT chain FROM rows WHERE batch = ?", entry["batch"])
+            for row in trace.query("SELECT chain FROM rows WHERE batch = :b", b=entry["batch"])
         ]
         batch = read_batch(entry["body"])
         assert (batch.count, batch.root) == (len(chains), batch_root(chains))
         rows += len(chains)
-    assert rows == trace.query("SELECT count(*) FROM rows")[0][0] == 21
+    assert rows == trace.query("SELECT count(*) AS n FROM rows")[0]["n"] == 21
 
 
 async def test_the_tree_in_the_database_is_the_tree_of_its_entries(

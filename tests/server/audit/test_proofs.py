@@ -115,6 +115,7 @@ async def test_a_head_is_kept_now_and_then(server: Server, home: TestEstablishme
         await keep_head(server.relay)
     await joins(server, home)
     await keep_head(server.relay)
-    with server.relay._engine.connect() as db:
-        kept = db.exec_driver_sql("SELECT size FROM trace_heads ORDER BY size").scalars().all()
+    kept = server.read(
+        lambda db: db.exec_driver_sql("SELECT size FROM trace_heads ORDER BY size").scalars().all()
+    )
     assert kept == [3, 4]

@@ -18,16 +18,23 @@ from pli_server.errors import OperatorError
 from pli_server.folder import further_code
 from pli_server.relay import now_ms
 from pli_server.settings import load
-from pli_server.storage import database
 from pli_server.storage import tables as t
+from pli_server.storage.database import Use, open_database
 from pli_server.storage.transaction import KINDS
 
-from ..conftest import Server, new_folder
+from ..conftest import Server
+from ..databases import SQLITE, ask, new_folder
 from ..people import TestEstablishment
 from ..raw_client import RawClient
 from ..team import Team, joins, team
 
 KEY = PrivateKey(bytes(range(32)))
+
+
+@pytest.fixture
+def engine() -> str:
+    """The folder alone, for now."""
+    return SQLITE
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
@@ -45,12 +52,8 @@ def restored(made: making.Made, folder: Path, now: int | None = None) -> Path:
 
 
 def query(folder: Path, statement: Any) -> list[Any]:
-    engine = database.engine(folder / database.FILE_NAME)
-    try:
-        with engine.connect() as connection:
-            return list(connection.execute(statement))
-    finally:
-        engine.dispose()
+    store = open_database(folder, None)
+    return ask(store, Use.READING, lambda db: list(db.execute(statement)))
 
 
 def everything(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -153,11 +156,9 @@ async def test_a_new_timeline_forgets_tokens_and_key_packages_but_the_last_resor
     assert {row.token for row in query(first, sa.select(t.devices))} == {None}
     numbers = []
     for folder in (first, second):
-        engine = database.engine(folder / database.FILE_NAME)
-        with engine.connect() as connection:
-            numbers.append(timelines.current(connection))
-            assert timelines.restored_at(connection) == numbers[-1]
-        engine.dispose()
+        store = open_database(folder, None)
+        numbers.append(ask(store, Use.READING, timelines.current))
+        assert ask(store, Use.READING, timelines.restored_at) == numbers[-1]
     assert numbers == [5_000_000_000_000, 5_000_000_000_001], "one backup restored twice"
 
 

@@ -12,7 +12,7 @@ from pli_server.command_line import cli
 from pli_server.relay import Relay
 from pli_server.settings import load
 
-from ..conftest import new_folder
+from ..databases import new_folder
 from ..test_command_line import one_sentence
 
 HOUR = 3_600_000

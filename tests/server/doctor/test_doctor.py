@@ -22,7 +22,7 @@ from pli_server.doctor import commands, machine
 from pli_server.doctor.findings import Finding, Situation, examine
 from pli_server.settings import Settings
 
-from ..conftest import new_folder
+from ..databases import new_folder
 from ..processes import RelayProcess
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
