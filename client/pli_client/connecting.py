@@ -15,7 +15,8 @@ from .engine.engine import Engine
 from .engine.errors import NotEnrolled
 from .engine.timing import Timing
 from .engine.work import Random
-from .enrolment import enrol, parse_invitation
+from .enrolment import Rejoined, enrol, parse_invitation
+from .enrolment import rejoin as rejoin_with
 from .errors import PliError
 from .store import device
 from .vault import DEFAULT_KDF, Kdf, Vault, passphrase
@@ -113,3 +114,32 @@ async def join(
                 await client.online(30)
                 await client.until(client.stocked, 30)
     return joined
+
+
+async def rejoin(
+    invitation: str,
+    vault_folder: Path | str,
+    passphrase: str | Secret,
+    *,
+    progress: Callable[[str], None] | None = None,
+    patience: float | None = None,
+    timing: Timing | None = None,
+) -> Rejoined:
+    """Give a vault's device a new identity for the same account, and sign in with it.
+
+    The history stays; members add the person again to the conversations that are named.
+
+    Raises:
+        BadInvitation, NotYourAccount and what enrolment.rejoin raises. VaultError.
+    """
+    code = parse_invitation(invitation)
+    async with await Vault.open(Path(vault_folder), _secret(passphrase)) as vault:
+        options: dict[str, Any] = {"patience": patience}
+        if progress is not None:
+            options["progress"] = progress
+        done = await rejoin_with(vault, code, **options)
+        async with _running(vault, timing, os.urandom, Connection) as client:
+            with suppress(PliError):
+                await client.online(30)
+                await client.until(client.stocked, 30)
+    return done

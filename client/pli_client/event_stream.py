@@ -66,6 +66,7 @@ _MAKERS: dict[str, Make] = {
         r.ids("returned"),
         r["time"],
     ),
+    "replaced": lambda r: e.PersonReplaced(r.number, r.conversation, r["person"], r["successor"]),
     "leaving": lambda r: e.MemberLeaving(r.number, r.conversation, r["person"]),
     "left": lambda r: e.ConversationLeft(r.number, r.conversation),
     "add-failed": lambda r: e.ChangeRefused(

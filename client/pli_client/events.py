@@ -81,6 +81,19 @@ class MemberChanged(_InConversation):
 
 
 @dataclass(frozen=True, slots=True)
+class PersonReplaced(_InConversation):
+    """A person's identity key was replaced by the establishment, as after a theft.
+
+    `person` counts no more and is removed; `successor`, the same account under another key, is in no
+    conversation until a member adds it. Told for each conversation that is shared, and once with a
+    conversation of zeros.
+    """
+
+    person: bytes
+    successor: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class MemberLeaving(_InConversation):
     """A person leaves; shown so until a member has committed it."""
 
@@ -255,6 +268,7 @@ Event = (
     | ConversationJoined
     | ConversationRenamed
     | MemberChanged
+    | PersonReplaced
     | MemberLeaving
     | ConversationLeft
     | ChangeRefused

@@ -49,9 +49,11 @@ class Attachment:
 class MembersChange:
     """What a row of kind `members` says; persons by id."""
 
-    added: tuple[bytes, ...]
-    removed: tuple[bytes, ...]
-    returned: tuple[bytes, ...]
+    added: tuple[bytes, ...] = ()
+    removed: tuple[bytes, ...] = ()
+    returned: tuple[bytes, ...] = ()
+    replaced: tuple[bytes, ...] = ()
+    """(the member of before, who follows under another key): the latter is no member by that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,7 @@ def of_row(db: Database, row: messages.MessageRow, own: bytes) -> StoredMessage:
     change, content = None, None
     if row.kind == "members":
         body: dict[str, Any] = msgspec.msgpack.decode(row.content)
-        change = MembersChange(
-            tuple(body["added"]), tuple(body["removed"]), tuple(body["returned"])
-        )
+        change = MembersChange(**{what: tuple(persons) for what, persons in body.items()})
     else:
         content = decode(row.content)
     return StoredMessage(

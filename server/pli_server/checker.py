@@ -19,6 +19,7 @@ from pli_protocol.identity import (
     LeaveStatement,
     PartnerStatement,
     Person,
+    Replacement,
     ReturnRequest,
     RevocationList,
     Trust,
@@ -59,16 +60,11 @@ class Checker:
     def load(self, connection: sa.Connection) -> None:
         """Learn what the database knows."""
         for row in connection.execute(sa.select(t.establishments)):
-            statements = connection.scalars(
-                sa.select(t.statements.c.statement).where(
-                    t.statements.c.establishment == row.id,
-                    t.statements.c.kind == DeviceRevocation.TYPE,
-                )
-            )
             self._trusts[row.id] = Trust(
                 row.authority,
                 revocations=() if row.revocations is None else (row.revocations,),
-                device_revocations=statements,
+                device_revocations=_stated(connection, row.id, DeviceRevocation.TYPE),
+                replacements=_stated(connection, row.id, Replacement.TYPE),
             )
         for row in connection.execute(
             sa.select(t.issuers.c.certificate_hash, t.issuers.c.establishment)
@@ -162,6 +158,17 @@ class Checker:
             raise Refusal("limit", f"a person revokes at most {limit} devices")
         return trust.accept_device_revocation(data).device_id
 
+    def replacement(self, data: bytes, person: Person) -> Replacement:
+        """Check that this person follows another on its account. Raises IdentityError."""
+        statement = self._trusts[person.establishment].read_replacement(data)
+        if (statement.account, statement.successor) != (person.account, person.person_id):
+            raise IdentityError("binding", "the statement is about another account or key")
+        return statement
+
+    def accept_replacement(self, data: bytes, establishment: bytes) -> None:
+        """It is in the database: who was replaced counts no more. Raises IdentityError."""
+        self._trusts[establishment].accept_replacement(data)
+
     def leaving(self, data: bytes, establishment: bytes) -> Checked[LeaveStatement]:
         """Check a statement of leaving."""
         authority = self._trusts[establishment].own.certificate
@@ -192,6 +199,16 @@ class Checker:
         if establishment is None:
             raise IdentityError("authority", "not an issuer known here")
         return self._trusts[establishment]
+
+
+def _stated(connection: sa.Connection, establishment: bytes, kind: str) -> list[bytes]:
+    """The statements of one kind, oldest first."""
+    found = connection.scalars(
+        sa.select(t.statements.c.statement)
+        .where(t.statements.c.establishment == establishment, t.statements.c.kind == kind)
+        .order_by(t.statements.c.number)
+    )
+    return list(found)
 
 
 def _refuse_revoked(trust: Trust, who: Device | Person | Issuer) -> None:

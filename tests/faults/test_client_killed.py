@@ -17,9 +17,13 @@ from .scenes import SCENES, SEND, Scene
 
 pytestmark = pytest.mark.processes
 
-ELSEWHERE = ("enrolment-", "establish", "invite", "issuer-token", "revoke", "wipe", "other")
+ELSEWHERE = (
+    *("enrolment-", "establish", "invite", "issuer-token", "revoke", "replace", "rejoin-"),
+    *("wipe", "other"),
+)
 """Enrolment is swept in tests/client/issuer, the wipe in tests/client/vault, the rest of the issuer in
-test_issuer_killed; `other` is what a transaction without a name is called, of which the SDK has none."""
+test_issuer_killed and test_replaced_killed; `other` is what a transaction without a name is called, of
+which the SDK has none."""
 
 POINTS = [
     (point, scene)

@@ -5,7 +5,14 @@ import os
 
 import pytest
 
-from pli_protocol.identity import DeviceRevocation, RevocationEntry, RevocationList, sign
+from pli_protocol.identity import (
+    DeviceRevocation,
+    Replacement,
+    ReturnRequest,
+    RevocationEntry,
+    RevocationList,
+    sign,
+)
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import refusal_challenge
 from pli_server.handlers import succession
@@ -13,7 +20,7 @@ from pli_server.handlers import succession
 from .conftest import Server
 from .people import NOW, TestDevice, TestEstablishment, TestPerson
 from .raw_client import RawClient, Refused
-from .team import joins
+from .team import joins, team
 
 
 def own_word(person: TestPerson, device: TestDevice, time: int = NOW) -> bytes:
@@ -152,3 +159,64 @@ async def test_a_person_revoked_after_its_own_word_keeps_nobody_from_starting(
     await issuer.ask(f.PublishRevocations(issuer.rid(), signed))
     await server.restart()
     await joins(server, home)
+
+
+async def enrols(
+    server: Server, home: TestEstablishment, person: TestPerson, replaced: bytes | None
+) -> None:
+    """The issuer signs a person, with its statement that they follow another where there is one."""
+    joiner, issuer = await server.open(), await server.issuer(home)
+    request = os.urandom(16)
+    await joiner.ask(f.RequestEnrolment(joiner.rid(), home.id, request, b"sealed"))
+    statement = None
+    if replaced is not None:
+        body = Replacement(home.id, person.account, replaced, person.identity.public, NOW)
+        statement = sign(body, home.issuer_key, (home.issuer,))
+    await issuer.ask(
+        f.AnswerEnrolment(issuer.rid(), request, b"answer", person.certificate, statement)
+    )
+
+
+async def test_another_key_takes_an_account_by_the_issuers_statement_alone(
+    server: Server, home: TestEstablishment
+) -> None:
+    before = await joins(server, home)
+    colleague = await joins(server, home)
+    after = home.person("Anne Durand", account=before.person.account)
+    with pytest.raises(Refused, match="conflict"):
+        await enrols(server, home, after, None)
+    with pytest.raises(Refused, match="conflict"):
+        await enrols(server, home, after, colleague.person.person_id)
+    await before.client.settle()
+    assert not before.client.closed
+    await enrols(server, home, after, before.person.person_id)
+    assert (await before.client.push(f.StatementsChanged)).number == 1
+    assert (await before.client.push(f.Refused)).code == "sign-in-failed"
+    with pytest.raises(Refused, match="sign-in-failed"):
+        await (await server.open()).sign_in(before.device, before.client.signed_in.token)
+    await server.restart()
+    with pytest.raises(Refused, match="sign-in-failed"):
+        await (await server.open()).sign_in(before.device, before.client.signed_in.token)
+    await server.signed(after.device())
+    colleague.client = await server.signed(colleague.device, colleague.client.signed_in.token)
+    directory = await colleague.client.ask(f.GetDirectory(colleague.client.rid()))
+    assert after.certificate in {chain[0] for chain in directory.people}
+    assert before.person.certificate not in {chain[0] for chain in directory.people}
+
+
+async def test_who_follows_inherits_no_group_at_the_relay(
+    server: Server, home: TestEstablishment
+) -> None:
+    before, colleague = await joins(server, home), await joins(server, home)
+    group = await team(colleague, before)
+    after = home.person("Anne Durand", account=before.person.account)
+    await enrols(server, home, after, before.person.person_id)
+    device = after.device()
+    client = await server.signed(device)
+    assert (await client.ask(f.GetGroups(client.rid()))).groups == ()
+    with pytest.raises(Refused, match="not-found"):
+        await client.ask(f.Fetch(client.rid(), group.group, 0))
+    request = ReturnRequest(group.group, device.id, b"kp", "", None, NOW)
+    signed = sign(request, device.key, device.chain)
+    with pytest.raises(Refused, match="not-found"):
+        await client.ask(f.AskReturn(client.rid(), group.group, os.urandom(16), signed))

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from pli_client.issuer import Issuer
 from pli_client.store.device import read_device
 from pli_protocol.identity import DeviceRevocation, sign
 from pli_protocol.relay.frames import PublishRevocations
 
 from .actor import Actor
-from .world import World
+from .world import PASSPHRASE, World
 
 
 async def declare(actor: Actor, device_id: bytes, reason: Any, time: int = 1_900_000_000) -> bytes:
@@ -28,7 +29,7 @@ async def own_word(actor: Actor, device_id: bytes, reason: Any, time: int = 1_90
 
 async def list_revokes(world: World, kind: str, name: str, reason: Any) -> None:
     """The establishment revokes a person of this name, or the device of an id in hexadecimal."""
-    async with world.issuer() as issuer:
+    async with await Issuer.open(world.folder / "admin", PASSPHRASE) as issuer:
         if kind == "person":
             await issuer.revoke((await issuer.find(name)).account, reason)
         else:

@@ -145,6 +145,51 @@ def revoke(who: str, reason: str) -> int:
     return _carry_out("revoke", who=who, reason=reason)
 
 
+@admin.command(
+    "replace",
+    help=_("Replace somebody's key, as after a theft: an invitation for the same account."),
+)
+@click.argument("who", metavar=_("NAME"))
+@click.option(
+    "--stolen-device",
+    "stolen",
+    multiple=True,
+    metavar=_("ID"),
+    help=_("The stolen device's identifier: its vault wipes itself. May be repeated."),
+)
+@click.option(
+    "--nothing-at-hand",
+    is_flag=True,
+    help=_("They have no device any more: every vault under the old key wipes itself."),
+)
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True, max=365),
+    default=7.0,
+    metavar="N",
+    help=_("How many days the invitation is good; 7 unless told otherwise."),
+)
+@common
+def replace(who: str, stolen: tuple[str, ...], nothing_at_hand: bool, days: float) -> int:
+    return _carry_out(
+        "replace",
+        who=who,
+        stolen=[_device(text) for text in stolen],
+        at_hand=not nothing_at_hand,
+        days=days,
+    )
+
+
+def _device(text: str) -> str:
+    """A device's identifier in hexadecimal. Raises a usage error where it is none."""
+    try:
+        if len(bytes.fromhex(text)) == 16:
+            return text
+    except ValueError:
+        pass
+    raise click.UsageError(_("A device's identifier has 32 hexadecimal digits."))
+
+
 @admin.command("people", help=_("List those who were signed, and open invitations."))
 @common
 def people() -> int:
@@ -227,6 +272,26 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
             if not serving:
                 async for reply in _publish(issuer):
                     yield reply
+        case "replace":
+            row = await issuer.find(args["who"])
+            replaced, number = await issuer.replace(
+                row.account,
+                stolen=[bytes.fromhex(text) for text in args["stolen"]],
+                at_hand=args["at_hand"],
+                days=args["days"],
+            )
+            yield {
+                "kind": "replacement",
+                "code": replaced.invitation.text(),
+                "name": row.name,
+                "account": row.account.hex(),
+                "at_hand": args["at_hand"],
+                "list": number,
+                "expires_at": _moment(replaced.expires_at),
+            }
+            if not serving:
+                async for reply in _publish(issuer):
+                    yield reply
         case "people":
             for signed in await issuer.people():
                 yield {
@@ -272,6 +337,17 @@ def _show(reply: Reply) -> None:
         case "revoked":
             worded = {**reply, "reason": reason_told(reply["reason"])}
             say(_("%(name)s is revoked (%(reason)s), list number %(list)s.") % worded)
+        case "replacement":
+            say(_("The key of %(name)s is revoked, list number %(list)s.") % reply)
+            say(_("Invitation for %(name)s, good until %(expires_at)s:") % _dated(reply))
+            say()
+            say("    ", Styled(reply["code"], bold=True))
+            say()
+            _picture(reply["code"])
+            if reply["at_hand"]:
+                say(_("Hand it over in person; on the device at hand: pli rejoin CODE."))
+            else:
+                say(_("Hand it over in person; on a new device: pli join CODE."))
         case "account":
             reason = reply["revoked"]
             state = (

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -12,7 +12,7 @@ from . import passphrases
 from .options import common, settings
 from .output import say, say_json, tell
 from .professions import profession_shown
-from .session import VAULT_FILE, run
+from .session import VAULT_FILE, no_vault, patiently, run
 
 PATIENCE: Final = 900.0
 """Seconds that `pli join` waits for the establishment's answer, unless told otherwise."""
@@ -109,6 +109,61 @@ def join(code: str, ca_file: Path | None, proxy: str | None, wait: float) -> int
     return 0
 
 
+@click.command(
+    "rejoin",
+    help=_(
+        "Give this vault a new key with an invitation for the same person, after a theft. "
+        "CODE may be -: stdin."
+    ),
+)
+@click.argument("code", metavar=_("CODE"))
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=1),
+    default=PATIENCE,
+    show_default=True,
+    metavar=_("SECONDS"),
+    help=_("How long to wait for the establishment's answer."),
+)
+@common
+def rejoin(code: str, wait: float) -> int:
+    from ..enrolment import parse_invitation
+
+    if code == "-":
+        code = sys.stdin.read()
+    parse_invitation(code)  # before a passphrase is asked for
+    asked = settings()
+    folder = asked.folder()
+    if not (folder / VAULT_FILE).exists():
+        raise no_vault(folder)
+    passphrase = passphrases.known(asked)
+    reply: dict[str, Any] = {}
+
+    async def work() -> None:
+        from ..connecting import rejoin as rejoin_with
+
+        done = await rejoin_with(code, folder, passphrase, progress=_progress, patience=wait)
+        person = done.device.person
+        reply.update(
+            kind="rejoined",
+            name=person.name,
+            account=person.account.hex(),
+            person=person.person_id.hex(),
+            conversations=list(done.conversations),
+        )
+
+    run(patiently(work))
+    if asked.json:
+        say_json(reply)
+        return 0
+    say(_("%(name)s has a new key; what was received before is still here.") % reply)
+    if reply["conversations"]:
+        say(_("Ask a member of each of these conversations to add you again (pli add):"))
+        for title in reply["conversations"]:
+            say("    ", title)
+    return 0
+
+
 def _progress(step: str) -> None:
     words = {
         "contacting": _("Contacting the relay…"),
@@ -119,4 +174,4 @@ def _progress(step: str) -> None:
     tell(words.get(step, step))
 
 
-COMMANDS: Final = (join,)
+COMMANDS: Final = (join, rejoin)

@@ -111,6 +111,14 @@ def _told(reply: Reply) -> Iterator[str]:
             if reply.get("returned"):
                 words["what"] = ", ".join(reply["returned"])
                 yield _("%(by)s let %(what)s back in") % words
+            if reply.get("replaced"):
+                yield (
+                    _(
+                        "your establishment gave %(by)s a new key; once you know that it is really them, "
+                        "add them again (pli add)"
+                    )
+                    % words
+                )
         case "rename":
             yield _("%(by)s renamed the conversation: %(title)s") % words
         case "attach":

@@ -65,6 +65,8 @@ def history_reply(message: StoredMessage, names: Names) -> Reply:
     if change is not None:
         for what in ("added", "removed", "returned"):
             reply[what] = [names[person] for person in getattr(change, what)]
+        if change.replaced:
+            reply["replaced"] = [person.hex() for person in change.replaced]
     if isinstance(body, Attach | Detach | Objection | Filed):
         reply |= {"message": body.message_id.hex(), "record": str(body.record)}
     if isinstance(body, Detach | Objection):

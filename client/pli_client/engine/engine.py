@@ -232,6 +232,7 @@ class Engine:
             self.spawn(self._signed_in(state), "pli housekeeping")
         if isinstance(state, Disconnected):
             self.inflow.forget()
+            self.housekeeping.informed = False
         if self._on_state is not None:
             self._on_state(state)
         self.announce()
@@ -259,10 +260,12 @@ class Engine:
         )
 
     async def statements_changed(self, newest: int) -> None:
-        """Somebody stated something about a device of theirs."""
+        """Somebody stated something about a device of theirs, or follows under another key."""
         state = self.connection.state
         if isinstance(state, Online) and state.signed_in is not None:
             await self.housekeeping.fetch_statements(state.signed_in.timeline, newest)
+            with suppress(RelayError):
+                await self.housekeeping.refresh_directory()
 
     # --- asking the relay ---------------------------------------------------------------------
 

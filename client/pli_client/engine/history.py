@@ -184,6 +184,44 @@ def members_changed(
     )
 
 
+def person_replaced(work: Work, conversation_id: bytes, person_id: bytes, successor: bytes) -> None:
+    """That a member's key was replaced stands in the history, behind what came before."""
+    group = groups.current(work.db, conversation_id)
+    if group is None:
+        return
+    content = msgspec.msgpack.encode({"replaced": [person_id, successor]})
+    tag = msgspec.msgpack.encode((conversation_id, person_id, successor))
+    message_id = hashlib.sha256(b"pli replaced v1" + tag).digest()
+    if messages.exists(work.db, message_id):
+        return
+    messages.add(
+        work.db,
+        message_id=message_id,
+        conversation_id=conversation_id,
+        sender=person_id,
+        device_id=work.own.device_id,
+        kind="members",
+        content=content,
+        text="",
+        sent_at=work.now,
+        state="received",
+        read_at=work.now,
+    )
+    messages.place(
+        work.db,
+        message_id,
+        generation=group.generation,
+        group_id=group.group_id,
+        timeline=group.timeline,
+        seq=max(group.next_seq - 1, 0),
+        epoch=group.epoch,
+        time=work.now,
+        signed=b"",
+    )
+    conversations.touch(work.db, conversation_id, work.now)
+    work.event(conversation_id, "replaced", person=person_id, successor=successor)
+
+
 def _searchable(message: Message) -> str:
     names = [part.name for part in message.files]
     return "\n".join(filter(None, [message.text, *names]))

@@ -47,17 +47,22 @@ class Housekeeping:
         self._heard = 0
         self._bots_away: dict[bytes, float] = {}
         self.directory_known = False
+        self.informed = False
+        """What is signed of revocations was asked for since the last sign-in."""
 
     async def after_sign_in(self, online: Online) -> None:
         """All of it, once; what fails for lack of a connection is done at the next sign-in."""
         signed_in = online.signed_in
         if signed_in is None:
             return
-        with suppress(Offline):
-            await self.restock(signed_in.key_packages)
+        try:
             if signed_in.revocations > self._engine.around.trust.head().number:
                 await self.fetch_revocations(signed_in.revocations)
             await self.fetch_statements(signed_in.timeline, signed_in.statements)
+        finally:
+            self.informed = True
+        with suppress(Offline):
+            await self.restock(signed_in.key_packages)
             await self.refresh_directory()
             await self.look_for_groups()
 

@@ -32,6 +32,8 @@ async def is_settled(engine: Engine) -> bool | None:
 
 async def _busy(engine: Engine) -> bool:
     away = engine.housekeeping.bots_away
+    if not engine.housekeeping.informed:
+        return True
     return not engine.inflow.idle or await engine.read(lambda db: _waits(db, away))
 
 

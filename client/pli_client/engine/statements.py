@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pli_protocol.identity import DeviceRevocation, IdentityError, statement_type
+from pli_protocol.identity import (
+    DeviceRevocation,
+    IdentityError,
+    Replacement,
+    statement_type,
+)
 from pli_protocol.relay.frames import GetStatements, Statements
 
-from ..store import people
+from ..store import groups, people
 from ..store.device import (
     add_device_revocation,
+    add_replacement,
     add_revocations,
     read_meta,
     write_meta,
 )
 from ..vault import Database, transaction
+from . import history
 from .work import Work
 
 if TYPE_CHECKING:
@@ -102,6 +109,8 @@ def take_statement(work: Work, data: bytes) -> bool:
         kind = statement_type(data)
         if kind == DeviceRevocation.TYPE:
             return _take_device_revocation(work, data)
+        if kind == Replacement.TYPE:
+            return _take_replacement(work, data)
     except IdentityError as error:
         if error.rule not in ("older", "revoked"):
             work.event(None, "revocations-refused", reason=error.rule)
@@ -121,3 +130,25 @@ def _take_device_revocation(work: Work, data: bytes) -> bool:
         )
         work.wake_all()
     return new
+
+
+def _take_replacement(work: Work, data: bytes) -> bool:
+    """Whom one knew under the key of before counts no more; who follows is added by members only.
+
+    Nobody is added here, and no verification goes over to the new key: an administrator who replaces
+    somebody's key gains a name in the directory, and every member is told.
+    """
+    new = work.trust.read_replacement(data)
+    before = people.read_person(work.db, new.replaced)
+    if before is not None and before.account != new.account:
+        raise IdentityError("binding", "the statement names another account of this person")
+    if not add_replacement(work.db, new.replaced, new.successor, new.account, data, work.now):
+        return False
+    work.trust.accept_replacement(data)
+    people.mark_revoked(work.db, new.replaced, work.now)
+    people.mark_verified(work.db, new.replaced, None)
+    for conversation_id in groups.shared_with(work.db, new.replaced):
+        history.person_replaced(work, conversation_id, new.replaced, new.successor)
+    work.event(None, "replaced", person=new.replaced, successor=new.successor)
+    work.wake_all()
+    return True

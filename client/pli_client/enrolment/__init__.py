@@ -13,8 +13,10 @@ from .errors import (
     EstablishmentForged,
     EstablishmentUnknown,
     InvitationRefused,
+    NotYourAccount,
 )
 from .joining import enrol, parse_invitation
+from .rejoining import Rejoined, rejoin
 
 __all__ = [
     "AlreadyEnrolled",
@@ -23,7 +25,10 @@ __all__ = [
     "EstablishmentForged",
     "EstablishmentUnknown",
     "InvitationRefused",
+    "NotYourAccount",
+    "Rejoined",
     "Step",
     "enrol",
     "parse_invitation",
+    "rejoin",
 ]

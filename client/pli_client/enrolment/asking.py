@@ -105,8 +105,9 @@ async def ask(
         )
         under_way = msgspec.structs.replace(under_way, sealed=sealed)
         data = msgspec.msgpack.encode(under_way)
+        kept_in = asker.table
         await vault.write(
-            lambda db: db.execute("UPDATE device SET enrolment = ?", (data,)), name=ASK
+            lambda db: db.execute(f"UPDATE {kept_in} SET enrolment = ?", (data,)), name=ASK
         )
         asker = replace(asker, under_way=under_way)
     await _leave(relay, asker)

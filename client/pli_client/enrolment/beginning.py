@@ -39,6 +39,8 @@ class Asker:
     relay_name: str | None
     ca: str | None
     proxy: str | None = field(repr=False)
+    table: Literal["device", "rejoining"] = "device"
+    """Where the vault keeps it."""
 
     @property
     def invitation(self) -> Invitation:

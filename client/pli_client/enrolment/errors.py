@@ -72,3 +72,14 @@ class AlreadyEnrolled(PliError):
     code = "already-enrolled"
     CAUSE = N_("This vault belongs to an enrolled device already.")
     REMEDY = N_("Use it, or choose another folder with --vault.")
+
+
+class NotYourAccount(PliError):
+    """An invitation for somebody else, or of another establishment: this vault is its person's."""
+
+    code = "not-your-account"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("This invitation is not for the person whose vault this is.")
+    REMEDY = N_(
+        "Join with it in another folder (pli join), or ask for one made by pli admin replace."
+    )

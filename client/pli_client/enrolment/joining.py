@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from pli_protocol.identity import Device, IdentityError, Invitation, InvitationError, make_device
-from pli_protocol.identity.enrolment import EnrolmentRefused
+from pli_protocol.identity.enrolment import EnrolmentAnswer, EnrolmentRefused
 from pli_protocol.relay import frames
 
 from ..connection import Connection
@@ -61,6 +61,24 @@ async def enrol(
         VaultError…
     """
     asker = await begin(vault, invitation, relay_name, ca, proxy, clock, random)
+    checked, answer = await answered(vault, asker, progress, patience, random, pause)
+    if isinstance(answer, EnrolmentRefused):
+        await vault.write(forget, name=FINISH, scrub=True)
+        raise InvitationRefused(answer.code)
+    device = await finish(vault, asker, checked, (answer.person, answer.issuer), clock)
+    progress("enrolled")
+    return device
+
+
+async def answered(
+    vault: Vault,
+    asker: Asker,
+    progress: Callable[[Step], None],
+    patience: float | None,
+    random: Callable[[int], bytes],
+    pause: Callable[[float], Awaitable[None]],
+) -> tuple[CheckedEstablishment, EnrolmentAnswer]:
+    """Bring the request to the establishment and wait for its answer. Raises as `enrol`."""
     arrived = asyncio.Event()
 
     async def pushed(push: object) -> None:
@@ -83,15 +101,9 @@ async def enrol(
                 checked = await fetch_establishment(relay, asker.invitation)
                 asker = await ask(vault, relay, asker, checked, random)
                 progress("asked")
-                answer = await await_answer(relay, asker, arrived, progress, pause)
+                return checked, await await_answer(relay, asker, arrived, progress, pause)
     except TimeoutError:
         raise EnrolmentPending() from None
-    if isinstance(answer, EnrolmentRefused):
-        await vault.write(forget, name=FINISH, scrub=True)
-        raise InvitationRefused(answer.code)
-    device = await finish(vault, asker, checked, (answer.person, answer.issuer), clock)
-    progress("enrolled")
-    return device
 
 
 async def finish(

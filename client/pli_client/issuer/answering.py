@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pli_protocol.identity import make_person, person_id
+from pli_protocol.identity import Replacement, make_person, person_id, sign
 from pli_protocol.identity.enrolment import (
     Enrolled,
     EnrolmentError,
@@ -39,6 +39,8 @@ class Answer:
     sealed: bytes
     certificate: bytes | None
     report: EnrolmentAnswered | None
+    replacement: bytes | None = None
+    """The statement that goes with it, where the account had another key before."""
 
 
 def answer(
@@ -60,7 +62,7 @@ def answer(
     """
     given = tables.answer_given(db, request_id)
     if given is not None:
-        return Answer(*given, _report_again(db, request_id))
+        return Answer(*given, _report_again(db, request_id), _replacement(db, given[1]))
     try:
         request = open_request(sealed, request_id, keys.authority.establishment, keys.enrolment)
     except SealedToAnother as error:
@@ -79,7 +81,7 @@ def _decide(
     if invitation is None:
         return "unknown"
     signed = tables.account(db, invitation.account)
-    if signed is not None:
+    if signed is not None and signed.person_id != invitation.replaces:
         same = signed.identity_key == request.identity_key and signed.revoked_at is None
         return signed if same else "used"
     if invitation.used_by is not None:
@@ -90,9 +92,25 @@ def _decide(
     if tables.account_of_person(db, person) is not None:
         return "used"  # one key, two accounts: never
     row = _signed(keys, invitation, request.identity_key, person, now)
-    tables.insert_account(db, row)
+    if invitation.replaces is None:
+        tables.insert_account(db, row)
+    else:
+        tables.replace_account(db, row)
+        _replace(db, keys, invitation.replaces, row, now)
     tables.use_invitation(db, invitation.id, request_id)
     return row
+
+
+def _replace(db: Database, keys: IssuerKeys, replaced: bytes, row: AccountRow, now: int) -> None:
+    statement = Replacement(
+        keys.authority.establishment, row.account, replaced, row.identity_key, now
+    )
+    signed = sign(statement, keys.key, (keys.certificate,))
+    tables.keep_replacement(db, replaced, row.person_id, row.account, signed, now * 1000)
+
+
+def _replacement(db: Database, certificate: bytes | None) -> bytes | None:
+    return None if certificate is None else tables.replacement_by(db, certificate)
 
 
 def _signed(
@@ -150,7 +168,7 @@ def _kept(
     except EnrolmentError:
         answered = UNREADABLE  # a reply key of small order: the asker's own fault
     tables.keep_answer(db, request_id, sealed, answered, certificate, now * 1000)
-    return Answer(answered, certificate, report)
+    return Answer(answered, certificate, report, _replacement(db, certificate))
 
 
 def _report_again(db: Database, request_id: bytes) -> EnrolmentAnswered | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from pli_protocol.display_text import displayable
-from pli_protocol.identity import Invitation
+from pli_protocol.identity import Invitation, RevocationEntry, verify_person
 from pli_protocol.identity.certificates import MAX_FIELD, RPPS_DIGITS, Kind
 from pli_protocol.identity.statements import Reason, RevokedKind
 from pli_protocol.secret import Secret
@@ -21,17 +21,12 @@ from ..vault import Database, Vault, transaction
 from . import tables
 from .errors import FoundingUnfinished, NotAnIssuer, UnknownAccount
 from .reports import Report
-from .revoking import REVOKE, revoke
+from .revoking import REVOKE, add, revoke
 from .service import Service
 from .tables import AccountRow, InvitationRow, Invited, IssuerKeys
 
 INVITE = transaction("invite")
-TOKEN = transaction("issuer-token")
-
-RETRY: Final = 5.0
-"""Seconds until the relay is asked again for what it refused."""
-
-_ATTEMPTS: Final = 4
+REPLACE = transaction("replace")
 
 INVITATION_DAYS: Final = 7
 """Days that an invitation is good for, unless told otherwise."""
@@ -139,8 +134,7 @@ class Issuer:
         name, profession = _field(name), _field(profession)
         rpps = _rpps(rpps)
         now = self._clock()
-        if not 0 < days <= 365:
-            raise InvalidInput(_("an invitation is good for one day to 365 days"))
+        _check_days(days)
         if account_ends_at is not None and account_ends_at <= now * 1000:
             raise InvalidInput(_("the account's end lies in the past"))
         secret = Secret(self._random(16))
@@ -208,6 +202,72 @@ class Issuer:
         """Revoke one device; the number of the list that says so."""
         return await self._revoke([("device", device_id)], reason, None)
 
+    async def replace(
+        self,
+        account: bytes,
+        *,
+        stolen: Sequence[bytes] = (),
+        at_hand: bool = True,
+        days: float = INVITATION_DAYS,
+    ) -> tuple[Invited, int]:
+        """A device was stolen: the person's identity key ends, and another may take the account.
+
+        What the person holds under the old key is revoked at once; contacts see the new key only when
+        the invitation was used, as another person whom members must add.
+
+        Args:
+            stolen: Ids of the devices that were stolen: their vaults wipe themselves.
+            at_hand: The person still has a device, whose vault stays and takes the new key
+                (`pli rejoin`); False: every vault under the old key wipes itself.
+
+        Returns:
+            The invitation, and the number of the list that revokes the old key.
+
+        Raises:
+            UnknownAccount: no such account. InvalidInput: `days`.
+        """
+        row = await self._vault.read(lambda db: tables.account(db, account))
+        if row is None:
+            raise UnknownAccount(who=account.hex())
+        now = self._clock()
+        secret, invitation = self._invitation(row, days, now)
+        entries = [
+            RevocationEntry("device", device, "stolen", int(now))
+            for device in dict.fromkeys(stolen)
+        ]
+        reason: Reason = "stolen" if at_hand else "lost"
+        entries.append(RevocationEntry("person", row.person_id, reason, int(now)))
+
+        def work(db: Database) -> int:
+            number, _signed = add(db, self._keys, entries, int(now))
+            tables.set_revoked(db, account, reason, int(now * 1000))
+            tables.insert_invitation(db, invitation, int(now * 1000))
+            return number
+
+        number = await self._vault.write(work, name=REPLACE)
+        self._service.revoked.set()
+        code = Invitation(secret, self.establishment, self._keys.relay_url)
+        return Invited(code, invitation.id, account, invitation.expires_at), number
+
+    def _invitation(self, row: AccountRow, days: float, now: float) -> tuple[Secret, InvitationRow]:
+        """An invitation for an account that is known, to another key."""
+        _check_days(days)
+        secret = Secret(self._random(16))
+        ends = verify_person((row.certificate, self._keys.certificate), self.authority).not_after
+        return secret, InvitationRow(
+            self._random(16),
+            tables.secret_hash(secret),
+            row.account,
+            row.name,
+            row.profession,
+            row.rpps,
+            row.kind,
+            None if ends is None else ends * 1000,
+            int((now + days * 86400) * 1000),
+            None,
+            row.person_id,
+        )
+
     async def _revoke(
         self, what: Sequence[tuple[RevokedKind, bytes]], reason: Reason, account: bytes | None
     ) -> int:
@@ -252,6 +312,11 @@ class Issuer:
         """
         async with self._service.online(timeout) as relay:
             yield relay
+
+
+def _check_days(days: float) -> None:
+    if not 0 < days <= 365:
+        raise InvalidInput(_("an invitation is good for one day to 365 days"))
 
 
 def _field(text: str) -> str:

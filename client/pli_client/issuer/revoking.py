@@ -34,9 +34,16 @@ def revoke(
     Args:
         now: Unix seconds.
     """
+    return add(db, keys, [RevocationEntry(*what, reason, now) for what in revoked], now)
+
+
+def add(
+    db: Database, keys: IssuerKeys, entries: Iterable[RevocationEntry], now: int
+) -> tuple[int, bytes]:
+    """As `revoke`, each entry with a reason of its own."""
     known = tables.newest_list(db)
     listed = set() if known is None else {(e.kind, e.id) for e in _entries(keys, known[1])}
-    new = tuple(RevocationEntry(*what, reason, now) for what in revoked if what not in listed)
+    new = tuple(entry for entry in entries if (entry.kind, entry.id) not in listed)
     if known is not None and not new:
         return known
     return _next(db, keys, new, now)

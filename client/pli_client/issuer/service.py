@@ -188,7 +188,9 @@ class Service:
         )
         if given is None:
             return
-        request = AnswerEnrolment(0, waiting.request_id, given.sealed, given.certificate)
+        request = AnswerEnrolment(
+            0, waiting.request_id, given.sealed, given.certificate, given.replacement
+        )
         try:
             await relay.request(request)
         except RelayRefused as refused:

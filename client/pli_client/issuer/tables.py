@@ -55,6 +55,8 @@ class InvitationRow:
     account_ends_at: int | None
     expires_at: int
     used_by: bytes | None
+    replaces: bytes | None = None
+    """The person (id) whose identity key the invitation replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,8 @@ def write_token(db: Database, token: bytes) -> None:
 # --- invitations ------------------------------------------------------------------------------
 
 _INVITATION = (
-    "id, secret_hash, account, name, profession, rpps, kind, account_ends_at, expires_at, used_by"
+    "id, secret_hash, account, name, profession, rpps, kind, account_ends_at, expires_at, used_by,"
+    " replaces"
 )
 
 
@@ -158,7 +161,7 @@ def secret_hash(secret: bytes) -> bytes:
 def insert_invitation(db: Database, row: InvitationRow, now_ms: int) -> None:
     db.execute(
         f"""INSERT INTO invitations ({_INVITATION}, created_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             row.id,
             row.secret_hash,
@@ -170,6 +173,7 @@ def insert_invitation(db: Database, row: InvitationRow, now_ms: int) -> None:
             row.account_ends_at,
             row.expires_at,
             row.used_by,
+            row.replaces,
             now_ms,
         ),
     )
@@ -227,6 +231,32 @@ def insert_account(db: Database, row: AccountRow) -> None:
             row.reason,
         ),
     )
+
+
+def replace_account(db: Database, row: AccountRow) -> None:
+    """Another certificate, or another key, for an account that is known."""
+    db.execute("DELETE FROM accounts WHERE account = ?", (row.account,))
+    insert_account(db, row)
+
+
+def keep_replacement(
+    db: Database, replaced: bytes, successor: bytes, account: bytes, statement: bytes, now_ms: int
+) -> None:
+    """The signed statement that one person follows another on an account; known ones stay."""
+    db.execute(
+        "INSERT OR IGNORE INTO replacements VALUES (?, ?, ?, ?, ?)",
+        (replaced, successor, account, statement, now_ms),
+    )
+
+
+def replacement_by(db: Database, certificate: bytes) -> bytes | None:
+    """The statement that goes with the certificate of a person who followed another."""
+    row = db.execute(
+        """SELECT statement FROM replacements JOIN accounts ON successor = person_id
+           WHERE certificate = ?""",
+        (certificate,),
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def account(db: Database, identifier: bytes) -> AccountRow | None:

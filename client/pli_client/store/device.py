@@ -68,11 +68,13 @@ def read_trust(db: Database, authority: bytes) -> Trust:
                            WHERE establishment = r.establishment)"""
     ).fetchall()
     own = db.execute("SELECT statement FROM device_revocations").fetchall()
+    replaced = db.execute("SELECT statement FROM replacements ORDER BY seen_at").fetchall()
     return Trust(
         authority,
         partners=[(row[0], row[1]) for row in partners],
         revocations=[row[0] for row in lists],
         device_revocations=[row[0] for row in own],
+        replacements=[row[0] for row in replaced],
     )
 
 
@@ -99,6 +101,17 @@ def add_device_revocation(
         (device_id, person_id, statement, now),
     )
     return True
+
+
+def add_replacement(
+    db: Database, replaced: bytes, successor: bytes, account: bytes, statement: bytes, now: int
+) -> bool:
+    """Keep the statement that one person follows another; whether it is new."""
+    cursor = db.execute(
+        "INSERT OR IGNORE INTO replacements VALUES (?, ?, ?, ?, ?)",
+        (replaced, successor, account, statement, now),
+    )
+    return cursor.rowcount > 0
 
 
 def read_meta(db: Database, key: str) -> bytes | None:

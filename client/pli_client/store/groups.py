@@ -266,3 +266,16 @@ def refused_welcome(db: Database, group_id: bytes) -> str | None:
         (group_id,),
     ).fetchone()
     return None if row is None else row[0]
+
+
+def shared_with(db: Database, person_id: bytes) -> list[bytes]:
+    """The conversations that go on in which this person is, or was: their removal may be known first."""
+    rows = db.execute(
+        """SELECT id FROM conversations AS c WHERE state IN ('starting', 'active') AND (
+               EXISTS (SELECT 1 FROM groups JOIN members USING (group_id)
+                       WHERE conversation_id = c.id AND person_id = ?)
+               OR EXISTS (SELECT 1 FROM messages WHERE conversation_id = c.id AND (sender = ?
+                       OR (kind = 'members' AND instr(content, ?) > 0))))""",
+        (person_id, person_id, person_id),
+    ).fetchall()
+    return [row[0] for row in rows]

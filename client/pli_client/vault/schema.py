@@ -455,7 +455,25 @@ _HEADS: Final[Statements] = ()
 _ACCOUNTS: Final[Statements] = ()
 
 # Identity keys that were replaced, authorities and issuers that followed others.
-_SUCCESSION: Final[Statements] = ()
+_SUCCESSION: Final[Statements] = (
+    # The person (id) whose account another key takes over by this invitation.
+    "ALTER TABLE invitations ADD COLUMN replaces BLOB",
+    # An issuer's vault: those that it signed; a person's: those that it was shown.
+    """CREATE TABLE replacements (
+        replaced BLOB PRIMARY KEY,     -- person_id of before
+        successor BLOB NOT NULL,       -- person_id
+        account BLOB NOT NULL,
+        statement BLOB NOT NULL,
+        seen_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    # This device takes a new identity; at most one row, gone when it has.
+    """CREATE TABLE rejoining (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        identity_key BLOB NOT NULL,    -- secret: Ed25519 seed 32
+        signature_key BLOB NOT NULL,   -- secret: Ed25519 seed 32
+        enrolment BLOB NOT NULL        -- secret: the enrolment under way
+    ) STRICT""",
+)
 
 # Partner establishments.
 _PARTNERS: Final[Statements] = ()

@@ -11,6 +11,7 @@ A statement on the wire is a MessagePack array `[1, type, body, chain, signature
 |---------------------|--------------|--------------------------|
 | revocation-list     | an issuer    | (issuer,)                |
 | device-revocation   | a person     | (person, issuer)         |
+| replacement         | an issuer    | (issuer,)                |
 | partner             | an authority | ()                       |
 | enrolment-key       | an issuer    | (issuer,)                |
 | leave               | a device     | (device, person, issuer) |
@@ -84,6 +85,29 @@ class DeviceRevocation(Statement, frozen=True):
     device_id: Id16
     reason: Reason
     time: Number
+
+
+class Replacement(Statement, frozen=True):
+    """A person's identity key was replaced: the account belongs to another key, which is another person.
+
+    The person of before counts no more. Who follows inherits no conversation: members add them.
+    """
+
+    TYPE: ClassVar[str] = "replacement"
+    SIGNER: ClassVar[Literal["authority", "issuer", "person", "device"]] = "issuer"
+
+    establishment: Id16
+    account: Id16
+    replaced: Id16
+    """The person id of before."""
+    identity_key: Id32
+    """The new one; the person id follows from it."""
+    time: Number
+
+    @property
+    def successor(self) -> bytes:
+        """The person id of who follows."""
+        return chains.person_id(self.establishment, self.identity_key)
 
 
 class PartnerStatement(Statement, frozen=True):

@@ -13,6 +13,7 @@ from .statements import (
     Checked,
     DeviceRevocation,
     PartnerStatement,
+    Replacement,
     RevocationEntry,
     RevocationList,
     Statement,
@@ -56,6 +57,7 @@ class Trust:
         partners: Iterable[tuple[bytes, bytes]] = (),
         revocations: Iterable[bytes] = (),
         device_revocations: Iterable[bytes] = (),
+        replacements: Iterable[bytes] = (),
         now: int | None = None,
     ) -> None:
         """
@@ -64,6 +66,7 @@ class Trust:
             partners: (signed PartnerStatement, the partner authority's certificate).
             revocations: Newest signed revocation lists, own and partners'.
             device_revocations: Signed DeviceRevocations.
+            replacements: Signed Replacements.
 
         Raises:
             IdentityError: something does not check.
@@ -75,6 +78,7 @@ class Trust:
         self._lists: dict[bytes, Checked[RevocationList]] = {}
         self._revoked: dict[tuple[str, bytes], RevocationEntry] = {}
         self._by_person: dict[tuple[bytes, bytes], RevocationEntry] = {}
+        self._replaced: dict[bytes, Checked[Replacement]] = {}
         self._cache: OrderedDict[bytes, Device] = OrderedDict()
         for statement, certificate in partners:
             self.accept_partner(statement, certificate)
@@ -83,6 +87,9 @@ class Trust:
         for statement in device_revocations:
             # Accepted once: that its signer was revoked since takes nothing of it back.
             self._keep_own(self._by_any_authority(statement, DeviceRevocation).statement)
+        for statement in replacements:
+            replaced = self._by_any_authority(statement, Replacement)
+            self._replaced[replaced.statement.replaced] = replaced
 
     # --- chains -------------------------------------------------------------------------------
 
@@ -134,6 +141,8 @@ class Trust:
             entry = self._revoked.get((kind, establishment + identifier))
             if entry is not None:
                 return Refusal(entry)
+        if isinstance(value, Person) and (replaced := self.replacement(value.person_id)):
+            return Refusal(RevocationEntry("person", replaced.replaced, "stolen", replaced.time))
         return None
 
     # --- what it learns -----------------------------------------------------------------------
@@ -178,6 +187,36 @@ class Trust:
     def _keep_own(self, statement: DeviceRevocation) -> None:
         entry = RevocationEntry("device", statement.device_id, statement.reason, statement.time)
         self._by_person[statement.person_id, statement.device_id] = entry
+
+    def read_replacement(self, data: bytes) -> Replacement:
+        """Check the statement that a person's key was replaced, without taking it.
+
+        Raises:
+            StatementError: rule "binding" (a person follows itself, or one who was replaced), or "fork"
+                (the person was replaced by another key).
+            IdentityError: it does not check, or its issuer was revoked.
+        """
+        checked = self._by_any_authority(data, Replacement)
+        new, signer = checked.statement, checked.signer
+        if isinstance(signer, Issuer) and self.refuses(signer) is not None:
+            raise IdentityError("revoked", "the statement's issuer was revoked")
+        if new.successor == new.replaced or new.successor in self._replaced:
+            raise StatementError("binding", "a key that was replaced comes back")
+        known = self._replaced.get(new.replaced)
+        if known is not None and known.statement.identity_key != new.identity_key:
+            raise StatementError("fork", "this person was replaced by another key")
+        return new
+
+    def accept_replacement(self, data: bytes) -> Replacement:
+        """Take it: the person of before counts no more. Raises as `read_replacement`."""
+        new = self.read_replacement(data)
+        self._replaced[new.replaced] = self._by_any_authority(data, Replacement)
+        return new
+
+    def replacement(self, person_id: bytes) -> Replacement | None:
+        """Who followed this person, and since when; None: nobody."""
+        known = self._replaced.get(person_id)
+        return None if known is None else known.statement
 
     def own_revocations(self, person_id: bytes) -> frozenset[bytes]:
         """The devices that this person declared revoked."""

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from pli_protocol.identity import IdentityError, Person
+from pli_protocol.identity import IdentityError, Person, Replacement
 from pli_protocol.relay import frames as f
 
 from ..audit.acts import Act
@@ -12,8 +12,9 @@ from ..relay import Relay
 from ..session import Session
 from ..storage import locks
 from ..storage import tables as t
-from ..storage.quotas import room_for_account
 from ..storage.transaction import Transaction
+from .establishments import cut_revoked
+from .succession import add_statement, store_account, tell_statement
 
 ROOM = f.MAX_FRAME - 256
 WAITS_PER_CONNECTION = 4
@@ -108,8 +109,13 @@ async def list_enrolments(relay: Relay, session: Session, frame: f.ListEnrolment
 
 
 async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolment) -> f.Done:
-    """Keep the issuer's answer, and the account where a person was signed."""
+    """Keep the issuer's answer, and the account where a person was signed.
+
+    Another key than the account had comes with the issuer's statement that it was replaced: who was
+    before is cut off.
+    """
     person: Person | None = None
+    replacement: Replacement | None = None
     issuer = session.issuer
     assert issuer is not None
     if frame.person is not None:
@@ -117,17 +123,21 @@ async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolm
             person = await relay.checker.run(
                 relay.checker.person, (frame.person, issuer.certificate), session.establishment
             )
+            if frame.replacement is not None:
+                replacement = await relay.checker.run(
+                    relay.checker.replacement, frame.replacement, person
+                )
         except IdentityError:
             raise Refusal("invalid", "not a person's certificate that checks") from None
 
-    def work(tx: Transaction) -> None:
+    def work(tx: Transaction) -> tuple[int, list[bytes]] | None:
         known = tx.connection.execute(_REQUEST, {"id": frame.request_id}).first()
         if known is None or known.establishment != session.establishment:
             raise Refusal("not-found")
         if known.answered is not None:
             if known.answer != frame.sealed:
                 raise Refusal("conflict", "this request was answered otherwise")
-            return
+            return None
         tx.connection.execute(
             sa.update(t.enrolments)
             .where(t.enrolments.c.request_id == frame.request_id)
@@ -135,13 +145,22 @@ async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolm
         )
         if person is None:
             session.trace(tx, Act.ENROLMENT_ANSWERED, request=frame.request_id)
-            return
-        most = relay.limits.accounts_per_establishment
-        _store_account(tx, person, issuer.certificate, most)
-        signed = person.account
-        session.trace(tx, Act.ENROLMENT_ANSWERED, request=frame.request_id, signed=signed)
+            return None
+        replaced = store_account(
+            tx, person, issuer.certificate, relay.limits.accounts_per_establishment, replacement
+        )
+        facts = {"request": frame.request_id, "signed": person.account}
+        if not replaced or replacement is None or frame.replacement is None:
+            session.trace(tx, Act.ENROLMENT_ANSWERED, **facts)
+            return None
+        session.trace(tx, Act.ENROLMENT_ANSWERED, replaced=replacement.replaced, **facts)
+        return add_statement(
+            tx, session.establishment, Replacement.TYPE, replacement.replaced, frame.replacement
+        )
 
-    def then(_: None) -> None:
+    def then(told: tuple[int, list[bytes]] | None) -> None:
+        if told is not None:
+            tell_statement(relay, session.establishment, told)
         waiter = relay.waiting.pop(frame.request_id, None)
         if waiter is not None:
             waiter.answer(f.EnrolmentAnswer(frame.request_id, frame.sealed))
@@ -149,42 +168,15 @@ async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolm
     owners = [locks.of_establishment(session.establishment)]
     if person is not None:
         owners.append(locks.of_account(person.establishment, person.account))
-    await relay.writer.do(
+    told = await relay.writer.do(
         "enrolment-answer", work, then=then, size=len(frame.sealed), owners=tuple(owners)
     )
+    if told is not None and frame.replacement is not None:
+        await relay.checker.run(
+            relay.checker.accept_replacement, frame.replacement, session.establishment
+        )
+        await cut_revoked(relay)
     return f.Done(frame.rid)
-
-
-def _store_account(tx: Transaction, person: Person, issuer: bytes, limit: int) -> None:
-    """A new account, or a new certificate of the same key; another key is another person."""
-    known = tx.connection.execute(
-        sa.select(t.accounts).where(
-            t.accounts.c.establishment == person.establishment,
-            t.accounts.c.account == person.account,
-        )
-    ).first()
-    values = {
-        "person_id": person.person_id,
-        "issuer_id": person.issuer_id,
-        "person": person.certificate,
-        "issuer": issuer,
-    }
-    if known is None:
-        room_for_account(tx.connection, person.establishment, limit)
-        tx.connection.execute(
-            sa.insert(t.accounts).values(
-                establishment=person.establishment,
-                account=person.account,
-                created=tx.now,
-                **values,
-            )
-        )
-    elif known.person_id == person.person_id:
-        tx.connection.execute(
-            sa.update(t.accounts).where(t.accounts.c.no == known.no).values(**values)
-        )
-    else:
-        raise Refusal("conflict", "this account has another key")
 
 
 def _make_room(tx: Transaction, establishment: bytes, limit: int) -> None:

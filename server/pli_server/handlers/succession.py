@@ -4,7 +4,13 @@ import os
 
 import sqlalchemy as sa
 
-from pli_protocol.identity import DeviceRevocation, IdentityError, verify
+from pli_protocol.identity import (
+    DeviceRevocation,
+    IdentityError,
+    Person,
+    Replacement,
+    verify,
+)
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import refusal_challenge
 
@@ -13,6 +19,7 @@ from ..relay import Relay
 from ..session import Session
 from ..storage import tables as t
 from ..storage.partners import may_see, partners_of
+from ..storage.quotas import room_for_account
 from ..storage.transaction import Transaction
 
 ROOM = f.MAX_FRAME - 256
@@ -91,6 +98,66 @@ async def get_list_part(relay: Relay, session: Session, frame: f.GetListPart) ->
     whole = found.revocations or b""
     part = whole[frame.offset : frame.offset + f.LIST_PART]
     return f.ListPart(frame.rid, found.revocations_number, len(whole), part)
+
+
+def store_account(
+    tx: Transaction,
+    person: Person,
+    issuer: bytes,
+    limit: int,
+    replacement: Replacement | None = None,
+) -> bool:
+    """A new account (of `limit`), or a new certificate of the same key; another key by a statement.
+
+    Returns whether the account had another key before: that person's row is filed under its person
+    id from now on, with its devices, memberships and all else that was its own.
+    """
+    known = tx.connection.execute(
+        sa.select(t.accounts).where(
+            t.accounts.c.establishment == person.establishment,
+            t.accounts.c.account == person.account,
+        )
+    ).first()
+    values = {
+        "person_id": person.person_id,
+        "issuer_id": person.issuer_id,
+        "person": person.certificate,
+        "issuer": issuer,
+        "ends": None if person.not_after is None else person.not_after * 1000,
+    }
+    if known is not None and known.person_id == person.person_id:
+        tx.connection.execute(
+            sa.update(t.accounts).where(t.accounts.c.no == known.no).values(**values)
+        )
+        return False
+    if known is not None:
+        if replacement is None or replacement.replaced != known.person_id:
+            raise Refusal("conflict", "this account has another key")
+        _set_aside(tx, known.no, known.person_id)
+    else:
+        room_for_account(tx.connection, person.establishment, limit)
+    tx.connection.execute(
+        sa.insert(t.accounts).values(
+            establishment=person.establishment,
+            account=person.account,
+            created=tx.now,
+            **values,
+        )
+    )
+    return known is not None
+
+
+def _set_aside(tx: Transaction, account_no: int, person_id: bytes) -> None:
+    tx.connection.execute(
+        sa.update(t.accounts)
+        .where(t.accounts.c.no == account_no)
+        .values(account=person_id, revoked=sa.func.coalesce(t.accounts.c.revoked, tx.now))
+    )
+    tx.connection.execute(
+        sa.update(t.devices)
+        .where(t.devices.c.account_no == account_no, t.devices.c.revoked.is_(None))
+        .values(revoked=tx.now)
+    )
 
 
 def add_statement(

@@ -7,12 +7,17 @@ from pli_protocol.identity import (
     DeviceRevocation,
     IdentityError,
     PartnerStatement,
+    Replacement,
     RevocationEntry,
     RevocationList,
+    SigningKey,
     StatementError,
     Trust,
+    key_id,
     list_hash,
     make_issuer,
+    make_person,
+    person_id,
     sign,
     verify_authority,
 )
@@ -271,3 +276,111 @@ def test_list_of_a_stranger_is_refused() -> None:
     statement = RevocationList(ID, 1, bytes(32), (), NOW)
     with pytest.raises(IdentityError):
         Trust(HOME.authority).accept_revocations(sign(statement, OTHER.issuer_key, (OTHER.issuer,)))
+
+
+# --- replaced keys ----------------------------------------------------------------------------
+
+ACCOUNT = bytes(range(16))
+OLD = person_id(ID, HOME.identity.public)
+
+
+def replacement(
+    label: str = "new identity",
+    *,
+    replaced: bytes = OLD,
+    signer: SigningKey | None = None,
+    issuer: bytes | None = None,
+    establishment_id: bytes = ID,
+) -> bytes:
+    body = Replacement(establishment_id, ACCOUNT, replaced, key(label).public, NOW)
+    return sign(body, signer or HOME.issuer_key, (issuer or HOME.issuer,))
+
+
+def test_who_was_replaced_counts_no_more_and_who_follows_does() -> None:
+    trust = Trust(HOME.authority)
+    taken = trust.accept_replacement(replacement())
+    refusal = trust.refuses(trust.device(HOME.chain, NOW))
+    assert refusal is not None
+    assert (refusal.entry.kind, refusal.entry.reason) == ("person", "stolen")
+    assert trust.replacement(OLD) == taken
+    assert taken.successor == person_id(ID, key("new identity").public)
+    following = make_person(
+        HOME.issuer_key,
+        HOME.issuer,
+        account=ACCOUNT,
+        name="Amélie Dupont",
+        profession="Infirmière",
+        identity_key=key("new identity").public,
+        now=NOW,
+    )
+    assert trust.refuses(trust.person((following, HOME.issuer))) is None
+
+
+def test_the_same_replacement_may_come_again_and_another_may_not() -> None:
+    trust = Trust(HOME.authority)
+    trust.accept_replacement(replacement())
+    trust.accept_replacement(replacement())
+    with pytest.raises(StatementError) as caught:
+        trust.accept_replacement(replacement("another"))
+    assert rule(caught) == "fork"
+    assert trust.replacement(OLD) == trust.accept_replacement(replacement())
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (replacement("identity"), "binding"),
+        (replacement(signer=key("somebody")), "signature"),
+        (replacement(signer=HOME.identity, issuer=HOME.person), "constraints"),
+        (replacement(signer=OTHER.issuer_key, issuer=OTHER.issuer), "name-chaining"),
+        (replacement(establishment_id=bytes(16)), "binding"),
+        (b"\x93", "form"),
+    ],
+    ids=["itself", "forged", "by-the-person", "another-establishment", "for-another", "garbage"],
+)
+def test_a_replacement_that_does_not_check_changes_nothing(statement: bytes, expected: str) -> None:
+    trust = Trust(HOME.authority)
+    with pytest.raises(IdentityError) as caught:
+        trust.accept_replacement(statement)
+    assert rule(caught) == expected
+    assert trust.replacement(OLD) is None
+    assert trust.refuses(trust.device(HOME.chain, NOW)) is None
+
+
+def test_a_key_that_was_replaced_never_comes_back() -> None:
+    trust = Trust(HOME.authority)
+    trust.accept_replacement(replacement())
+    new = person_id(ID, key("new identity").public)
+    with pytest.raises(StatementError) as caught:
+        trust.accept_replacement(replacement("identity", replaced=new))
+    assert rule(caught) == "binding"
+    trust.accept_replacement(replacement("third", replaced=new))
+
+
+def test_a_revoked_issuer_replaces_nobody_but_what_it_did_before_stands() -> None:
+    before = Trust(HOME.authority)
+    before.accept_replacement(replacement())
+    listed = revocations(entry("issuer", key_id(HOME.issuer_key.public)))
+    before.accept_revocations(listed)
+    after = Trust(HOME.authority, revocations=[listed])
+    with pytest.raises(IdentityError) as caught:
+        after.accept_replacement(replacement())
+    assert rule(caught) == "revoked"
+    # As a vault or a relay that starts again reads it: it was accepted once.
+    again = Trust(HOME.authority, revocations=[listed], replacements=[replacement()])
+    assert again.replacement(OLD) == before.replacement(OLD)
+
+
+def test_an_older_word_about_a_device_does_not_undo_a_later_one() -> None:
+    def word(reason: Reason, time: int) -> bytes:
+        body = DeviceRevocation(ID, OLD, key_id(HOME.device_key.public), reason, time)
+        return sign(body, HOME.identity, (HOME.person, HOME.issuer))
+
+    trust = Trust(HOME.authority)
+    trust.accept_device_revocation(word("stolen", NOW + 1))
+    with pytest.raises(StatementError) as caught:
+        trust.accept_device_revocation(word("retired", NOW))
+    assert rule(caught) == "older"
+    refusal = trust.refuses(trust.device(HOME.chain, NOW))
+    assert refusal is not None
+    assert refusal.entry.reason == "stolen"

@@ -47,11 +47,15 @@ class EnrolmentWaiting(Frame, frozen=True):
 
 
 class AnswerEnrolment(Request, frozen=True):
-    """Issuer: the sealed answer, and the person's certificate when one was signed."""
+    """Issuer: the sealed answer, and the person's certificate when one was signed.
+
+    `replacement` is the issuer's statement where the account had another key before.
+    """
 
     request_id: Id16
     sealed: Inline
     person: Certificate | None = None
+    replacement: Inline | None = None
 
 
 FromClient = RequestEnrolment | FetchEnrolment | ListEnrolments | AnswerEnrolment
