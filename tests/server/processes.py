@@ -17,10 +17,17 @@ class RelayProcess:
         self.url = url
         self.address = address
         """What its clients are given."""
+        self.log: Path | None = None
+        """Where its log is, if it is not kept in a pipe (64 KiB at most)."""
 
     @classmethod
     def start(
-        cls, folder: Path, *, failpoint: str | None = None, listen: str | None = None
+        cls,
+        folder: Path,
+        *,
+        failpoint: str | None = None,
+        listen: str | None = None,
+        log: Path | None = None,
     ) -> Self:
         environment = {**os.environ}
         environment.pop("PLI_FAILPOINT", None)
@@ -30,7 +37,11 @@ class RelayProcess:
         if listen is not None:
             command += ["--listen", listen]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if log is None else log.open("w"),
+            text=True,
+            env=environment,
         )
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -38,7 +49,9 @@ class RelayProcess:
             _, error = process.communicate()
             raise RuntimeError(f"the relay did not start: {error}")
         said = json.loads(line)
-        return cls(process, said["url"], said["address"])
+        relay = cls(process, said["url"], said["address"])
+        relay.log = log
+        return relay
 
     def kill(self) -> None:
         """SIGKILL, and wait."""
@@ -49,7 +62,7 @@ class RelayProcess:
         """SIGTERM; returns the exit code and what was logged."""
         self.process.terminate()
         _, error = self.process.communicate(timeout=30)
-        return self.process.returncode, error
+        return self.process.returncode, error if self.log is None else self.log.read_text()
 
 
 def make_folder(folder: Path, *options: str) -> str:

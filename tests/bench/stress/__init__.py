@@ -1,0 +1,1 @@
+"""What hostile clients do to an honest one: `python -m tests.bench.stress`."""
