@@ -101,6 +101,8 @@ _MAKERS: dict[str, Make] = {
     "revocations": lambda r: e.RevocationsChanged(r.number, r["number"]),
     "revocations-behind": lambda r: e.RevocationsHidden(r.number, "behind"),
     "device-revoked": lambda r: e.DeviceRevoked(r.number, r["person"], r["device"], r["reason"]),
+    "log-contradicted": lambda r: e.LogContradicted(r.number, r["reason"], r["by"]),
+    "log-anew": lambda r: e.LogBegunAnew(r.number, r["timeline"], r["before"], r["size"]),
     "revocations-refused": lambda r: e.RevocationsHidden(r.number, r["reason"]),
 }
 

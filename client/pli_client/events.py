@@ -254,6 +254,32 @@ class DeviceRevoked(_Numbered):
 
 
 @dataclass(frozen=True, slots=True)
+class LogContradicted(_Numbered):
+    """The relay's audit log is not the one that it committed to; the signed evidence is kept.
+
+    `reason`: `another-key` (signed by another key than ever), `signature` (signed by none), `forked` (another
+    content at the same size), `truncated` (shorter than it was), `set-back` (an older timeline),
+    `inconsistent` (its proof does not hold), `refused` (it does not prove what an honest relay always can).
+    `by`: the person whose message showed the other head; None: the relay itself.
+    """
+
+    reason: str
+    by: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogBegunAnew(_Numbered):
+    """The relay was restored from a backup: its audit log begins anew in another timeline.
+
+    `before` and `size`: the timeline of before, and how many entries it had when last seen.
+    """
+
+    timeline: int
+    before: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionChanged(_Numbered):
     """Not kept: only for who listens now."""
 
@@ -287,6 +313,8 @@ Event = (
     | RevocationsChanged
     | RevocationsHidden
     | DeviceRevoked
+    | LogContradicted
+    | LogBegunAnew
     | ConnectionChanged
 )
 """Everything that `Client.events` gives."""

@@ -27,6 +27,7 @@ from . import ageing, receiving, refusal, returning
 from .conversation_worker import ConversationWorker
 from .housekeeping import Housekeeping
 from .inflow import Inflow
+from .log_watch import LogWatch
 from .signing_in import DeviceSigner
 from .timing import Timing
 from .work import Own, Random, Surroundings, Work
@@ -65,6 +66,7 @@ class Engine:
         self._running = False
         self.inflow = Inflow(self)
         self.housekeeping = Housekeeping(self)
+        self.log_watch = LogWatch(self)
         self._dial = connection
         self.connection = connection(
             row.relay_url,
@@ -150,6 +152,8 @@ class Engine:
                 await self.connection.send(frame)
         for conversation_id in work.awake:
             self.wake(conversation_id)
+        if work.heads:
+            self.log_watch.heard_of(work.heads)
         if work.newer_list:
             self.housekeeping.heard_of(work.newer_list)
         self.announce()
@@ -242,6 +246,10 @@ class Engine:
         if self.row.relay_name is None:
             name = online.greeting.relay
             await self.vault.write(lambda db: write_relay_name(db, name), name=PIN)
+        if online.signed_in is not None:
+            # Beside the rest: a relay that does not answer holds up no message.
+            watch = self.log_watch.after_sign_in(online.greeting.relay, online.signed_in)
+            self.spawn(watch, "pli log")
         await self.inflow.catch_up_missed()
         for conversation_id in await self.read(conversations.conversations_with_work):
             self.wake(conversation_id)

@@ -313,6 +313,8 @@ def _compare_heads(work: Work, group_row: groups.GroupRow, said: history.Said) -
             work.event(
                 group_row.conversation_id, "forked", by=said.person_id, seq=head.position.seq
             )
+    if said.message.tree is not None:
+        work.heads.append((said.message.tree, said.person_id))
     list_head = said.message.revocations
     own = said.device.person.establishment == work.trust.own.establishment
     if own and list_head is not None and list_head.number > work.trust.head().number:

@@ -17,7 +17,7 @@ from pli_protocol.mls.group import Group
 from pli_protocol.mls.proposal import Remove
 from pli_protocol.relay.frames import Position
 
-from ..store import conversations, groups, messages, outbox
+from ..store import conversations, groups, log_heads, messages, outbox
 from . import history, records
 from .profile import padding
 from .work import Work
@@ -54,6 +54,7 @@ def queue(
         expires_at=expires_at,
         revocations=RevocationHead(head.number, head.hash) if head.number else None,
         log=_log_head(work, conversation_id),
+        tree=log_heads.to_tell(work.db, conversation_id),
     )
     content = encode(message)
     identifier = message_id(conversation_id, work.own.person_id, content)

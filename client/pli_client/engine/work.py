@@ -19,6 +19,7 @@ from pli_protocol.mls.epoch import Member
 from pli_protocol.mls.errors import MLSError
 from pli_protocol.mls.group import Group
 from pli_protocol.mls.group_context import GroupContext
+from pli_protocol.transparency import SignedHead
 
 from ..connection.requests import Unanswered
 from ..store import conversations, events, groups, mls_state, people
@@ -87,6 +88,8 @@ class Work:
         self.frames: list[Unanswered] = []
         self.awake: set[bytes] = set()
         self.scrub = False
+        self.heads: list[tuple[SignedHead, bytes]] = []
+        """Heads of the relay's log that members' messages carried, each with the person."""
         self.newer_list = 0
         """Number of a revocation list that a member knows and this vault does not."""
 
@@ -175,7 +178,7 @@ class Work:
     def attempt(self) -> Iterator[None]:
         """A part that is undone as a whole when it raises; the rest of the transaction stands."""
         values, gone = dict(self._values), set(self.gone)
-        frames, awake = list(self.frames), set(self.awake)
+        frames, awake, heads = list(self.frames), set(self.awake), list(self.heads)
         self.db.execute("SAVEPOINT attempt")
         try:
             yield
@@ -183,5 +186,6 @@ class Work:
             self.db.execute("ROLLBACK TO attempt")
             self.db.execute("RELEASE attempt")
             self._values, self.gone, self.frames, self.awake = values, gone, frames, awake
+            self.heads = heads
             raise
         self.db.execute("RELEASE attempt")

@@ -449,7 +449,30 @@ _ENTRIES_IN_ROWS: Final[Statements] = (
 )
 
 # The relay's signed tree heads that this vault was shown, and evidence of two that do not agree.
-_HEADS: Final[Statements] = ()
+_HEADS: Final[Statements] = (
+    """CREATE TABLE log_key (
+        relay TEXT PRIMARY KEY,
+        key BLOB NOT NULL,
+        since INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TABLE log_heads (
+        timeline INTEGER PRIMARY KEY,
+        head BLOB NOT NULL
+    ) STRICT""",
+    """CREATE TABLE log_heads_told (
+        conversation_id BLOB PRIMARY KEY,
+        timeline INTEGER NOT NULL,
+        size INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TABLE log_evidence (
+        id INTEGER PRIMARY KEY,
+        reason TEXT NOT NULL,
+        ours BLOB,
+        other BLOB NOT NULL,
+        by BLOB,
+        at INTEGER NOT NULL
+    ) STRICT""",
+)
 
 # Account password, second factor, further devices that were linked or asked to be.
 _ACCOUNTS: Final[Statements] = ()

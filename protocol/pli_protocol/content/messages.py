@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from ..relay.frames import Certificate, Id16, Id32, Number, Position, Time
+from ..transparency.heads import SignedHead
 
 CONVERSATION_EXTENSION: Final = 0xF0C0
 """GroupContext extension (private use, RFC 9420 §17.3) that holds the conversation's 16 random bytes."""
@@ -228,6 +229,9 @@ class Message(_Value, frozen=True):
     replaces: Id32 | None = None
     revocations: RevocationHead | None = None
     log: LogHead | None = None
+    tree: SignedHead | None = None
+    """The newest head of the relay's audit log that the sender was shown, where it is another than the
+    one that it carried last in this conversation."""
 
     @property
     def text(self) -> str:

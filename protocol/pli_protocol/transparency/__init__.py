@@ -6,6 +6,7 @@ what the relay commits to, `leaves` says what one leaf is. Bytes and values in, 
 
 from .frontier import Frontier, Node
 from .hashing import EMPTY_ROOT, leaf_hash, node_hash, root_of
+from .head_file import MAX_FILE, HeadFile
 from .heads import SignedHead, TreeHead, head_code
 from .leaves import (
     MESSAGES,
@@ -30,7 +31,9 @@ from .signing import sign_head, verify_head
 
 __all__ = [
     "EMPTY_ROOT",
+    "MAX_FILE",
     "MAX_PATH",
+    "HeadFile",
     "MESSAGES",
     "Batch",
     "Frontier",

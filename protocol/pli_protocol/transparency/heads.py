@@ -23,10 +23,10 @@ class TreeHead(Struct, frozen=True, forbid_unknown_fields=True):
     def signed_bytes(self, relay: str) -> bytes:
         """What the relay signs: "pli tree head v1" 00 relay name 00 timeline size root time.
 
-        Numbers as 8 bytes big-endian.
+        The name in small letters, numbers as 8 bytes big-endian.
         """
         numbers = struct.pack(">QQ32sQ", self.timeline, self.size, self.root, self.time)
-        return b"\0".join((DOMAIN, relay.encode(), numbers))
+        return b"\0".join((DOMAIN, relay.lower().encode(), numbers))
 
 
 class SignedHead(Struct, frozen=True, forbid_unknown_fields=True):

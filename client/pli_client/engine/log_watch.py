@@ -1,0 +1,196 @@
+"""Watching the relay's audit log: every head that is shown must follow the one kept, provably.
+
+The key is pinned at first sight. A head comes from the relay at each sign-in, and from members inside
+their messages; a newer one is kept once the relay has proven that it follows. What contradicts is kept
+with its signatures and told; messages go on. docs/protocol/audit.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pli_protocol.identity import IdentityError
+from pli_protocol.relay.frames import GetConsistency, SignedIn
+from pli_protocol.transparency import ProofError, SignedHead, verify_consistency, verify_head
+
+from ..errors import RelayError, RelayRefused, RequestTimedOut
+from ..store import log_heads
+from ..vault import transaction
+from .work import Work
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+HEADS: Final = transaction("log-heads")
+
+MOST_HEARD: Final = 64
+"""Heads from members that wait to be checked; those that came first go."""
+
+MOST_SEEN: Final = 1024
+
+NOT_PROVEN: Final = frozenset({"not-found", "invalid"})
+"""Refusals of a proof that an honest relay can always give."""
+
+
+class Question(NamedTuple):
+    """Whether one head follows another."""
+
+    older: SignedHead
+    newer: SignedHead
+    by: bytes | None
+
+
+class LogWatch:
+    """One engine's."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = asyncio.Lock()
+        self._heard: deque[tuple[SignedHead, bytes]] = deque(maxlen=MOST_HEARD)
+        self._seen: OrderedDict[tuple[int, int, bytes], None] = OrderedDict()
+        self._checking = False
+
+    async def after_sign_in(self, relay: str, signed_in: SignedIn) -> None:
+        """Compare what the relay shows with what is kept; then what members showed meanwhile."""
+        async with self._lock:
+            question = await self._engine.write(
+                lambda work: _first_look(work, relay, signed_in), name=HEADS
+            )
+            if question is not None:
+                await self._prove(question)
+        await self._check_heard()
+
+    def heard_of(self, heads: Iterable[tuple[SignedHead, bytes]]) -> None:
+        """Members' messages carried these: each that is new is checked, beside all else."""
+        for signed, by in heads:
+            head = signed.head
+            place = (head.timeline, head.size, head.root)
+            if place not in self._seen:
+                self._seen[place] = None
+                self._heard.append((signed, by))
+        while len(self._seen) > MOST_SEEN:
+            self._seen.popitem(last=False)
+        if self._heard and not self._checking:
+            self._engine.spawn(self._check_heard(), "pli log heads")
+
+    async def check(self, signed: SignedHead, by: bytes | None = None) -> None:
+        """Compare a head with what is kept, asking the relay for a proof where it takes one."""
+        async with self._lock:
+            question = await self._engine.write(lambda work: look(work, signed, by), name=HEADS)
+            if question is not None:
+                await self._prove(question)
+
+    async def _check_heard(self) -> None:
+        self._checking = True
+        try:
+            while self._heard and self._engine.online:
+                await self.check(*self._heard.popleft())
+        finally:
+            self._checking = False
+
+    async def _prove(self, question: Question) -> None:
+        older, newer = question.older.head, question.newer.head
+        asked = GetConsistency(0, newer.timeline, older.size, newer.size)
+        reason: str | None = None
+        try:
+            path = (await self._engine.connection.request(asked)).path
+            verify_consistency(older.size, older.root, newer.size, newer.root, path)
+        except ProofError:
+            reason = "inconsistent"
+        except RelayRefused as refused:
+            if refused.refusal not in NOT_PROVEN:
+                return  # busy: asked again at the next sign-in
+            reason = "refused"
+        except RequestTimedOut:
+            reason = "refused"
+        except RelayError:
+            return
+        await self._engine.write(lambda work: _settle(work, question, reason), name=HEADS)
+
+
+def _first_look(work: Work, relay: str, signed_in: SignedIn) -> Question | None:
+    pinned = log_heads.read_key(work.db)
+    if pinned is None:
+        log_heads.pin_key(work.db, relay, signed_in.log_key, work.now)
+    elif pinned[1] != signed_in.log_key:
+        _contradiction(work, "another-key", log_heads.newest(work.db), signed_in.head, None)
+        return None
+    return look(work, signed_in.head, None)
+
+
+def look(work: Work, signed: SignedHead, by: bytes | None) -> Question | None:
+    """What can be told of a head without a proof; else the question that a proof must answer.
+
+    Args:
+        by: the person whose message carried it; None: the relay shows it as its newest.
+    """
+    pinned = log_heads.read_key(work.db)
+    if pinned is None:
+        return None
+    try:
+        head = verify_head(pinned[0], signed, pinned[1])
+    except IdentityError:
+        if by is None:
+            _contradiction(work, "signature", log_heads.newest(work.db), signed, None)
+        return None  # a member can make up anything but the relay's signature
+    newest = log_heads.newest(work.db)
+    if by is None and newest is not None and head.timeline < newest.head.timeline:
+        _contradiction(work, "set-back", newest, signed, None)
+        return None
+    kept = log_heads.head_of(work.db, head.timeline)
+    if kept is None:
+        _new_timeline(work, newest, signed)
+        return None
+    return _compare(work, kept, signed, by)
+
+
+def _new_timeline(work: Work, newest: SignedHead | None, signed: SignedHead) -> None:
+    if newest is None:
+        log_heads.keep(work.db, signed)
+    elif signed.head.timeline > newest.head.timeline:
+        log_heads.keep(work.db, signed)
+        before = newest.head
+        work.event(
+            None,
+            "log-anew",
+            timeline=signed.head.timeline,
+            before=before.timeline,
+            size=before.size,
+        )
+
+
+def _compare(work: Work, kept: SignedHead, signed: SignedHead, by: bytes | None) -> Question | None:
+    ours, shown = kept.head, signed.head
+    if shown.size == ours.size:
+        if shown.root != ours.root:
+            _contradiction(work, "forked", kept, signed, by)
+        return None
+    if shown.size > ours.size:
+        return Question(kept, signed, by)
+    if by is None:
+        _contradiction(work, "truncated", kept, signed, None)
+        return None
+    return Question(signed, kept, by)
+
+
+def _settle(work: Work, question: Question, reason: str | None) -> None:
+    older, newer, by = question
+    if reason is not None:
+        ours, other = (newer, older) if _is_kept(work, newer) else (older, newer)
+        _contradiction(work, reason, ours, other, by)
+    elif not _is_kept(work, newer):
+        log_heads.keep(work.db, newer)
+
+
+def _is_kept(work: Work, signed: SignedHead) -> bool:
+    return log_heads.head_of(work.db, signed.head.timeline) == signed
+
+
+def _contradiction(
+    work: Work, reason: str, ours: SignedHead | None, other: SignedHead, by: bytes | None
+) -> None:
+    log_heads.add_contradiction(work.db, reason, ours, other, by, work.now)
+    work.event(None, "log-contradicted", reason=reason, by=by)
