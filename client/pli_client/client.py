@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,9 +28,11 @@ from .engine.errors import (
     AmbiguousPerson,
     ConversationOver,
     NotInRecord,
+    NotPartner,
     NotSettled,
     UnknownConversation,
     UnknownMessage,
+    UnknownPartner,
     UnknownPerson,
 )
 from .engine.profile import SUITE
@@ -40,9 +43,10 @@ from .event_stream import event_of
 from .files import Progress, SealedFile, download, unseal
 from .i18n import _
 from .message import Attachment, StoredMessage, of_row, read_message
-from .store import conversations, key_packages, messages, people
+from .store import conversations, key_packages, messages, partners, people
 from .store import events as event_store
 from .store import records as record_store
+from .store.names import same_name
 from .store.people import KnownPerson
 from .vault import Database, Vault, transaction
 
@@ -54,6 +58,23 @@ ANSWER = transaction("answer")
 
 DEFAULT_RECORD_SYSTEM = "dui"
 """The system of a record that is written as an id alone, unless the vault has another."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerEstablishment:
+    """Another establishment, as one's own authority signed it."""
+
+    establishment: bytes
+    """Its id, 16 bytes."""
+    name: str
+    fingerprint: bytes
+    """SHA-256 of its authority's key, 32 bytes."""
+    ends_at: int
+    """Milliseconds since 1970."""
+    counts: bool
+    """One's own authority's statement has not ended."""
+    open: bool
+    """Both have signed, as the relay said last: its people can be asked for."""
 
 
 class Client:
@@ -93,16 +114,72 @@ class Client:
         """Wait for the relay. Raises Offline, or what a person must mend first."""
         await self.engine.connection.online(timeout)
 
-    async def people(self, *, refresh: bool = False) -> list[KnownPerson]:
-        """Everybody known: the establishment's directory, bots included; by name."""
+    async def people(
+        self, *, refresh: bool = False, establishment: str | bytes | None = None
+    ) -> list[KnownPerson]:
+        """The directory of this establishment, bots included, or of a partner's people; by name.
+
+        People of partners whom one has met are among the former, named with their establishment.
+
+        Raises:
+            UnknownPartner, NotPartner.
+        """
+        if establishment is None:
+            if refresh:
+                await self.engine.housekeeping.refresh_directory()
+            return await self.engine.read(people.all_people)
+        partner = await self.partner(establishment)
         if refresh:
-            await self.engine.housekeeping.refresh_directory()
-        return await self.engine.read(people.all_people)
+            self._check_open(partner.establishment, partner.name)
+            await self.engine.housekeeping.refresh_directory(partner.establishment)
+        return await self.engine.read(lambda db: people.of_establishment(db, partner.establishment))
+
+    async def partners(self, *, refresh: bool = False) -> list[PartnerEstablishment]:
+        """Establishments that this one's authority signed to be partners; by name."""
+        if refresh:
+            await self.engine.partners.refresh()
+        now = int(self.engine.timing.clock())
+        return [
+            PartnerEstablishment(
+                row.establishment,
+                row.name,
+                row.fingerprint,
+                row.ends_at,
+                counts=self.trust.vouches(row.establishment, now),
+                open=row.establishment in self.engine.partners.open,
+            )
+            for row in await self.engine.read(partners.all_partners)
+        ]
+
+    async def partner(self, which: str | bytes) -> PartnerEstablishment:
+        """A partner by name (accents and case do not count), or by id. Raises UnknownPartner."""
+        known = await self.partners()
+        found = [p for p in known if which == p.establishment]
+        if isinstance(which, str):
+            found = [p for p in known if which.strip().lower() == p.establishment.hex()]
+            found = found or [p for p in known if same_name(p.name, which)]
+        if len(found) != 1:
+            raise UnknownPartner(which.hex() if isinstance(which, bytes) else which)
+        return found[0]
+
+    def _check_open(self, establishment: bytes, name: str) -> None:
+        """Raises NotPartner where one may not ask for people of this establishment, or add them."""
+        vouched = self.trust.vouches(establishment, int(self.engine.timing.clock()))
+        known = self.engine.online and self.engine.partners.asked
+        own = establishment == self.person.establishment
+        if not vouched or (known and not own and establishment not in self.engine.partners.open):
+            raise NotPartner(name)
+
+    def check_may_be_added(self, person: KnownPerson) -> None:
+        """Raises NotPartner where a person's establishment is none (any more, or not yet)."""
+        self._check_open(person.establishment, person.outside or "?")
 
     async def find_person(
         self, who: bytes | str | KnownPerson, *, member_of: bytes | None = None
     ) -> KnownPerson:
         """By person id, account (bytes, or hex), or name (accents and case do not count).
+
+        A colleague is meant before somebody of a partner; "NAME (ESTABLISHMENT)" is the latter.
 
         Raises:
             UnknownPerson, AmbiguousPerson.
@@ -110,8 +187,10 @@ class Client:
         if isinstance(who, KnownPerson):
             return who
         found = _matching(await self._candidates(member_of), who)
-        if not found and self.engine.online:
-            await self.engine.housekeeping.refresh_directory()
+        for partner in (None, *self.engine.partners.open):
+            if found or not self.engine.online:
+                break
+            await self.engine.housekeeping.refresh_directory(partner)
             found = _matching(await self._candidates(member_of), who)
         shown = who.hex() if isinstance(who, bytes) else who
         if not found:
@@ -179,6 +258,8 @@ class Client:
         if not title.strip() or len(title) > 128:
             raise InvalidInput(_("a title has 1 to 128 characters"))
         found = [await self.find_person(person) for person in persons]
+        for person in found:
+            self.check_may_be_added(person)
         accounts = {person.account for person in found}
         meant = {person.person_id for person in found}
         conversation_id = await self.engine.write(
@@ -474,11 +555,15 @@ def _events_after(db: Database, cursor: int, own: bytes) -> list[tuple[int, e.Ev
 
 
 def _matching(known: Sequence[KnownPerson], who: bytes | str) -> list[KnownPerson]:
-    from .store.names import same_name
-
     if isinstance(who, bytes):
         return [p for p in known if who in (p.person_id, p.account)]
     text = who.strip()
     exact = [p for p in known if text.lower() in (p.account.hex(), p.person_id.hex())]
-    named = exact or [p for p in known if same_name(p.name, text)]
-    return named or [p for p in known if same_name(text, *p.name.split())]
+    named = [p for p in known if same_name(p.name, text)]
+    part = [p for p in known if same_name(text, *p.name.split())]
+    whole = [p for p in known if p.outside is not None and same_name(p.shown, text)]
+    return exact or _colleagues_first(named) or whole or _colleagues_first(part)
+
+
+def _colleagues_first(found: list[KnownPerson]) -> list[KnownPerson]:
+    return [p for p in found if p.outside is None] or found

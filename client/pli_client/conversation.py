@@ -22,6 +22,7 @@ from .engine import history, sending
 from .engine.errors import (
     ChangeFailed,
     ConversationOver,
+    NotAllPartners,
     OldSoftware,
     SendFailed,
     UnknownConversation,
@@ -294,13 +295,23 @@ class Conversation:
                 online; 0: not at all (it comes about by itself).
 
         Raises:
-            UnknownPerson, AmbiguousPerson. ChangeFailed: nobody of them can be added.
+            UnknownPerson, AmbiguousPerson. NotPartner: of an establishment that is none now.
+            NotAllPartners: of an establishment that is no partner of somebody's who is there.
+            ChangeFailed: nobody of them can be added.
             OldSoftware: they, or somebody in the conversation, have to update Pli first.
         """
         found = [await self._client.find_person(person) for person in people_]
+        for person in found:
+            self._client.check_may_be_added(person)
         accounts = sorted({person.account for person in found})
         persons = sorted({person.person_id for person in found})
-        await self._want("add", {"accounts": accounts, "persons": persons}, timeout)
+        try:
+            await self._want("add", {"accounts": accounts, "persons": persons}, timeout)
+        except ChangeFailed as error:
+            everybody = [*found, *(member.person for member in await self.members())]
+            if error.reason == "roster" and any(p.outside is not None for p in everybody):
+                raise NotAllPartners(error.reason) from None
+            raise
 
     async def remove(
         self, person: "bytes | str | KnownPerson", timeout: float | None = None

@@ -99,6 +99,10 @@ _MAKERS: dict[str, Make] = {
     "forked": lambda r: e.RelayContradicted(r.number, r.conversation, r["by"], r["seq"]),
     "welcome-refused": lambda r: e.WelcomeRefused(r.number, r["reason"]),
     "revocations": lambda r: e.RevocationsChanged(r.number, r["number"]),
+    "partner": lambda r: e.PartnerChanged(
+        r.number, r["establishment"], r["name"], r["counts"], r["until"]
+    ),
+    "partner-refused": lambda r: e.PartnerRefused(r.number, r["reason"]),
     "revocations-behind": lambda r: e.RevocationsHidden(r.number, "behind"),
     "device-revoked": lambda r: e.DeviceRevoked(r.number, r["person"], r["device"], r["reason"]),
     "log-contradicted": lambda r: e.LogContradicted(r.number, r["reason"], r["by"]),

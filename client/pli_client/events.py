@@ -280,6 +280,24 @@ class LogBegunAnew(_Numbered):
 
 
 @dataclass(frozen=True, slots=True)
+class PartnerChanged(_Numbered):
+    """One's own authority signed something new about a partner establishment."""
+
+    establishment: bytes
+    name: str
+    counts: bool
+    """False: the partnership has ended; conversations with its people end too."""
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerRefused(_Numbered):
+    """The relay served a partner statement that does not check; nothing came of it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionChanged(_Numbered):
     """Not kept: only for who listens now."""
 
@@ -315,6 +333,8 @@ Event = (
     | DeviceRevoked
     | LogContradicted
     | LogBegunAnew
+    | PartnerChanged
+    | PartnerRefused
     | ConnectionChanged
 )
 """Everything that `Client.events` gives."""

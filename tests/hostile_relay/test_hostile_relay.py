@@ -200,7 +200,7 @@ async def _adds_nobody(world: World, change: Any, claim_first: str | None = None
         await amelie.client.online()
         if claim_first is not None:
             other = await amelie.person(cast.name(claim_first))
-            await amelie.engine.claim([other.account])
+            await amelie.engine.claim([other.address])
         await amelie.add(conversation, cast.name("chloe"))
         await amelie.until(
             lambda db: db.execute("SELECT 1 FROM intents WHERE state = 'failed'").fetchone()

@@ -399,7 +399,8 @@ async def test_a_newer_list_of_which_a_member_knows_is_asked_for_once(
     async with alone(world, "amelie", "bruno") as (amelie, bruno):
         asked: list[int] = []
 
-        async def fetch(number: int) -> None:
+        async def fetch(establishment: bytes, number: int) -> None:
+            assert establishment == amelie.engine.around.trust.own.establishment
             asked.append(number)
 
         monkeypatch.setattr(amelie.engine.housekeeping, "fetch_revocations", fetch)

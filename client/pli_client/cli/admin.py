@@ -9,7 +9,7 @@ import click
 
 from ..errors import PliError, VaultMissing
 from ..i18n import _
-from . import passphrases
+from . import partners, passphrases
 from .connection import connection_command
 from .joining import ca_option, certificates, checked, proxy_option
 from .options import Settings, common, settings
@@ -200,7 +200,7 @@ def people() -> int:
 @common
 def serve() -> int:
     asked = settings()
-    folder = _existing(asked)
+    folder = existing_folder(asked)
     passphrase = passphrases.known(asked)
 
     async def work() -> None:
@@ -223,7 +223,7 @@ def _carry_out(command: str, **arguments: Any) -> int:
     from ..handover import Request
 
     asked = settings()
-    folder = _existing(asked)
+    folder = existing_folder(asked)
     request = Request(command, arguments)
     answer = Answer(asked, _show)
     if run(hand_over(folder, request, answer)):
@@ -244,6 +244,9 @@ def _carry_out(command: str, **arguments: Any) -> int:
 async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> AsyncIterator[Reply]:
     args = request.args
     match request.command:
+        case command if command.startswith("partner"):
+            async for reply in partners.perform(issuer, request):
+                yield reply
         case "invite":
             invited = await issuer.invite(
                 name=args["name"],
@@ -429,7 +432,8 @@ def _folder(asked: Settings) -> Path:
     return folder if named else folder.with_name(FOLDER)
 
 
-def _existing(asked: Settings) -> Path:
+def existing_folder(asked: Settings) -> Path:
+    """The folder of the administrator's vault, which is founded."""
     folder = _folder(asked)
     if not (folder / VAULT_FILE).exists():
         from ..issuer import AUTHORITY_FILE, FoundingUnfinished
@@ -443,6 +447,7 @@ def _moment(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
+admin.add_command(partners.COMMAND)
 admin.add_command(
     connection_command(
         _folder,

@@ -142,11 +142,23 @@ def save(message: str, folder: Path, wait: float) -> int:
     return carry_out("save", show, message=message, folder=str(folder.resolve()), wait=wait)
 
 
-@click.command("people", help=_("List the people of the establishment."))
+@click.command("people", help=_("List the people of the establishment, or of a partner."))
+@click.option(
+    "--establishment", metavar=_("NAME"), help=_("A partner establishment; see pli partners.")
+)
 @_wait
 @common
-def people(wait: float) -> int:
-    return carry_out("people", show, wait=wait)
+def people(establishment: str | None, wait: float) -> int:
+    return carry_out("people", show, establishment=establishment, wait=wait)
+
+
+@click.command(
+    "partners", help=_("List the partner establishments, whose people one can write to.")
+)
+@_wait
+@common
+def partners(wait: float) -> int:
+    return carry_out("partners", show, nothing=_("No partners."), wait=wait)
 
 
 @click.command("add", help=_("Add somebody to a conversation; they read what comes from now on."))
@@ -194,6 +206,7 @@ COMMANDS: Final = (
     search,
     save,
     people,
+    partners,
     add,
     remove,
     leave,

@@ -39,6 +39,8 @@ def _message(reply: Reply) -> None:
     ]
     if sender.get("profession"):
         head.append(f", {profession_shown(sender['profession'])}")
+    if sender.get("establishment"):
+        head.append(Styled(f" ({sender['establishment']})", fg="magenta"))
     if reply.get("title"):
         head.append(f"  [{reply['title']}]")
     if reply.get("urgent"):
@@ -144,7 +146,7 @@ def _conversation(reply: Reply) -> None:
     if reply["state"] in _CONVERSATION_STATES:
         pieces.append(f"  ({_CONVERSATION_STATES[reply['state']]()})")
     say(*pieces)
-    say("          ", ", ".join(member["name"] for member in reply["members"]))
+    say("          ", ", ".join(map(_with_establishment, reply["members"])))
 
 
 _CONVERSATION_STATES: Final[Mapping[str, Callable[[], str]]] = {
@@ -157,15 +159,28 @@ _CONVERSATION_STATES: Final[Mapping[str, Callable[[], str]]] = {
 }
 
 
+def _with_establishment(person: Reply) -> str:
+    """Who is from outside is never shown without it."""
+    outside = person.get("establishment")
+    return f"{person['name']} ({outside})" if outside else str(person["name"])
+
+
 def _person(reply: Reply) -> None:
     say(
         Styled(reply["name"], bold=True),
         f", {profession_shown(reply['profession'])}" if reply["profession"] else "",
         f", RPPS {reply['rpps']}" if reply.get("rpps") else "",
+        Styled(f" ({reply['establishment']})" if reply.get("establishment") else "", fg="magenta"),
         "  ",
         Styled(short(reply["account"]), dim=True),
         "  " + _("(you)") if reply.get("me") else "",
     )
+
+
+def _partner(reply: Reply) -> None:
+    until = datetime.fromisoformat(reply["until"]).astimezone().strftime("%d/%m/%Y")
+    state = _("open") if reply["open"] else _("not open")
+    say(Styled(reply["name"], bold=True), _(", until %(until)s") % {"until": until}, f" ({state})")
 
 
 def _number(record: str) -> str:
@@ -199,6 +214,7 @@ _KINDS: Final[Mapping[str, Callable[[Reply], None]]] = {
     "event": _event,
     "conversation": _conversation,
     "person": _person,
+    "partner": _partner,
     "saved": _saved,
     "done": _done,
 }

@@ -27,7 +27,7 @@ class Names:
 
     def __getitem__(self, person_id: bytes) -> str:
         person = self._people.get(person_id)
-        return _("somebody unknown") if person is None else person.name
+        return _("somebody unknown") if person is None else person.shown
 
 
 def person_reply(person: KnownPerson) -> Reply:
@@ -35,6 +35,7 @@ def person_reply(person: KnownPerson) -> Reply:
         "name": person.name,
         "profession": person.profession,
         "account": person.account.hex(),
+        "establishment": person.outside,
     }
 
 

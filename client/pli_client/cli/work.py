@@ -3,6 +3,7 @@
 import asyncio
 import unicodedata
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,16 +101,34 @@ async def _search(client: Client, args: Arguments) -> Replies:
 
 async def _people(client: Client, args: Arguments) -> Replies:
     notices = [notice async for notice in _up_to_date(client, args)]
-    for person in await client.people(refresh=not notices and bool(args["wait"])):
-        if not person.revoked:
+    partner = args.get("establishment")
+    refresh = not notices and bool(args["wait"])
+    for person in await client.people(refresh=refresh, establishment=partner):
+        if not person.revoked and (partner or person.outside is None):
             yield {
                 "kind": "person",
                 "name": person.name,
                 "profession": person.profession,
                 "rpps": person.rpps,
                 "account": person.account.hex(),
+                "establishment": person.outside,
                 "bot": person.kind == "bot",
                 "me": person.person_id == client.person.person_id,
+            }
+    for notice in notices:
+        yield notice
+
+
+async def _partners(client: Client, args: Arguments) -> Replies:
+    notices = [notice async for notice in _up_to_date(client, args)]
+    for partner in await client.partners(refresh=not notices and bool(args["wait"])):
+        if partner.counts:
+            yield {
+                "kind": "partner",
+                "name": partner.name,
+                "establishment": partner.establishment.hex(),
+                "until": datetime.fromtimestamp(partner.ends_at / 1000, UTC).isoformat(),
+                "open": partner.open,
             }
     for notice in notices:
         yield notice
@@ -244,6 +263,7 @@ _WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
     "inbox": _inbox,
     "search": _search,
     "people": _people,
+    "partners": _partners,
     "record": _record,
     "save": _save,
     "send": _send,

@@ -12,20 +12,30 @@ from pli_protocol.mls.leaf_check import check_key_package
 from pli_protocol.mls.message import MLSMessage
 from pli_protocol.mls.proposal import Add
 
-from ..store import conversations, groups
+from ..store import conversations, groups, people
 from .profile import SUITE, ProfileError, check_leaf_lifetime
 from .work import Work
 
 
-def accounts_to_claim(work: Work, conversation_id: bytes) -> list[tuple[int, list[bytes]]]:
+def accounts_to_claim(work: Work, conversation_id: bytes) -> list[tuple[int, list[people.Account]]]:
     """(intent, accounts) whose key packages must be fetched before the commit."""
     found = []
     for intent in conversations.intents(work.db, conversation_id):
         if intent.kind == "add" and takes_nobody(work, conversation_id):
             continue
         if intent.kind in ("add", "create") and "claimed" not in intent.body:
-            found.append((intent.id, list(as_list(intent.body["accounts"]))))
+            found.append((intent.id, _whose(work, intent.body)))
     return found
+
+
+def _whose(work: Work, body: Mapping[str, object]) -> list[people.Account]:
+    """Where the accounts of an intent are: with the persons who were meant, else in one's own house."""
+    persons = (people.read_person(work.db, p) for p in as_list(body.get("persons") or []))
+    meant = [person.address for person in persons if person is not None]
+    named = {address.account for address in meant}
+    own = work.trust.own.establishment
+    rest = [people.Account(own, a) for a in as_list(body["accounts"]) if a not in named]
+    return [*meant, *rest]
 
 
 def takes_nobody(work: Work, conversation_id: bytes) -> bool:
@@ -81,6 +91,8 @@ def check(
         raise ProfileError(error.rule) from error
     if work.trust.refuses(device) is not None:
         raise ProfileError("revoked")
+    if not work.trust.vouches(device.person.establishment, work.now_s):
+        raise ProfileError("not-partner")
     if account is not None and device.person.account != account:
         raise ProfileError("account")
     return package, device

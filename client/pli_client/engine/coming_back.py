@@ -99,7 +99,7 @@ class ComingBack:
         if culprit is None and await self._removed_by_refused(row):
             return AGAIN
         wanted = await engine.write(lambda work: founding.accounts_of(work, row.group_id))
-        claimed = await engine.claim([*wanted, engine.own.account])
+        claimed = await engine.claim([*wanted, engine.own.address])
         if await engine.write(lambda work: waits_for_updates(work, row, claimed)):
             self._refound_at = (row.group_id, engine.timing.clock() + FOR_UPDATES)
             return engine.timing.ask_again

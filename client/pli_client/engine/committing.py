@@ -23,6 +23,7 @@ from . import candidates, history
 from .candidates import as_list
 from .commit_checks import plan_data
 from .decisions import Reasons, commit_now, lowest_active
+from .parting import parting
 from .profile import RENEWED_AFTER, SUITE, ProfileError, padding
 from .sending import queue
 from .work import Work
@@ -50,9 +51,11 @@ class Needs:
     look_again: float | None
     """Unix seconds at which this may change by itself."""
     revoked: tuple[int, ...] = ()
-    """Leaves of devices that count no more, or whose person is leaving."""
+    """Leaves of devices that count no more, or whose partnership has ended."""
     refound: bool = False
     """Somebody is to come in, which a group of an old suite does not do: re-found it first."""
+    leave: bool = False
+    """A partnership has ended, and the conversation is in the other's house."""
 
 
 # --- when -------------------------------------------------------------------------------------
@@ -70,10 +73,12 @@ def needs(work: Work, row: groups.GroupRow, patience: float) -> Needs:
     members = groups.members(work.db, row.group_id)
     own = int(group.own_leaf)
     revoked = tuple(m.leaf for m in members if m.leaf != own and _revoked(work, group, m.leaf))
+    guests = parting(work, group, members)
+    going = tuple(dict.fromkeys((*revoked, *guests.removed)))
     returning = groups.returns(work.db, row.group_id)
     due = [r for r in returning if r.due_at <= work.now]
     inactive = {r.device_id for r in returning} | {m.device_id for m in members if m.leaving}
-    inactive |= {m.device_id for m in members if m.leaf in revoked}
+    inactive |= {m.device_id for m in members if m.leaf in going}
     lowest = lowest_active([(m.leaf, m.device_id) for m in members], inactive)
     wanted = {i.kind for i in conversations.intents(work.db, row.conversation_id)}
     old_suite = group.suite.number != SUITE.number
@@ -81,18 +86,19 @@ def needs(work: Work, row: groups.GroupRow, patience: float) -> Needs:
     reasons = Reasons(
         wanted="remove" in wanted or ("add" in wanted and not old_suite),
         proposals=bool(_foreign_proposals(group)),
-        revoked=bool(revoked),
+        revoked=bool(going),
         returns_due=len(due) > len(strangers),
         renewal=work.now - row.leaf_renewed_at > RENEWED_AFTER * 1000,
         message_waits=bool(outbox.in_state(work.db, row.conversation_id, "waiting", 1)),
         our_turn=lowest == own or work.now >= patience * 1000,
     )
     later = [r.due_at / 1000 for r in returning if r.due_at > work.now]
+    later += [] if guests.look_again is None else [guests.look_again]
     if (reasons.proposals or reasons.revoked) and not reasons.our_turn:
         later.append(patience)
     commit = commit_now(reasons)
     refound = old_suite and not commit and ("add" in wanted or bool(strangers))
-    return Needs(commit, min(later, default=None), revoked, refound)
+    return Needs(commit, min(later, default=None), going, refound, guests.leave)
 
 
 def _fits(asked: groups.ReturnRow, group: Group, members: Sequence[groups.MemberRow]) -> bool:

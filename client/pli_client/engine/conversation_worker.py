@@ -18,7 +18,7 @@ from ..errors import Offline, PliError, RelayError, RelayRefused
 from ..files import upload
 from ..store import conversations, groups, messages, mls_state, outbox
 from ..vault import transaction
-from . import ageing, candidates, committing, founding, returning, sending
+from . import ageing, candidates, committing, founding, parting, returning, sending
 from .coming_back import ComingBack
 from .flights import Flights
 from .forwarding import forward
@@ -130,6 +130,8 @@ class ConversationWorker:
                 return AGAIN
         if await self._leave(row):
             return AGAIN
+        if needs.leave:
+            await engine.write(lambda work: parting.leave(work, self._id))
         if needs.refound:
             if open_sends or self._flights:
                 return await self._fly(needs.look_again)

@@ -8,7 +8,7 @@ vault; a failure throws the touched ones away. `Inflow` takes what the relay pus
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from pli_protocol.relay.frames import ClaimKeyPackages, Fetch, Row
 from ..connection import Connection, ConnectionState, Disconnected, Online
 from ..errors import PliError, RelayError, VaultWiped
 from ..payloads import if_there
-from ..store import conversations, groups, outbox
+from ..store import conversations, groups, outbox, people
 from ..store.device import DeviceRow, read_device, read_trust, write_relay_name
 from ..vault import Database, Vault, transaction
 from . import ageing, receiving, refusal, returning
@@ -28,6 +28,7 @@ from .conversation_worker import ConversationWorker
 from .housekeeping import Housekeeping
 from .inflow import Inflow
 from .log_watch import LogWatch
+from .partners import Partners
 from .signing_in import DeviceSigner
 from .timing import Timing
 from .work import Own, Random, Surroundings, Work
@@ -40,6 +41,10 @@ PIN: Final = transaction("pin-relay")
 
 log = logging.getLogger("pli_client.engine")
 log.addHandler(logging.NullHandler())
+
+
+class _Strange(Exception):
+    """Somebody's chain is of an authority that is not known here."""
 
 
 class Engine:
@@ -68,6 +73,7 @@ class Engine:
         self.housekeeping = Housekeeping(self)
         self.log_watch = LogWatch(self)
         self._dial = connection
+        self.partners = Partners(self)
         self.connection = connection(
             row.relay_url,
             signer=DeviceSigner(vault, row.chain, row.key),
@@ -138,6 +144,24 @@ class Engine:
         await self._follow(work)
         return result
 
+    async def write_knowing_partners(self, step: Callable[[Work], T], *, name: str) -> T:
+        """Like `write`; a chain of an authority unknown here may be a new partner's.
+
+        Then nothing is kept, partners are asked for, and the step is done once more.
+        """
+
+        def warily(work: Work) -> T:
+            result = step(work)
+            if work.identity.strange:
+                raise _Strange
+            return result
+
+        with suppress(_Strange):
+            return await self.write(warily, name=name)
+        with suppress(RelayError):
+            await self.partners.refresh()
+        return await self.write(step, name=name)
+
     async def _scrub(self) -> None:
         with suppress(PliError, RuntimeError):
             await self.vault.checkpoint()
@@ -154,8 +178,8 @@ class Engine:
             self.wake(conversation_id)
         if work.heads:
             self.log_watch.heard_of(work.heads)
-        if work.newer_list:
-            self.housekeeping.heard_of(work.newer_list)
+        for establishment, number in work.newer_lists.items():
+            self.housekeeping.heard_of(establishment, number)
         self.announce()
 
     # --- telling each other -------------------------------------------------------------------
@@ -267,23 +291,36 @@ class Engine:
             proxy=row.proxy if row.proxy is not None else True,
         )
 
-    async def statements_changed(self, newest: int) -> None:
+    async def statements_changed(self, establishment: bytes, newest: int) -> None:
         """Somebody stated something about a device of theirs, or follows under another key."""
-        state = self.connection.state
-        if isinstance(state, Online) and state.signed_in is not None:
-            await self.housekeeping.fetch_statements(state.signed_in.timeline, newest)
+        await self.housekeeping.fetch_statements(establishment, newest)
+        if establishment == self.own.address.establishment:
             with suppress(RelayError):
                 await self.housekeeping.refresh_directory()
 
     # --- asking the relay ---------------------------------------------------------------------
 
-    async def claim(self, accounts: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
+    async def claim(self, accounts: Iterable[people.Account]) -> list[tuple[bytes, bytes, bytes]]:
         """(account, device, key package) of every active device of these accounts."""
+        by_establishment: dict[bytes, list[bytes]] = {}
+        for establishment, account in dict.fromkeys(accounts):
+            by_establishment.setdefault(establishment, []).append(account)
+        return [
+            claimed
+            for establishment, waiting in by_establishment.items()
+            for claimed in await self._claim(establishment, waiting)
+        ]
+
+    async def _claim(
+        self, establishment: bytes, waiting: list[bytes]
+    ) -> list[tuple[bytes, bytes, bytes]]:
         claimed: list[tuple[bytes, bytes, bytes]] = []
-        waiting = list(dict.fromkeys(accounts))
+        own = establishment == self.own.address.establishment
         while waiting:
             part = waiting[:16]
-            answer = await self.connection.request(ClaimKeyPackages(0, tuple(part)))
+            answer = await self.connection.request(
+                ClaimKeyPackages(0, tuple(part), None if own else establishment)
+            )
             claimed += [(c.account, c.device, c.key_package) for c in answer.claimed]
             answered = {c.account for c in answer.claimed}
             # An answer holds a frame full of whole accounts: ask again for those behind the last.
@@ -325,7 +362,7 @@ class Engine:
                     gaps.add(row.group)
             return gaps
 
-        return await self.write(step, name=RECEIVE)
+        return await self.write_knowing_partners(step, name=RECEIVE)
 
     def in_vault(self, name: str) -> Path:
         """A file in the vault's folder for sealed attachments."""

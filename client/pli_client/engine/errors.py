@@ -34,6 +34,29 @@ class AmbiguousPerson(PliError):
         super().__init__(who=who)
 
 
+class UnknownPartner(PliError):
+    """`who` is no partner establishment, or several."""
+
+    code = "unknown-partner"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("There is no partner establishment %(who)s.")
+    REMEDY = N_("See the list: pli partners.")
+
+    def __init__(self, who: str) -> None:
+        super().__init__(who=who)
+
+
+class NotPartner(PliError):
+    """An establishment whose people cannot be asked for, or added, now."""
+
+    code = "not-partner"
+    CAUSE = N_("%(name)s is not a partner of your establishment now.")
+    REMEDY = N_("Both establishments' administrators have to sign it: pli admin partner.")
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+
+
 class UnknownConversation(PliError):
     code = "unknown-conversation"
     exit_code = EXIT_USAGE
@@ -75,6 +98,7 @@ class ChangeFailed(PliError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason=reason)
+        self.reason = reason
 
 
 class OldSoftware(ChangeFailed):
@@ -88,6 +112,17 @@ class OldSoftware(ChangeFailed):
         "Who is to come in, and everybody in this conversation, must have updated Pli and have been "
         "online once since."
     )
+
+
+class NotAllPartners(ChangeFailed):
+    """The relay lets nobody in whose establishment is not a partner of everybody's who is there."""
+
+    code = "not-all-partners"
+    CAUSE = N_(
+        "The change of members did not come about: not all establishments in this conversation are "
+        "partners of each other."
+    )
+    REMEDY = N_("Every two of them have to sign it; or open a conversation without the others.")
 
 
 class SendFailed(PliError):

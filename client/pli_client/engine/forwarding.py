@@ -27,7 +27,7 @@ async def forward(engine: Engine, conversation_id: bytes) -> bool:
     if await engine.read(lambda db: conversations.service_with(db, bot.person_id)) is None:
         if not engine.housekeeping.may_look_for(bot.person_id):
             return False
-        claimed = await engine.claim([bot.account, engine.own.account])
+        claimed = await engine.claim([bot.address, engine.own.address])
         if not any(account == bot.account for account, _device, _package in claimed):
             engine.housekeeping.bot_is_away(bot.person_id)
             return False

@@ -102,11 +102,11 @@ def refound(
     return True
 
 
-def accounts_of(work: Work, group_id: bytes) -> list[bytes]:
+def accounts_of(work: Work, group_id: bytes) -> list[people.Account]:
     """Accounts of a group's members, as far as they are known and not revoked."""
     members = groups.members(work.db, group_id)
     persons = (people.read_person(work.db, m.person_id) for m in members)
-    return [person.account for person in persons if person is not None and not person.revoked]
+    return [person.address for person in persons if person is not None and not person.revoked]
 
 
 def _found(

@@ -44,7 +44,7 @@ class Housekeeping:
         self._engine = engine
         self._asked: dict[bytes, float] = {}
         self._held: int | None = None
-        self._heard = 0
+        self._heard: dict[bytes, int] = {}
         self._bots_away: dict[bytes, float] = {}
         self.directory_known = False
         self.informed = False
@@ -55,13 +55,15 @@ class Housekeeping:
         signed_in = online.signed_in
         if signed_in is None:
             return
+        trust = self._engine.around.trust
         try:
-            if signed_in.revocations > self._engine.around.trust.head().number:
-                await self.fetch_revocations(signed_in.revocations)
-            await self.fetch_statements(signed_in.timeline, signed_in.statements)
+            if signed_in.revocations > trust.head().number:
+                await self.fetch_revocations(trust.own.establishment, signed_in.revocations)
+            await self.fetch_statements(trust.own.establishment, signed_in.statements)
         finally:
             self.informed = True
         with suppress(Offline):
+            await self._engine.partners.refresh()
             await self.restock(signed_in.key_packages)
             await self.refresh_directory()
             await self.look_for_groups()
@@ -129,17 +131,20 @@ class Housekeeping:
 
     # --- people -------------------------------------------------------------------------------
 
-    async def refresh_directory(self) -> None:
-        """Learn who is in the establishment, from certificates that verify."""
+    async def refresh_directory(self, partner: bytes | None = None) -> None:
+        """Learn who is in the establishment, or in a partner's, from certificates that verify."""
         engine = self._engine
+        establishment = partner or engine.around.trust.own.establishment
         after: bytes | None = None
         while True:
-            page = await engine.connection.request(GetDirectory(0, after))
+            page = await engine.connection.request(GetDirectory(0, after, partner))
 
             def step(work: Work, page: object = page) -> None:
                 for chain in page.people:  # type: ignore[attr-defined]
                     with suppress(IdentityError):
                         person = work.trust.person(chain)
+                        if person.establishment != establishment:
+                            continue
                         people.remember_person(
                             work.db, person, chain[1], work.now, in_directory=True
                         )
@@ -150,34 +155,44 @@ class Housekeeping:
             after = page.after
             if after is None:
                 break
+        if partner is not None:
+            return
         self.directory_known = True
         for intent in await engine.read(lambda db: conversations.intents(db, None, "forward")):
             engine.wake(intent.conversation_id)
 
-    def heard_of(self, number: int) -> None:
+    def heard_of(self, establishment: bytes, number: int) -> None:
         """A member knows a newer list: ask for it, once for each that is heard of."""
-        if number > self._heard:
-            self._heard = number
-            self._engine.spawn(self.fetch_revocations(number), "pli revocations")
+        if number > self._heard.get(establishment, 0):
+            self._heard[establishment] = number
+            fetching = self.fetch_revocations(establishment, number)
+            self._engine.spawn(fetching, "pli revocations")
 
-    async def fetch_revocations(self, number: int) -> None:
-        """Take the newest list; the relay may lack it, but cannot forge or hide what we know."""
+    async def fetch_revocations(self, establishment: bytes, number: int) -> None:
+        """Take the newest list, one's own or a partner's.
+
+        The relay may lack it, but cannot forge or hide what we know.
+        """
         engine = self._engine
-        establishment = engine.around.trust.own.establishment
         with suppress(RelayError):
             answer = await engine.connection.request(GetRevocations(0, establishment))
             data = None
             if answer.statement is not None:
                 data = await from_payload(engine.connection, answer.statement)
             await engine.write(
-                lambda work: statements.take_list(work, data, number), name=REVOCATIONS
+                lambda work: statements.take_list(work, establishment, data, number),
+                name=REVOCATIONS,
             )
             await self._settle_own()
 
-    async def fetch_statements(self, timeline: int, newest: int) -> None:
+    async def fetch_statements(self, establishment: bytes, newest: int) -> None:
         """What persons stated about their own devices counts before it is listed."""
+        state = self._engine.connection.state
+        if not isinstance(state, Online) or state.signed_in is None:
+            return
         with suppress(RelayError):
-            await statements.fetch(self._engine, timeline, newest)
+            timeline = state.signed_in.timeline
+            await statements.fetch(self._engine, timeline, establishment, newest)
             await self._settle_own()
 
     async def _settle_own(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pli_protocol.relay.frames import (
     GroupRefounded,
+    PartnersChanged,
     RelayFrame,
     RevocationsChanged,
     Row,
@@ -124,12 +125,15 @@ class Inflow:
                 await self._welcome(frame)
             case GroupRefounded(group, successor):
                 await self._refounded(group, successor)
-            case RevocationsChanged(_, number):
-                self._engine.spawn(
-                    self._engine.housekeeping.fetch_revocations(number), "pli revocations"
-                )
-            case StatementsChanged(_, number):
-                self._engine.spawn(self._engine.statements_changed(number), "pli statements")
+            case RevocationsChanged(establishment, number):
+                engine = self._engine
+                fetching = engine.housekeeping.fetch_revocations(establishment, number)
+                engine.spawn(fetching, "pli revocations")
+            case StatementsChanged(establishment, number):
+                engine = self._engine
+                engine.spawn(engine.statements_changed(establishment, number), "pli statements")
+            case PartnersChanged():
+                self._engine.spawn(self._engine.partners.keep_fresh(), "pli partners")
             case _:
                 pass
 
@@ -138,7 +142,9 @@ class Inflow:
         data = await if_there(engine.connection, frame.welcome)
         if data is not None:
             await self._read_old_log(frame)
-        outcome = await engine.write(lambda work: joining.welcome(work, frame, data), name=JOIN)
+        outcome = await engine.write_knowing_partners(
+            lambda work: joining.welcome(work, frame, data), name=JOIN
+        )
         if outcome.refused is None:
             engine.housekeeping.package_used()
             self._missed.add(frame.group)  # a row that came before its Welcome was dropped

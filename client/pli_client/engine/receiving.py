@@ -316,9 +316,9 @@ def _compare_heads(work: Work, group_row: groups.GroupRow, said: history.Said) -
     if said.message.tree is not None:
         work.heads.append((said.message.tree, said.person_id))
     list_head = said.message.revocations
-    own = said.device.person.establishment == work.trust.own.establishment
-    if own and list_head is not None and list_head.number > work.trust.head().number:
-        work.newer_list = max(work.newer_list, list_head.number)
+    where = said.device.person.establishment
+    if list_head is not None and list_head.number > work.trust.head(where).number:
+        work.newer_lists[where] = max(work.newer_lists.get(where, 0), list_head.number)
         work.event(None, "revocations-behind", number=list_head.number)
 
 

@@ -82,7 +82,7 @@ async def _ask(engine: Engine) -> None:
 
     def step(work: Work) -> None:
         if newest is not None:
-            statements.take_list(work, newest, 0)
+            statements.take_list(work, work.trust.own.establishment, newest, 0)
         if told.statement is not None:
             statements.take_statement(work, told.statement)
 

@@ -39,7 +39,7 @@ _MOST_PAGES: Final = 1000
 # --- the list ---------------------------------------------------------------------------------
 
 
-def take_list(work: Work, data: bytes | None, number: int) -> None:
+def take_list(work: Work, establishment: bytes, data: bytes | None, number: int) -> None:
     """The newest list as the relay gave it, and the number of the newest that is heard of."""
     if data is not None:
         try:
@@ -56,7 +56,7 @@ def take_list(work: Work, data: bytes | None, number: int) -> None:
             _mark_signed_by_revoked(work)
         work.event(None, "revocations", number=newest.number)
         work.wake_all()
-    if number > work.trust.head().number:
+    if number > work.trust.head(establishment).number:
         work.event(None, "revocations-behind", number=number)
 
 
@@ -71,32 +71,38 @@ def _mark_signed_by_revoked(work: Work) -> None:
 # --- beside the list --------------------------------------------------------------------------
 
 
-async def fetch(engine: Engine, timeline: int, newest: int) -> None:
+async def fetch(engine: Engine, timeline: int, establishment: bytes, newest: int) -> None:
     """Take what was stated since this vault asked last; a relay that was set back is asked anew.
 
     Args:
+        establishment: one's own or a partner's.
         newest: the number of the newest statement that the relay has.
     """
+    partner = None if establishment == engine.own.address.establishment else establishment
+    cursor = _CURSOR if partner is None else f"{_CURSOR}-{partner.hex()}"
     for _page in range(_MOST_PAGES):
-        after = await engine.read(lambda db: _cursor(db, timeline))
+        after = await engine.read(lambda db: _read_cursor(db, cursor, timeline))
         if after >= newest:
             return
-        page = await engine.connection.request(GetStatements(0, after))
-        await engine.write(lambda work, p=page: _take_page(work, p, timeline), name=STATEMENTS)  # type: ignore[misc]
+        page = await engine.connection.request(GetStatements(0, after, partner))
+        await engine.write(
+            lambda work, p=page: _take_page(work, p, cursor, timeline),  # type: ignore[misc]
+            name=STATEMENTS,
+        )
         if not page.more or not page.statements:
             return
 
 
-def _take_page(work: Work, page: Statements, timeline: int) -> None:
-    newest = _cursor(work.db, timeline)
+def _take_page(work: Work, page: Statements, cursor: str, timeline: int) -> None:
+    newest = _read_cursor(work.db, cursor, timeline)
     for numbered in page.statements:
         take_statement(work, numbered.statement)
         newest = max(newest, numbered.number)
-    write_meta(work.db, _CURSOR, msgspec.msgpack.encode((timeline, newest)))
+    write_meta(work.db, cursor, msgspec.msgpack.encode((timeline, newest)))
 
 
-def _cursor(db: Database, timeline: int) -> int:
-    data = read_meta(db, _CURSOR)
+def _read_cursor(db: Database, cursor: str, timeline: int) -> int:
+    data = read_meta(db, cursor)
     if data is None:
         return 0
     seen, number = msgspec.msgpack.decode(data, type=tuple[int, int])

@@ -44,7 +44,7 @@ class SuiteChange:
             await engine.write(lambda work: _give_up(work, row, "conflict", []), name=REFOUND)
             return
         accounts = await engine.write(lambda work: founding.accounts_of(work, row.group_id))
-        claimed = await engine.claim([*accounts, engine.own.account])
+        claimed = await engine.claim([*accounts, engine.own.address])
 
         def step(work: Work) -> bool:
             now = groups.current(work.db, row.conversation_id)

@@ -1,9 +1,14 @@
 """The authentication hook of MLS (RFC 9420 §5.3.1): a chain to a trusted authority, nothing else."""
 
+from typing import Final
+
 from pli_protocol.identity import Device, IdentityError, Trust
 from pli_protocol.mls.credential import Credential, X509Credential
 from pli_protocol.mls.epoch import Member
 from pli_protocol.mls.errors import ValidationError
+
+OF_ANOTHER_AUTHORITY: Final = ("authority", "name-chaining", "signature")
+"""Rules that a chain breaks whose authority is not known here."""
 
 
 class TrustCheck:
@@ -15,6 +20,8 @@ class TrustCheck:
 
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
+        self.strange = False
+        """A chain was of an authority that is not trusted here: a partner perhaps that is new."""
 
     def check(self, credential: Credential, signature_key: bytes) -> None:
         """Raises ValidationError("credential")."""
@@ -37,6 +44,7 @@ class TrustCheck:
         try:
             return self._trust.device(credential.certificates, None)
         except IdentityError as error:
+            self.strange = self.strange or error.rule in OF_ANOTHER_AUTHORITY
             raise ValidationError("credential", "§5.3.1", error.rule) from error
 
     def member(self, member: Member) -> Device:

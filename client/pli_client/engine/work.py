@@ -50,6 +50,11 @@ class Own:
         return self.device.person.account
 
     @property
+    def address(self) -> people.Account:
+        """The own account, as it is claimed."""
+        return people.Account(self.device.person.establishment, self.account)
+
+    @property
     def chain(self) -> tuple[bytes, bytes, bytes]:
         return self.device.chain
 
@@ -90,8 +95,8 @@ class Work:
         self.scrub = False
         self.heads: list[tuple[SignedHead, bytes]] = []
         """Heads of the relay's log that members' messages carried, each with the person."""
-        self.newer_list = 0
-        """Number of a revocation list that a member knows and this vault does not."""
+        self.newer_lists: dict[bytes, int] = {}
+        """By establishment: number of a revocation list that a member knows and this vault does not."""
 
     @property
     def now_s(self) -> int:

@@ -15,6 +15,7 @@ from .errors import (
 )
 from .establishing import Established, establish
 from .issuer import Issuer
+from .partners import Partnership
 from .reports import EnrolmentAnswered, Report, RevocationsPublished, ServiceOffline, ServiceOnline
 from .tables import AccountRow, InvitationRow, Invited
 
@@ -30,6 +31,7 @@ __all__ = [
     "Invited",
     "Issuer",
     "NotAnIssuer",
+    "Partnership",
     "RegistrationRefused",
     "Report",
     "RevocationsPublished",

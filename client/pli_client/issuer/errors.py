@@ -44,3 +44,54 @@ class UnknownAccount(PliError):
     exit_code = EXIT_USAGE
     CAUSE = N_("Nobody of this establishment is known as %(who)s.")
     REMEDY = N_("Write the name as it stands in the invitation, or the account's identifier.")
+
+
+class BadPartnerCode(PliError):
+    """The code cannot be read; `why` is the cause of InvitationError."""
+
+    code = "bad-partner-code"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("This is not a partner code, or a letter of it is wrong, missing or too many.")
+    REMEDY = N_("Ask the other administrator for it again: pli admin partner code.")
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why=why)
+
+
+class OwnPartnerCode(PliError):
+    code = "own-partner-code"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("This is your own establishment's partner code.")
+    REMEDY = N_("Give it to the other administrator, and use theirs here.")
+
+
+class PartnerNotAtRelay(PliError):
+    """The relay has no establishment of this fingerprint."""
+
+    code = "partner-not-at-relay"
+    CAUSE = N_("The establishment of this code is not at your relay; its code names %(relay)s.")
+    REMEDY = N_(
+        "Partners are establishments of the same relay; ask the host where the other one is."
+    )
+
+
+class OtherAuthority(PliError):
+    code = "other-authority"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("The authority file is another establishment's.")
+    REMEDY = N_("Give this establishment's own with --authority-file.")
+
+
+class PartnerNotTaken(PliError):
+    """The relay refuses a statement."""
+
+    code = "partner-not-taken"
+    CAUSE = N_("The relay does not take what was signed about %(name)s (%(refusal)s).")
+    REMEDY = N_("Look at pli admin partner list, then sign it again.")
+
+
+class UnknownPartner(PliError):
+    code = "unknown-partner"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("There is no partner %(who)s.")
+    REMEDY = N_("See the list: pli admin partner list.")

@@ -20,6 +20,7 @@ from ..i18n import _
 from ..vault import Database, Vault, transaction
 from . import tables
 from .errors import FoundingUnfinished, NotAnIssuer, UnknownAccount
+from .partners import Partnerships
 from .reports import Report
 from .revoking import REVOKE, add, revoke
 from .service import Service
@@ -49,6 +50,7 @@ class Issuer:
         self._vault, self._keys = vault, keys
         self._clock, self._random = clock, random
         self._service = Service(vault, keys, clock, random, pause)
+        self.partners = Partnerships(vault, keys, self._service, clock)
 
     @classmethod
     async def open(

@@ -15,6 +15,7 @@ from pli_protocol.relay.frames import (
     GetRevocations,
     ListEnrolments,
     PendingEnrolment,
+    PublishPartner,
     PublishRevocations,
 )
 
@@ -25,6 +26,7 @@ from ..payloads import as_payload, from_payload
 from ..vault import Vault, transaction
 from . import tables
 from .answering import ANSWER, answer
+from .errors import PartnerNotTaken
 from .reports import Report, RevocationsPublished, ServiceOffline, ServiceOnline
 from .revoking import REVOKE, adopt
 from .tables import IssuerKeys
@@ -142,11 +144,36 @@ class Service:
             number = await self._publish(relay, online)
             if number:
                 report(RevocationsPublished(number))
+            with contextlib.suppress(PartnerNotTaken):  # seen in the list of partners
+                await self.publish_partners(relay)
             if not answered:
                 self._others = await self._other_keys(relay)
                 await self._answer_waiting(relay, report)
                 answered = True
             await first_done(self.revoked.wait(), gone.wait())
+
+    async def publish_partners(self, relay: Connection) -> None:
+        """Bring the relay what the authority signed of partners and it has not been told yet.
+
+        Raises:
+            PartnerNotTaken: it refuses one; that one is not tried again. RelayError.
+        """
+        refusal = None
+        for row in await self._vault.read(tables.partners):
+            if row.published != 0:
+                continue
+            outcome = 1
+            try:
+                await relay.request(PublishPartner(0, row.statement, row.authority))
+            except RelayRefused as refused:
+                if refused.refusal == "try-later":
+                    raise
+                outcome, refusal = -1, PartnerNotTaken(name=row.name, refusal=refused.refusal)
+            await self._vault.write(
+                partial(tables.set_partner_published, statement=row.statement, outcome=outcome)
+            )
+        if refusal is not None:
+            raise refusal
 
     async def _answer_waiting(self, relay: Connection, report: Callable[[Report], None]) -> None:
         """Answer all that waits; the relay lists a frame full at a time."""

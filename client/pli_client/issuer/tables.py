@@ -76,6 +76,21 @@ class AccountRow:
     reason: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class PartnerRow:
+    """The newest statement about a partner. Times are Unix seconds, as in the statement."""
+
+    establishment: bytes
+    name: str
+    fingerprint: bytes
+    authority: bytes
+    statement: bytes
+    until: int
+    signed_at: int
+    published: int
+    """1: the relay has it. 0: not yet. -1: it refused it."""
+
+
 # --- the issuer -------------------------------------------------------------------------------
 
 
@@ -323,6 +338,46 @@ def undelivered_account(db: Database, request_id: bytes) -> AccountRow | None:
 
 def set_delivered(db: Database, request_id: bytes) -> None:
     db.execute("UPDATE enrolments SET delivered = 1 WHERE request_id = ?", (request_id,))
+
+
+# --- partners ---------------------------------------------------------------------------------
+
+
+def keep_partner(db: Database, row: PartnerRow) -> None:
+    """Keep the newest statement about a partner; an older one, or the same again, changes nothing."""
+    db.execute(
+        """INSERT INTO issued_partners VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+           ON CONFLICT (partner) DO UPDATE SET name = excluded.name,
+               authority = excluded.authority, fingerprint = excluded.fingerprint,
+               statement = excluded.statement, until = excluded.until,
+               signed_at = excluded.signed_at, published = excluded.published
+           WHERE excluded.signed_at > signed_at
+              OR (excluded.statement = statement AND excluded.published = 1)""",
+        (
+            row.establishment,
+            row.name,
+            row.fingerprint,
+            row.authority,
+            row.statement,
+            row.until,
+            row.signed_at,
+            row.published,
+        ),
+    )
+
+
+def partners(db: Database) -> list[PartnerRow]:
+    """By name."""
+    rows = db.execute(
+        """SELECT partner, name, fingerprint, authority, statement, until, signed_at, published
+           FROM issued_partners ORDER BY name, partner"""
+    )
+    return [PartnerRow(*row) for row in rows]
+
+
+def set_partner_published(db: Database, statement: bytes, outcome: int) -> None:
+    """`outcome`: 1 the relay has it, -1 it refused."""
+    db.execute("UPDATE issued_partners SET published = ? WHERE statement = ?", (outcome, statement))
 
 
 # --- revocation lists -------------------------------------------------------------------------

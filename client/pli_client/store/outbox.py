@@ -61,6 +61,15 @@ def in_state(db: Database, conversation_id: bytes, state: str, limit: int = -1) 
     return [_outgoing(row) for row in rows]
 
 
+def leaves(db: Database, conversation_id: bytes) -> bool:
+    """Whether leaving the conversation waits to be sent."""
+    row = db.execute(
+        "SELECT 1 FROM outbox WHERE conversation_id = ? AND kind = 'leave' AND state != 'failed'",
+        (conversation_id,),
+    ).fetchone()
+    return row is not None
+
+
 def by_send_id(db: Database, send_id: bytes) -> Outgoing | None:
     row = db.execute(f"SELECT {_COLUMNS} FROM outbox WHERE send_id = ?", (send_id,)).fetchone()
     return None if row is None else _outgoing(row)

@@ -1,10 +1,18 @@
 """Everybody ever seen, from verified certificates only."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pli_protocol.identity import Device, Person
 
 from ..vault import Database, Row
+
+
+class Account(NamedTuple):
+    """An account and the establishment in which it is one (16 bytes each)."""
+
+    establishment: bytes
+    account: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +29,28 @@ class KnownPerson:
     establishment: bytes
     verified: bool
     revoked: bool
+    outside: str | None = None
+    """The name of the partner establishment that this person is of, as one's own authority signed it;
+    None: a colleague of one's own."""
+
+    @property
+    def shown(self) -> str:
+        """The name, with the establishment of somebody from outside."""
+        return self.name if self.outside is None else f"{self.name} ({self.outside})"
+
+    @property
+    def address(self) -> Account:
+        return Account(self.establishment, self.account)
 
 
 _COLUMNS = """person_id, account, name, profession, rpps, kind, identity_key, establishment,
-    verified_at IS NOT NULL, revoked_at IS NOT NULL"""
+    verified_at IS NOT NULL, revoked_at IS NOT NULL,
+    (SELECT e.name FROM establishments AS e
+     WHERE own = 0 AND substr(fingerprint, 1, 16) = people.establishment)"""
 
 
 def _known(row: Row) -> KnownPerson:
-    return KnownPerson(*row[:8], *map(bool, row[8:]))
+    return KnownPerson(*(*row[:8], bool(row[8]), bool(row[9]), row[10]))
 
 
 def remember_person(
@@ -113,6 +135,16 @@ def read_person(db: Database, person_id: bytes) -> KnownPerson | None:
 
 def all_people(db: Database) -> list[KnownPerson]:
     rows = db.execute(f"SELECT {_COLUMNS} FROM people ORDER BY name, person_id").fetchall()
+    return [_known(row) for row in rows]
+
+
+def of_establishment(db: Database, establishment: bytes) -> list[KnownPerson]:
+    """People of one establishment who do not count as revoked; by name."""
+    rows = db.execute(
+        f"""SELECT {_COLUMNS} FROM people WHERE establishment = ? AND revoked_at IS NULL
+            ORDER BY name, person_id""",
+        (establishment,),
+    ).fetchall()
     return [_known(row) for row in rows]
 
 

@@ -498,8 +498,20 @@ _SUCCESSION: Final[Statements] = (
     ) STRICT""",
 )
 
-# Partner establishments.
-_PARTNERS: Final[Statements] = ()
+# Partner establishments; a professional's vault has them in `establishments`.
+_PARTNERS: Final[Statements] = (
+    # What the authority signed of other establishments, newest alone; in an issuer's vault.
+    """CREATE TABLE issued_partners (
+        partner BLOB PRIMARY KEY,          -- establishment, 16
+        name TEXT NOT NULL,
+        fingerprint BLOB NOT NULL,         -- of the partner's authority, 32
+        authority BLOB NOT NULL,           -- DER
+        statement BLOB NOT NULL,
+        until INTEGER NOT NULL,            -- seconds since 1970
+        signed_at INTEGER NOT NULL,        -- seconds since 1970
+        published INTEGER NOT NULL         -- 1 at the relay, 0 not yet, -1 refused
+    ) STRICT""",
+)
 
 # What is kept to mend a relay that was restored from a backup.
 _REPAIR: Final[Statements] = ()

@@ -23,6 +23,7 @@ from .comparison import fingerprint_text, safety_number
 from .errors import IdentityError, InvitationError, StatementError
 from .invitation import Invitation
 from .keys import SigningKey, verify
+from .partner_code import PartnerCode
 from .statements import (
     Checked,
     DeviceRevocation,
@@ -54,6 +55,7 @@ __all__ = [
     "Kind",
     "LeaveStatement",
     "ListHead",
+    "PartnerCode",
     "PartnerStatement",
     "Person",
     "Refusal",

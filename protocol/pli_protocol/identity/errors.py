@@ -2,7 +2,7 @@
 
 IdentityError            a certificate, chain or statement that does not check (.rule names the check)
 └── StatementError       a statement that is malformed or not signed by whom it must be
-InvitationError          an invitation code that cannot be read (.cause says why)
+InvitationError          an invitation code, or a partner code, that cannot be read (.cause says why)
 """
 
 
@@ -23,7 +23,7 @@ class StatementError(IdentityError):
 
 
 class InvitationError(Exception):
-    """An invitation code that cannot be used.
+    """An invitation code, or a partner code, that cannot be used.
 
     `cause` is one of "empty", "character", "too-short", "checksum", "relay".
     """

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -73,8 +73,7 @@ class Trust:
         """
         self.own: Authority = chains.verify_authority(authority)
         self._authorities: dict[bytes, Authority] = {self.own.establishment: self.own}
-        self._until: dict[bytes, int] = {}
-        self._partner_since: dict[bytes, int] = {}
+        self._partners: dict[bytes, PartnerStatement] = {}
         self._lists: dict[bytes, Checked[RevocationList]] = {}
         self._revoked: dict[tuple[str, bytes], RevocationEntry] = {}
         self._by_person: dict[tuple[bytes, bytes], RevocationEntry] = {}
@@ -235,12 +234,44 @@ class Trust:
         partner = chains.verify_authority(certificate, fingerprint_start=statement.fingerprint)
         if partner.establishment == self.own.establishment:
             raise StatementError("binding", "an establishment is not its own partner")
-        if statement.time < self._partner_since.get(partner.establishment, 0):
+        known = self._partners.get(partner.establishment)
+        if known is not None and statement.time < known.time:
             raise StatementError("older", "a newer statement about this partner is known")
-        self._partner_since[partner.establishment] = statement.time
+        self._partners[partner.establishment] = statement
         self._authorities[partner.establishment] = partner
-        self._until[partner.establishment] = statement.until
         return statement
+
+    # --- partners -----------------------------------------------------------------------------
+
+    @property
+    def partners(self) -> Mapping[bytes, PartnerStatement]:
+        """The newest statement about each establishment that is, or was, a partner; by its id."""
+        return self._partners
+
+    def vouches(self, establishment: bytes, now: int) -> bool:
+        """Whether people of this establishment may be added at `now` (Unix seconds).
+
+        One's own, and partners whose statement has not ended; the end counts to the second here.
+        """
+        statement = self._partners.get(establishment)
+        own = establishment == self.own.establishment
+        return own or (statement is not None and now < statement.until)
+
+    def ended(self, establishment: bytes, now: int) -> bool:
+        """Whether a partnership is over beyond doubt, so that its people have to go.
+
+        A statement that ends no later than it was signed ends it at once; a date, once a clock that
+        is wrong by a day would agree.
+        """
+        statement = self._partners.get(establishment)
+        if statement is None:
+            return establishment != self.own.establishment
+        return statement.until <= statement.time or now > self.over_at(statement)
+
+    @staticmethod
+    def over_at(statement: PartnerStatement) -> int:
+        """Unix seconds after which a date has ended a partnership on any clock."""
+        return statement.until + chains.CLOCK_TOLERANCE
 
     def head(self, establishment: bytes | None = None) -> ListHead:
         """Number and hash of the newest list known, which travel inside messages."""
@@ -272,7 +303,9 @@ class Trust:
     def _check_dates(self, person: Person, not_after: int | None, now: int | None) -> None:
         if now is None:
             return
-        for end in (not_after, person.not_after, self._until.get(person.establishment)):
+        partner = self._partners.get(person.establishment)
+        until = None if partner is None else partner.until
+        for end in (not_after, person.not_after, until):
             if end is not None and now > end + chains.CLOCK_TOLERANCE:
                 raise IdentityError("expired", "the certificate is past its end date")
 

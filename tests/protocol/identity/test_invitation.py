@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pli_protocol.identity import Invitation, InvitationError
-from pli_protocol.identity.invitation import _to_base32, check_relay
+from pli_protocol.identity.invitation import check_relay
+from pli_protocol.identity.letters import _to_base32
 from pli_protocol.secret import Secret
 
 SECRET, ESTABLISHMENT = Secret(bytes(range(16))), bytes(range(100, 116))
