@@ -1,15 +1,16 @@
 """What an account sends in a day and an establishment stores is counted with it, and bounded."""
 
 import os
-import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 from pli_server import sweep
 from pli_server.relay import now_ms
+from pli_server.storage import tables as t
 from pli_server.storage.usage import Amount, Usage
 
 from .conftest import Server
@@ -44,13 +45,11 @@ async def put(member: Member, size: int) -> f.Done:
     return await client.ask(f.PutBlob(client.rid(), os.urandom(32), 0, size, bytes(size)))
 
 
-def counted(server: Server) -> list[tuple[int, int, int]]:
+async def counted(server: Server) -> list[tuple[int, int, int]]:
     """Messages, bytes, files by account and day."""
-    with sqlite3.connect(server.folder / "relay.db") as db:
-        rows = db.execute("SELECT messages, bytes, files FROM usage ORDER BY account_no, day")
-        found = rows.fetchall()
-    db.close()
-    return found
+    sql = "SELECT messages, bytes, files FROM usage ORDER BY account_no, day"
+    found = await server.relay.readers.run(lambda db: db.exec_driver_sql(sql).all())
+    return [(row[0], row[1], row[2]) for row in found]
 
 
 async def test_an_account_sends_a_bounded_number_of_messages_a_day(limited: Limited) -> None:
@@ -98,7 +97,7 @@ async def test_an_establishment_stores_a_bounded_number_of_bytes(limited: Limite
 async def test_what_is_refused_or_repeated_does_not_count(limited: Limited) -> None:
     server = await limited()
     a, b, made = await pair(server, await founded(server))
-    before = counted(server)
+    before = await counted(server)
     send_id = os.urandom(16)
     message = mls(made.group, 1)
     for _ in range(2):
@@ -107,7 +106,7 @@ async def test_what_is_refused_or_repeated_does_not_count(limited: Limited) -> N
         await a.client.sends(mls(made.group, 7), send_id)
     with pytest.raises(Refused, match="roster"):
         await a.client.sends(commit(made.group, 1, removed=(os.urandom(16),)), send_id)
-    after = counted(server)
+    after = await counted(server)
     assert before[0][0] == 1
     assert after == [(2, before[0][1] + len(message), 0)]
     assert await b.client.push(f.Row)
@@ -122,22 +121,21 @@ async def test_the_count_outlives_a_restart_and_goes_with_retention(limited: Lim
     a.client = await server.signed(a.device, a.client.signed_in.token)
     await made.says(a)
     await refused(made.says(a))
-    assert counted(server)[0][0] == 3
+    assert (await counted(server))[0][0] == 3
     server.clock = lambda: now_ms() + 89 * DAY
     await sweep.sweep(server.relay)
-    assert counted(server) != []
+    assert await counted(server) != []
     server.clock = lambda: now_ms() + 92 * DAY
     await sweep.sweep(server.relay)
-    assert counted(server) == []
+    assert await counted(server) == []
 
 
 async def test_what_another_node_counted_is_read_after_a_while(limited: Limited) -> None:
     server = await limited(messages_per_day=100)
     a, _, made = await pair(server, await founded(server))
     await made.says(a)
-    with sqlite3.connect(server.folder / "relay.db") as db:
-        db.execute("UPDATE usage SET messages = 100")
-    db.close()
+    change = sa.update(t.usage).values(messages=100)
+    await server.relay.writer.do("report", lambda tx: tx.connection.execute(change).rowcount)
     await made.says(a)
     server.clock = lambda: now_ms() + 130_000
     await refused(made.says(a))
