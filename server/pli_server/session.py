@@ -64,6 +64,7 @@ class Session:
         "metrics",
         "number",
         "on_signed_in",
+        "opened",
         "requests",
         "state",
         "stepped_up_until",
@@ -88,6 +89,7 @@ class Session:
         self.delivery: Delivery | None = None
         self.requests = 0
         self.stepped_up_until = 0
+        self.opened: tuple[bytes, bytes] | None = None
         self.in_flight = 0
         self.enrolments: set[bytes] | None = None
         self.lists_enrolments = False
@@ -136,6 +138,8 @@ class Session:
         if self.device is not None:
             person = self.device.person
             return (locks.of_account(person.establishment, person.account),)
+        if self.opened is not None:
+            return (locks.of_account(*self.opened),)
         return (locks.of_establishment(self.establishment),)
 
     def push(self, data: bytes) -> None:

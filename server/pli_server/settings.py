@@ -104,6 +104,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Devices that one person may declare revoked."""
     open_uploads_per_account: Count = 32
     """Uploads that one account has begun and not finished."""
+    linkings_per_day: Count = 20
+    """Further devices that may ask to be linked to one account in a day."""
 
 
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True):

@@ -56,6 +56,7 @@ async def sweep(relay: Relay) -> None:
         ),
         lambda tx: attempts.forget_old(tx, now),
         lambda tx: _forget_usage(tx, old),
+        lambda tx: _delete(tx, t.linkings, t.linkings.c.created < now - DAY),
         lambda tx: _clear_welcomes(tx, old),
         lambda tx: _end_removed(tx, settled),
     ):

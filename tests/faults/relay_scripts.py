@@ -10,8 +10,11 @@ from pli_client.engine import sending
 from pli_client.enrolment import enrol
 from pli_client.errors import Offline, RelayRefused
 from pli_client.files import upload
+from pli_client.linking import add_when_ready, approve, link, waiting
 from pli_client.store import groups
 from pli_client.vault import Vault
+from pli_protocol.identity.linking import AccountAddress
+from pli_protocol.identity.password import Cost, derive
 from pli_protocol.relay.frames import BlobPart, GetBlob, RenewRecoveryCodes, ResetCredentials
 
 from ..server.credentials import Authenticator
@@ -19,6 +22,7 @@ from ..system.world import CHEAP, PASSPHRASE, TITLE
 from .cast import Cast
 
 T = TypeVar("T")
+QUICK_COST: Final = Cost(memory=1024, passes=1, lanes=1)
 Script = Callable[[Cast], Awaitable[None]]
 
 
@@ -136,6 +140,40 @@ async def securing(cast: Cast) -> None:
     await _insist(reset)
 
 
+async def linking(cast: Cast) -> None:
+    """Amélie links a further device, which then stands in her conversation."""
+    amelie = await cast.open("amelie")
+    await amelie.engine.connection.online()
+    own = amelie.engine.own.device.person
+    password = derive("cinq mots", own.establishment, own.account, QUICK_COST)
+    factors = Authenticator(bytes(password))
+    await _insist(lambda: factors.set_up(amelie.engine.connection.request))  # type: ignore[arg-type]
+    address = AccountAddress(own.establishment, own.account, amelie.engine.row.relay_url).text()
+    approving: list[asyncio.Task[bytes]] = []
+
+    async def look(code: str) -> bytes:
+        return await approve(amelie.engine, await waiting(amelie.engine), code, "bureau")
+
+    def tell(step: str, code: str) -> None:
+        if step == "asked":
+            approving.append(asyncio.create_task(look(code)))
+
+    async def ask(vault: Vault) -> None:
+        await amelie.engine.connection.online()
+        await link(vault, address, "cinq mots", factors.code(), tell=tell, cost=QUICK_COST)
+
+    async with await Vault.create(cast.world.vault("amelie-2"), PASSPHRASE, kdf=CHEAP) as vault:
+        await _insist(lambda: ask(vault))
+    await asyncio.gather(*approving, return_exceptions=True)
+    new = await cast.open("amelie-2")
+    await new.ready()
+    assert await add_when_ready(amelie.engine)
+    conversation = await amelie.conversation(TITLE)
+    assert await new.conversation(TITLE) == conversation
+    await cast.say(amelie, conversation, "Aux deux appareils")
+    await new.received("Aux deux appareils")
+
+
 async def sweeping(cast: Cast) -> None:
     """The relay clears what is old, beside the day's work."""
     amelie = await cast.open("amelie")
@@ -167,6 +205,8 @@ SCRIPTS: Final[dict[str, Script]] = {
     "enrolment-request": joining,
     "key-packages": first_sign_in,
     "leave": leaving,
+    "linking-answer": linking,
+    "linking-request": linking,
     "password": securing,
     "recovery-codes": securing,
     "reset-credentials": securing,

@@ -27,6 +27,7 @@ from pli_protocol.identity import (
     Invitation,
     InvitationError,
     Trust,
+    letters,
     list_hash,
     statement_type,
     statements,
@@ -34,7 +35,6 @@ from pli_protocol.identity import (
     verify_device,
     verify_statement,
 )
-from pli_protocol.identity import invitation as invitations
 from pli_protocol.identity.enrolment import (
     Enrolled,
     EnrolmentError,
@@ -224,7 +224,7 @@ def invitations_target() -> Target:
         text = data[1:].decode("utf-8", "replace")
         if data[:1] == b"\1":
             checked = data[1:] + hashlib.sha256(b"pli invitation v1" + data[1:]).digest()[:4]
-            text = invitations._to_base32(checked)
+            text = letters.grouped(checked, 5)
         found = Invitation.parse(text)
         assert Invitation.parse(found.text()) == found
 

@@ -1,8 +1,10 @@
 """A real relay in this process, on loopback, and an establishment on it."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +17,9 @@ from pli_server import folder as folders
 from pli_server.listener import Listener
 from pli_server.relay import Relay, now_ms
 from pli_server.settings import Limits, Settings, load
+from pli_server.storage import tables as t
 from pli_server.storage.database import Database, Use, open_database
+from pli_server.storage.transaction import Transaction
 from pli_server.storage.url import DatabaseURL
 
 from .databases import (
@@ -29,7 +33,7 @@ from .databases import (
     new_database,
     new_folder,
 )
-from .people import TestDevice, TestEstablishment
+from .people import TestDevice, TestEstablishment, TestPerson
 from .raw_client import RawClient
 
 T = TypeVar("T")
@@ -78,6 +82,12 @@ class Server:
     async def signed(self, device: TestDevice, token: bytes | None = None) -> RawClient:
         return self._kept(await RawClient.signed(self.url, device, token))
 
+    async def further_device(self, person: TestPerson) -> TestDevice:
+        """One more device of a person, which a device of theirs has approved."""
+        device = person.device()
+        await self.relay.writer.do("sweep", partial(_approve, person.account, device.id))
+        return device
+
     async def issuer(self, establishment: TestEstablishment) -> RawClient:
         client = await self.open()
         await client.sign_in_issuer(establishment)
@@ -114,6 +124,19 @@ class Server:
     def _kept(self, client: RawClient) -> RawClient:
         self._clients.append(client)
         return client
+
+
+def _approve(account: bytes, device: bytes, tx: Transaction) -> None:
+    number = sa.select(t.accounts.c.no).where(t.accounts.c.account == account)
+    tx.connection.execute(
+        sa.insert(t.linkings).values(
+            request_id=os.urandom(16),
+            account_no=tx.connection.scalar(number),
+            device_id=device,
+            created=tx.now,
+            answered=tx.now,
+        )
+    )
 
 
 @asynccontextmanager

@@ -77,8 +77,8 @@ class Authenticator:
     The window takes the codes of three steps, so it can show three that differ at once.
     """
 
-    def __init__(self) -> None:
-        self.password = os.urandom(32)
+    def __init__(self, password: bytes | None = None) -> None:
+        self.password = password or os.urandom(32)
         self._secret = b""
         self._shown = -2
 

@@ -350,6 +350,8 @@ async def test_two_hundred_sign_ins_at_once_are_bounded_and_stall_nobody(
 ) -> None:
     """At most one Argon2 at a time; messages and sign-ins by key go on in between."""
     member, _ = anne
+    server.relay.passwords.close()
+    server.relay.passwords = Passwords(CHEAP)
     running, most = 0, 0
     check = server.relay.passwords._check
 

@@ -8,7 +8,7 @@ what does not exist.
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, get_args
 
 import msgspec
@@ -73,6 +73,10 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
     f.GetGroups: lambda rid, s: f.GetGroups(rid),
     f.PutBlob: lambda rid, s: f.PutBlob(rid, s.blob, 0, 3, b"bad"),
     f.GetBlob: lambda rid, s: f.GetBlob(rid, s.unfinished, 0),
+    f.RequestLinking: lambda rid, s: f.RequestLinking(rid, s.request_id, b"request"),
+    f.FetchLinking: lambda rid, s: f.FetchLinking(rid, s.linking),
+    f.GetLinking: lambda rid, s: f.GetLinking(rid),
+    f.AnswerLinking: lambda rid, s: f.AnswerLinking(rid, s.linking, os.urandom(16), b"letter"),
     f.OpenAccount: lambda rid, s: f.OpenAccount(rid, s.home.id, s.account, bytes(32), "123456"),
     f.StepUp: lambda rid, s: f.StepUp(rid, bytes(32), "123456"),
     f.SetPassword: lambda rid, s: f.SetPassword(rid, bytes(32)),
@@ -116,6 +120,7 @@ class Stranger:
     blob: bytes
     unfinished: bytes
     account: bytes
+    linking: bytes = field(default_factory=lambda: os.urandom(16))
 
     def leaving(self) -> bytes:
         statement = LeaveStatement(self.group.group, self.member.id, NOW)
@@ -224,6 +229,7 @@ def state(server: Server) -> list[tuple[object, ...]]:
         "SELECT blob, size, complete FROM blobs ORDER BY blob",
         "SELECT no, locked, revoked FROM devices WHERE no <= 3 ORDER BY no",
         f"SELECT * FROM credentials WHERE holder = {VICTIM}",
+        "SELECT * FROM linkings ORDER BY request_id",
         f"SELECT * FROM recovery_codes WHERE holder = {VICTIM} ORDER BY hash",
     )
     return server.read(
@@ -264,6 +270,7 @@ OF_ONES_OWN = {
     f.GetGroups: "nothing",
     f.GetPartners: "nothing",
     f.ClaimKeyPackages: "nothing",
+    f.GetLinking: "answer",
     **OF_WHO_IS_SIGNED_IN,
 }
 """What any device may ask for itself, when it is in no group."""

@@ -54,7 +54,8 @@ class Day:
         self.ids = [os.urandom(16) for _ in range(12)]
         self.accepted: dict[bytes, f.Accepted] = {}
         self.claimed: list[bytes] = []
-        self.annes, self.issuers = Authenticator(), Authenticator()
+        self.annes, self.karims = Authenticator(), Authenticator()
+        self.issuers = Authenticator()
         self.relay: ForkedRelay
 
     async def run(self) -> None:
@@ -72,6 +73,7 @@ class Day:
             self._change,
             self._acknowledge,
             self._report,
+            self._link,
             self._return,
             self._leave,
             self._upload,
@@ -210,6 +212,18 @@ class Day:
         await self._flushed(karim)
         reports = await karim.ask(f.GetCommitReports(karim.rid(), self.group, 7))
         assert reports.reports == (f.CommitReport(self.karim.id, True),)
+
+    async def _link(self) -> None:
+        karim = asking(await self._device(self.karim))
+        await self.karims.set_up(karim)
+        new = self.clients.get(b"new") or await self._open(b"new")
+        code, account = self.karims.code(), self.karim.account
+        await new.ask(f.OpenAccount(new.rid(), self.home.id, account, self.karims.password, code))
+        await new.ask(f.RequestLinking(new.rid(), self.ids[8], b"request"))
+        assert (await karim(f.GetLinking(0))).request in (b"request", None)
+        await karim(f.AnswerLinking(0, self.ids[8], self.karims_second.id, b"letter"))
+        letter = await new.ask(f.FetchLinking(new.rid(), self.ids[8]))
+        assert letter.sealed == b"letter"
 
     async def _return(self) -> None:
         second = await self._device(self.karims_second)

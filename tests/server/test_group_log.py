@@ -254,7 +254,7 @@ async def test_after_leaving_no_device_of_the_person_receives(
     server: Server, home: TestEstablishment
 ) -> None:
     a, b = await joins(server, home), await joins(server, home)
-    second = b.person.device()
+    second = await server.further_device(b.person)
     other = Member(b.person, second, await server.signed(second))
     group = await team(a, b, other)
     statement = LeaveStatement(group.group, b.id, NOW)
@@ -291,7 +291,7 @@ async def test_a_device_that_lost_its_state_asks_to_return(
 ) -> None:
     a, b = await joins(server, home), await joins(server, home)
     group = await team(a, b)
-    second = b.person.device()
+    second = await server.further_device(b.person)
     fresh = await server.signed(second)
     request = ReturnRequest(group.group, second.id, b"key package", "lost", None, NOW)
     signed = sign(request, second.key, second.chain)

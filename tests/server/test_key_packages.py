@@ -76,7 +76,7 @@ async def test_one_of_every_other_device_of_each_account(
     server: Server, home: TestEstablishment
 ) -> None:
     a, b = await joins(server, home), await joins(server, home)
-    second = a.person.device()
+    second = await server.further_device(a.person)
     other = Member(a.person, second, await server.signed(second))
     for member, name in ((a, b"a"), (b, b"b"), (other, b"other")):
         await publish(member, name)

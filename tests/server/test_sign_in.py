@@ -179,10 +179,11 @@ async def test_an_account_has_a_limited_number_of_devices(
     home = TestEstablishment()
     await server.establish(home, server.code)
     person = home.person()
-    for _ in range(2):
-        await server.signed(person.device())
+    await server.signed(person.device())
+    await server.signed(await server.further_device(person))
+    third = await server.further_device(person)
     client = await server.open()
-    assert await code_of(client.sign_in(person.device())) == "limit"
+    assert await code_of(client.sign_in(third)) == "limit"
 
 
 async def test_a_second_connection_replaces_the_first(
@@ -287,7 +288,7 @@ async def test_a_person_revokes_its_own_device_and_no_other(
     server: Server, home: TestEstablishment
 ) -> None:
     a, b = await joins(server, home), await joins(server, home)
-    second = a.person.device()
+    second = await server.further_device(a.person)
     lost = await server.signed(second)
 
     def statement(device: bytes, person: bytes, key: SigningKey, certificate: bytes) -> bytes:

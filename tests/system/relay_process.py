@@ -1,6 +1,7 @@
 """A real relay as a process on loopback: started, killed, started again on the same folder and port."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+from pli_server.relay import now_ms
 
 from . import processes
 
@@ -164,6 +167,16 @@ class RelayProcess:
             return connection.execute(sql, values).fetchall()
         finally:
             connection.close()
+
+    def approve(self, account: bytes, device: bytes) -> None:
+        """Let a further device sign in, as when a device of the account has linked it."""
+        connection = sqlite3.connect(self.folder / "relay.db", timeout=10)
+        with contextlib.closing(connection), connection:
+            connection.execute(
+                """INSERT INTO linkings (request_id, account_no, device_id, created, answered)
+                   SELECT ?, no, ?, ?, ? FROM accounts WHERE account = ?""",
+                (device, device, now_ms(), now_ms(), account),
+            )
 
 
 def serve(folder: str, port: int) -> None:

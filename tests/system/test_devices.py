@@ -13,7 +13,7 @@ from .world import CHEAP, PASSPHRASE, PATIENCE, PEOPLE, World
 
 
 async def second_device(world: World, who: str, name: str) -> Path:
-    """A vault for another device of the same person, as linking will make it one day."""
+    """A vault for another device of the same person, approved at the relay: linking without its letter."""
     async with await Vault.open(world.vault(who), PASSPHRASE) as vault:
         row = await vault.read(read_device)
         assert row is not None
@@ -49,6 +49,7 @@ async def second_device(world: World, who: str, name: str) -> Path:
 
     async with await Vault.create(world.folder / name, PASSPHRASE, kdf=CHEAP) as vault:
         await vault.write(fill)
+    world.relay.approve(row.account, _device_id(key))
     return world.folder / name
 
 

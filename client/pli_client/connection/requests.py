@@ -10,6 +10,7 @@ from pli_protocol.relay.frames import (
     Acknowledge,
     AcknowledgeWelcome,
     AnswerEnrolment,
+    AnswerLinking,
     AskRefusal,
     AskReturn,
     BeginSecondFactor,
@@ -28,6 +29,7 @@ from pli_protocol.relay.frames import (
     Establishment,
     Fetch,
     FetchEnrolment,
+    FetchLinking,
     GetAccount,
     GetBlob,
     GetCommitReports,
@@ -38,6 +40,7 @@ from pli_protocol.relay.frames import (
     GetGroups,
     GetHead,
     GetInclusion,
+    GetLinking,
     GetListPart,
     GetPartners,
     GetRevocations,
@@ -47,6 +50,8 @@ from pli_protocol.relay.frames import (
     Inclusion,
     KeyPackages,
     LeaveGroup,
+    Linking,
+    LinkingAnswer,
     ListEnrolments,
     ListPart,
     OpenAccount,
@@ -62,6 +67,7 @@ from pli_protocol.relay.frames import (
     RenewRecoveryCodes,
     ReportCommit,
     RequestEnrolment,
+    RequestLinking,
     ResetCredentials,
     Revocations,
     Rows,
@@ -86,6 +92,7 @@ ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     CreateGroup: Accepted,
     Fetch: Rows,
     FetchEnrolment: EnrolmentAnswer,
+    FetchLinking: LinkingAnswer,
     GetAccount: Account,
     GetBlob: BlobPart,
     GetCommitReports: CommitReports,
@@ -96,6 +103,7 @@ ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     GetGroups: Groups,
     GetHead: Head,
     GetInclusion: Inclusion,
+    GetLinking: Linking,
     GetPartners: Partners,
     GetListPart: ListPart,
     GetRevocations: Revocations,
@@ -121,6 +129,8 @@ Plain = (
     | LeaveGroup
     | PutBlob
     | OpenAccount
+    | RequestLinking
+    | AnswerLinking
     | StepUp
     | SetPassword
     | ResetCredentials
@@ -179,6 +189,10 @@ class Requests(ABC):
     ) -> RecoveryCodes: ...
     @overload
     async def request(self, frame: GetAccount, *, timeout: float = ...) -> Account: ...
+    @overload
+    async def request(self, frame: FetchLinking, *, timeout: float = ...) -> LinkingAnswer: ...
+    @overload
+    async def request(self, frame: GetLinking, *, timeout: float = ...) -> Linking: ...
     @overload
     async def request(self, frame: GetDevices, *, timeout: float = ...) -> Devices: ...
     @overload

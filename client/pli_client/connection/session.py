@@ -21,6 +21,7 @@ from pli_protocol.relay.frames import (
     EnrolmentWaiting,
     GroupRefounded,
     Hello,
+    LinkingAnswer,
     PartnersChanged,
     Refused,
     RelayFrame,
@@ -53,6 +54,7 @@ Push = (
     | StatementsChanged
     | EnrolmentWaiting
     | EnrolmentAnswer
+    | LinkingAnswer
 )
 """What a relay sends without being asked."""
 
@@ -126,7 +128,7 @@ class Session(Requests):
                     self._pushed(frame)
                 case RevocationsChanged() | StatementsChanged() | PartnersChanged():
                     self._pushed(frame)
-                case EnrolmentWaiting() | EnrolmentAnswer(rid=None):
+                case EnrolmentWaiting() | EnrolmentAnswer(rid=None) | LinkingAnswer(rid=None):
                     self._pushed(frame)
                 case Welcomed():
                     raise RelayMisbehaved("a second greeting")

@@ -17,14 +17,18 @@ from .profile import SUITE, ProfileError, check_leaf_lifetime
 from .work import Work
 
 
-def accounts_to_claim(work: Work, conversation_id: bytes) -> list[tuple[int, list[people.Account]]]:
-    """(intent, accounts) whose key packages must be fetched before the commit."""
+def accounts_to_claim(
+    work: Work, conversation_id: bytes
+) -> list[tuple[int, list[people.Account], bytes | None]]:
+    """(intent, accounts, or one device alone) whose key packages must be fetched before the commit."""
     found = []
     for intent in conversations.intents(work.db, conversation_id):
         if intent.kind == "add" and takes_nobody(work, conversation_id):
             continue
         if intent.kind in ("add", "create") and "claimed" not in intent.body:
-            found.append((intent.id, _whose(work, intent.body)))
+            only = intent.body.get("device")
+            device = only if isinstance(only, bytes) else None
+            found.append((intent.id, _whose(work, intent.body), device))
     return found
 
 

@@ -182,8 +182,8 @@ class ConversationWorker:
         """Fetch the key packages that an add or a creation needs."""
         engine = self._engine
         wanted = await engine.write(lambda work: candidates.accounts_to_claim(work, self._id))
-        for intent_id, accounts in wanted:
-            claimed = await engine.claim(accounts)
+        for intent_id, accounts, device in wanted:
+            claimed = await engine.claim(accounts, device)
             await engine.write(
                 lambda work, i=intent_id, c=claimed: candidates.keep_claimed(work, self._id, i, c),  # type: ignore[misc]
                 name=CLAIM,

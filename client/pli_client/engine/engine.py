@@ -300,26 +300,28 @@ class Engine:
 
     # --- asking the relay ---------------------------------------------------------------------
 
-    async def claim(self, accounts: Iterable[people.Account]) -> list[tuple[bytes, bytes, bytes]]:
-        """(account, device, key package) of every active device of these accounts."""
+    async def claim(
+        self, accounts: Iterable[people.Account], device: bytes | None = None
+    ) -> list[tuple[bytes, bytes, bytes]]:
+        """(account, device, key package) of every active device of these accounts, or of one device."""
         by_establishment: dict[bytes, list[bytes]] = {}
         for establishment, account in dict.fromkeys(accounts):
             by_establishment.setdefault(establishment, []).append(account)
         return [
             claimed
             for establishment, waiting in by_establishment.items()
-            for claimed in await self._claim(establishment, waiting)
+            for claimed in await self._claim(establishment, waiting, device)
         ]
 
     async def _claim(
-        self, establishment: bytes, waiting: list[bytes]
+        self, establishment: bytes, waiting: list[bytes], device: bytes | None
     ) -> list[tuple[bytes, bytes, bytes]]:
         claimed: list[tuple[bytes, bytes, bytes]] = []
         own = establishment == self.own.address.establishment
         while waiting:
             part = waiting[:16]
             answer = await self.connection.request(
-                ClaimKeyPackages(0, tuple(part), None if own else establishment)
+                ClaimKeyPackages(0, tuple(part), None if own else establishment, device)
             )
             claimed += [(c.account, c.device, c.key_package) for c in answer.claimed]
             answered = {c.account for c in answer.claimed}

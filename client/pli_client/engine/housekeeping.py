@@ -17,6 +17,7 @@ from pli_protocol.relay.frames import (
 
 from ..connection import Online
 from ..errors import Offline, RelayError, RelayRefused
+from ..linking.approving import add_when_ready
 from ..payloads import from_payload
 from ..store import conversations, groups, log_rows, mls_state, outbox, people
 from ..store.key_packages import KeyPackageRow
@@ -67,6 +68,7 @@ class Housekeeping:
             await self.restock(signed_in.key_packages)
             await self.refresh_directory()
             await self.look_for_groups()
+            await add_when_ready(self._engine)
 
     def package_used(self) -> None:
         """A Welcome came: what lies at the relay runs low without another sign-in, too."""

@@ -123,11 +123,12 @@ async def finish(
         device = checked.trust.device((certificate, *chain), now)
     except IdentityError as error:
         raise EstablishmentForged() from error
-    await vault.write(lambda db: _keep(db, checked, device, now * 1000), name=FINISH, scrub=True)
+    await vault.write(lambda db: keep(db, checked, device, now * 1000), name=FINISH, scrub=True)
     return device
 
 
-def _keep(db: Database, checked: CheckedEstablishment, device: Device, now_ms: int) -> None:
+def keep(db: Database, checked: CheckedEstablishment, device: Device, now_ms: int) -> None:
+    """Complete the row of this device; with it what is known of its establishment."""
     authority, person = checked.authority, device.person
     db.execute(
         """UPDATE device SET establishment = ?, account = ?, device_id = ?, chain = ?,

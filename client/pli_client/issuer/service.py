@@ -56,6 +56,8 @@ class Service:
         self._clock, self._random, self._pause = clock, random, pause
         self._others: frozenset[bytes] | None = None
         self._serving: Connection | None = None
+        self._connecting = False
+        self._turn = asyncio.Condition()
         self.revoked = asyncio.Event()
         """A newer list than the one published is in the vault."""
 
@@ -65,8 +67,12 @@ class Service:
         Returns only by raising: what a person must settle first (wrong relay, sign-in refused, a
         full disk…).
         """
+        if await self._its_turn() is not None:
+            raise AssertionError("it serves already")
         async with self._connected(report) as (relay, gone):
             self._serving = relay
+            async with self._turn:
+                self._turn.notify_all()
             while True:
                 online = await relay.online()
                 gone.clear()
@@ -84,19 +90,28 @@ class Service:
         Raises:
             Offline: the relay is away; the list is kept and goes with the next connection.
         """
-        async with self._connected(lambda _: None) as (relay, _gone):
+        async with self.online(timeout) as relay:
             return await self._publish(relay, await relay.online(timeout))
 
     @contextlib.asynccontextmanager
     async def online(self, timeout: float = 30.0) -> AsyncIterator[Connection]:
         """The connection that serves, or where none does one for this alone. Raises Offline."""
-        if self._serving is not None:
-            await self._serving.online(timeout)
-            yield self._serving
+        serving = await self._its_turn()
+        if serving is not None:
+            await serving.online(timeout)
+            yield serving
             return
         async with self._connected(lambda _: None) as (relay, _gone):
             await relay.online(timeout)
             yield relay
+
+    async def _its_turn(self) -> Connection | None:
+        """The connection that serves; None: one may be made now. Two would replace each other."""
+        async with self._turn:
+            await self._turn.wait_for(lambda: self._serving is not None or not self._connecting)
+            if self._serving is None:
+                self._connecting = True
+            return self._serving
 
     @contextlib.asynccontextmanager
     async def _connected(
@@ -123,12 +138,16 @@ class Service:
             on_push=pushed,
             on_state=changed,
         )
-        async with relay:
-            try:
-                yield relay, gone
-            finally:
-                stopping = True
-                self._serving = None
+        try:
+            async with relay:
+                try:
+                    yield relay, gone
+                finally:
+                    stopping = True
+        finally:
+            self._serving, self._connecting = None, False
+            async with self._turn:
+                self._turn.notify_all()
 
     async def _serve_online(
         self,

@@ -475,7 +475,26 @@ _HEADS: Final[Statements] = (
 )
 
 # Account password, second factor, further devices that were linked or asked to be.
-_ACCOUNTS: Final[Statements] = ()
+_ACCOUNTS: Final[Statements] = (
+    # A device that asks to be linked to its person's account, before it has a certificate.
+    """CREATE TABLE linking (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        address TEXT NOT NULL,         -- of the account, as it was typed
+        signature_key BLOB NOT NULL,   -- secret: Ed25519 seed 32 of the device
+        kem_key BLOB,                  -- secret: X-Wing private key of the request
+        request BLOB,
+        ca_file TEXT,
+        proxy TEXT,
+        created_at INTEGER NOT NULL
+    ) STRICT""",
+    # Devices of one's own that have a name, or that this device has linked.
+    """CREATE TABLE linked_devices (
+        device_id BLOB PRIMARY KEY,
+        name TEXT NOT NULL,
+        state TEXT NOT NULL,           -- approved, then known: its conversations are asked to add it
+        at INTEGER NOT NULL
+    ) STRICT""",
+)
 
 # Identity keys that were replaced, authorities and issuers that followed others.
 _SUCCESSION: Final[Statements] = (

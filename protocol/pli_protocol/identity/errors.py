@@ -3,6 +3,7 @@
 IdentityError            a certificate, chain or statement that does not check (.rule names the check)
 └── StatementError       a statement that is malformed or not signed by whom it must be
 InvitationError          an invitation code, or a partner code, that cannot be read (.cause says why)
+LinkingError             a request or a letter of linking that is malformed or does not open
 """
 
 
@@ -20,6 +21,10 @@ class IdentityError(Exception):
 
 class StatementError(IdentityError):
     """A statement that is malformed, not canonical, or not signed by the key it needs."""
+
+
+class LinkingError(Exception):
+    """A request to be linked, or its letter, that is not what it must be. Quotes nothing of it."""
 
 
 class InvitationError(Exception):

@@ -20,8 +20,13 @@ _GROUP = 5
 
 def written(purpose: bytes, data: bytes) -> str:
     """The code for these bytes. `purpose` keeps codes of one kind from being taken for another."""
-    letters = _to_base32(data + _checksum(purpose, data))
-    return "-".join(letters[i : i + _GROUP] for i in range(0, len(letters), _GROUP))
+    return grouped(data + _checksum(purpose, data), _GROUP)
+
+
+def grouped(data: bytes, size: int) -> str:
+    """Bytes as letters in groups of this size, without a checksum."""
+    letters = _to_base32(data)
+    return "-".join(letters[i : i + size] for i in range(0, len(letters), size))
 
 
 def read(purpose: bytes, text: str, shortest: int, longest: int) -> bytes:
@@ -40,6 +45,14 @@ def read(purpose: bytes, text: str, shortest: int, longest: int) -> bytes:
     if not hmac.compare_digest(_checksum(purpose, body), checksum):
         raise InvitationError("checksum", "a letter of the code is wrong, missing or too many")
     return body
+
+
+def read_grouped(text: str, size: int) -> bytes:
+    """So many bytes from a code without a checksum. Raises InvitationError."""
+    data = _from_base32(_letters(text, 2 * size))
+    if len(data) != size:
+        raise InvitationError("too-short", "the code is incomplete, or too long")
+    return data
 
 
 def _letters(text: str, most: int) -> str:

@@ -36,6 +36,8 @@ class Act(StrEnum):
     REVOCATION = "revocation"
     PARTNER = "partner"
     KEY_PACKAGES_CLAIMED = "key-packages-claimed"
+    LINKING_ASKED = "linking-asked"
+    LINKING_ANSWERED = "linking-answered"
     GROUP_CREATED = "group-created"
     GROUP_CHANGED = "group-changed"
     GROUP_REFOUNDED = "group-refounded"

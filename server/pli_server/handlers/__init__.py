@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from pli_protocol.relay import frames as f
 
 from ..relay import Relay
-from ..session import DEVICE, GREETED, GREETING, ISSUER, Session
+from ..session import ACCOUNT, DEVICE, GREETED, GREETING, ISSUER, Session
 from . import (
     accounts,
     audit,
@@ -20,6 +20,7 @@ from . import (
     establishments,
     groups,
     key_packages,
+    linking,
     partners,
     reading,
     sending,
@@ -41,6 +42,7 @@ _ANYBODY = frozenset({GREETED, DEVICE, ISSUER})
 _SIGNED = frozenset({DEVICE, ISSUER})
 _DEVICE = frozenset({DEVICE})
 _ISSUER = frozenset({ISSUER})
+_ACCOUNT = frozenset({ACCOUNT})
 
 HANDLERS: Final[dict[type, Handler]] = {
     f.Hello: Handler(frozenset({GREETING}), signing_in.hello),
@@ -74,6 +76,10 @@ HANDLERS: Final[dict[type, Handler]] = {
     f.GetGroups: Handler(_DEVICE, groups.get_groups),
     f.PutBlob: Handler(_SIGNED, blobs.put_blob),
     f.GetBlob: Handler(_SIGNED, blobs.get_blob),
+    f.RequestLinking: Handler(_ACCOUNT, linking.request_linking),
+    f.FetchLinking: Handler(_ACCOUNT, linking.fetch_linking),
+    f.GetLinking: Handler(_DEVICE, linking.get_linking),
+    f.AnswerLinking: Handler(_DEVICE, linking.answer_linking),
     f.OpenAccount: Handler(frozenset({GREETED}), accounts.open_account),
     f.StepUp: Handler(_SIGNED, accounts.step_up),
     f.SetPassword: Handler(_SIGNED, accounts.set_password),

@@ -48,6 +48,7 @@ async def open_account(relay: Relay, session: Session, frame: f.OpenAccount) -> 
     if number is None:
         raise Refusal("not-accepted")
     session.account_no = number
+    session.opened = frame.establishment, frame.account
     session.state = ACCOUNT
     return f.Done(frame.rid)
 

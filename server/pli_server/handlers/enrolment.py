@@ -57,7 +57,7 @@ async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnro
             if issuer.lists_enrolments and issuer.establishment == frame.establishment:
                 issuer.answer(waiting)
 
-    _wait(relay, session, frame.request_id)
+    wait_for_answer(relay, session, frame.request_id)
     await relay.writer.do(
         "enrolment-request",
         work,
@@ -73,7 +73,7 @@ async def fetch_enrolment(
 ) -> f.EnrolmentAnswer:
     """The issuer's answer, or None; it is pushed on this connection when it comes."""
     # Wait first: an answer that comes between the two is pushed.
-    _wait(relay, session, frame.request_id)
+    wait_for_answer(relay, session, frame.request_id)
     known = await relay.readers.run(
         lambda db: db.execute(_REQUEST, {"id": frame.request_id}).first()
     )
@@ -228,7 +228,8 @@ def _behind(
     return (place > sa.tuple_(last.created, last.request_id),)
 
 
-def _wait(relay: Relay, session: Session, request_id: bytes) -> None:
+def wait_for_answer(relay: Relay, session: Session, request_id: bytes) -> None:
+    """What answers this request is pushed on this connection from now on."""
     if session.enrolments is None:
         session.enrolments = set()
     if len(session.enrolments) >= WAITS_PER_CONNECTION and request_id not in session.enrolments:

@@ -68,7 +68,7 @@ async def claim(relay: Relay, session: Session, frame: f.ClaimKeyPackages) -> f.
             return ()
         size = 0
         for account in dict.fromkeys(frame.accounts):
-            found = _claim_account(tx, session, establishment, account, relay.limits)
+            found = _claim_account(tx, session, establishment, account, frame.device, relay.limits)
             size += sum(len(package.key_package) + 64 for package, _ in found)
             if size > ROOM:
                 # Whole accounts only; the client asks again for those after the last one answered.
@@ -111,10 +111,15 @@ def _unknown(tx: Transaction, key_package: bytes) -> bool:
 
 
 def _claim_account(
-    tx: Transaction, session: Session, establishment: bytes, account: bytes, limits: Limits
+    tx: Transaction,
+    session: Session,
+    establishment: bytes,
+    account: bytes,
+    only: bytes | None,
+    limits: Limits,
 ) -> "list[tuple[f.ClaimedKeyPackage, Take]]":
     devices = tx.connection.execute(
-        sa.select(t.devices.c.no, t.devices.c.device_id)
+        sa.select(t.devices.c.no, t.devices.c.device_id, t.devices.c.account_no)
         .join(t.accounts, t.accounts.c.no == t.devices.c.account_no)
         .where(
             t.accounts.c.establishment == establishment,
@@ -123,6 +128,7 @@ def _claim_account(
             t.devices.c.locked.is_(None),
             t.devices.c.revoked.is_(None),
             t.devices.c.no != session.device_no,
+            *(() if only is None else (t.devices.c.device_id == only,)),
         )
         .order_by(t.devices.c.no)
     ).all()
@@ -135,7 +141,7 @@ def _claim_account(
         )
         if package is None:
             continue
-        _check_claims(tx, session.account_no, device.no, limits)
+        _check_claims(tx, session.account_no, device.account_no, device.no, limits)
         frame = f.ClaimedKeyPackage(
             account, device.device_id, package.key_package, bool(package.last_resort)
         )
@@ -170,11 +176,16 @@ class Take:
             )
 
 
-def _check_claims(tx: Transaction, claimant: int, device_no: int, limits: Limits) -> None:
+def _check_claims(
+    tx: Transaction, claimant: int, account_no: int, device_no: int, limits: Limits
+) -> None:
     recent = (t.claims.c.claimant == claimant, t.claims.c.time > tx.now - HOUR)
     count = sa.select(sa.func.count())
     if (tx.connection.scalar(count.where(*recent)) or 0) >= limits.claims_per_hour:
         raise Refusal("limit", "this account claimed too many key packages; wait an hour")
+    if account_no == claimant:
+        # A device that one has linked comes into all conversations of its person at once.
+        return
     of_device = count.where(*recent, t.claims.c.device_no == device_no)
     if (tx.connection.scalar(of_device) or 0) >= limits.claims_per_target_hour:
         raise Refusal("limit", "too many key packages of one device were claimed; wait an hour")

@@ -22,6 +22,7 @@ from ..storage import locks, reading
 from ..storage import tables as t
 from ..storage.quotas import room_for_account
 from ..storage.transaction import Transaction
+from .linking import was_linked
 from .succession import newest_statement
 
 
@@ -260,6 +261,9 @@ def _new_device(tx: Transaction, device: Device, account_no: int, limit: int) ->
     )
     if (count or 0) >= limit:
         raise Refusal("limit", f"an account has at most {limit} devices")
+    # The first one shows by its chain that the issuer signed its person; a further one was linked.
+    if count and not was_linked(tx, account_no, device.device_id):
+        raise Refusal("sign-in-failed")
     made = tx.connection.execute(
         sa.insert(t.devices).values(
             device_id=device.device_id, account_no=account_no, created=tx.now

@@ -361,3 +361,18 @@ usage = Table(
     sqlite_with_rowid=False,
 )
 """What each account had stored per day (days since 1970); goes with retention, as what it counts."""
+
+linkings = Table(
+    "linkings",
+    metadata,
+    Column("request_id", LargeBinary, primary_key=True),
+    Column("account_no", Number, ForeignKey("accounts.no"), nullable=False),
+    Column("request", LargeBinary),
+    Column("answer", LargeBinary),
+    Column("device_id", LargeBinary),
+    Column("created", Number, nullable=False),
+    Column("answered", Number),
+    Index("linkings_of_account", "account_no", "created"),
+    Index("linkings_by_age", "created"),
+)
+"""For a day: further devices that asked, and the sealed letters to those that were approved."""

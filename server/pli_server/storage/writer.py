@@ -57,6 +57,8 @@ WRITES: Final = (
     "head",
     "key-packages",
     "leave",
+    "linking-answer",
+    "linking-request",
     "partner",
     "password",
     "recovery-codes",

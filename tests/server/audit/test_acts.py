@@ -49,6 +49,8 @@ TRACED: dict[type, set[Act]] = {
     f.LeaveGroup: {Act.LEAVE},
     f.PutBlob: {Act.BLOB_STORED},
     f.GetBlob: {Act.BLOB_FETCHED},
+    f.RequestLinking: {Act.LINKING_ASKED},
+    f.AnswerLinking: {Act.LINKING_ANSWERED},
     f.OpenAccount: {Act.FACTORS, Act.SIGN_IN_FAILED},
     f.StepUp: {Act.FACTORS, Act.SIGN_IN_FAILED},
     f.SetPassword: {Act.CREDENTIALS},
@@ -77,6 +79,8 @@ NOT_TRACED: dict[type, str] = {
     f.GetCommitReports: "members' own reports",
     f.GetGroups: "one's own groups",
     f.BeginSecondFactor: "without effect until it is confirmed",
+    f.FetchLinking: "waits for an answer that is traced when it is given",
+    f.GetLinking: "what waits for oneself",
     f.GetAccount: "what oneself has set up",
     f.GetDevices: "one's own, or the issuer's own establishment's",
     f.GetHead: "hashes, given to everybody at sign-in",
@@ -166,7 +170,7 @@ async def test_a_day_leaves_every_act_with_who_did_it(
     assert stored.facts["blob"] == fetched.facts["blob"]
     assert blob not in b"".join(row["body"] for row in trace.query("SELECT * FROM trace_entries"))
 
-    second = lea.person.device()
+    second = await server.further_device(lea.person)
     again = await server.signed(second)
     request = ReturnRequest(group.group, second.id, b"kp", "lost", None, NOW)
     asked = sign(request, second.key, second.chain)

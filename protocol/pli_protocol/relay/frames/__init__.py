@@ -16,6 +16,7 @@ from . import (
     establishments,
     groups,
     key_packages,
+    linking,
     partners,
     sign_in,
     succession,
@@ -81,6 +82,14 @@ from .groups import (
     WelcomeWaiting,
 )
 from .key_packages import ClaimKeyPackages, KeyPackages, PublishKeyPackages
+from .linking import (
+    AnswerLinking,
+    FetchLinking,
+    GetLinking,
+    Linking,
+    LinkingAnswer,
+    RequestLinking,
+)
 from .partners import GetPartners, Partner, Partners, PartnersChanged, PublishPartner
 from .sign_in import ConfirmToken, Hello, SignedIn, SignIn, Welcomed
 from .succession import (
@@ -133,6 +142,7 @@ ClientFrame = (
     | audit.FromClient
     | partners.FromClient
     | accounts.FromClient
+    | linking.FromClient
 )
 RelayFrame = (
     sign_in.FromRelay
@@ -145,6 +155,7 @@ RelayFrame = (
     | audit.FromRelay
     | partners.FromRelay
     | accounts.FromRelay
+    | linking.FromRelay
     | answers.FromRelay
 )
 
@@ -155,6 +166,7 @@ __all__ = [
     "AcknowledgeWelcome",
     "Acknowledgement",
     "AnswerEnrolment",
+    "AnswerLinking",
     "AskRefusal",
     "AskReturn",
     "BLOB_PART",
@@ -182,6 +194,7 @@ __all__ = [
     "Establishment",
     "Fetch",
     "FetchEnrolment",
+    "FetchLinking",
     "Frame",
     "GetAccount",
     "GetBlob",
@@ -194,7 +207,9 @@ __all__ = [
     "GetHead",
     "GetInclusion",
     "GetPartners",
+    "GetLinking",
     "GetListPart",
+    "GetPartners",
     "GetRevocations",
     "GetStatements",
     "GroupId",
@@ -210,6 +225,8 @@ __all__ = [
     "KeyPackages",
     "LIST_PART",
     "LeaveGroup",
+    "Linking",
+    "LinkingAnswer",
     "ListEnrolments",
     "ListPart",
     "MAX_FRAME",
@@ -228,9 +245,9 @@ __all__ = [
     "PublishPartner",
     "PublishRevocations",
     "PutBlob",
-    "RefusalTold",
     "RECOVERY_CODES",
     "RecoveryCodes",
+    "RefusalTold",
     "Refused",
     "RegisterEstablishment",
     "RelayFrame",
@@ -238,6 +255,7 @@ __all__ = [
     "ReportCommit",
     "Request",
     "RequestEnrolment",
+    "RequestLinking",
     "ResetCredentials",
     "Revocations",
     "RevocationsChanged",

@@ -27,6 +27,8 @@ class ClaimKeyPackages(Request, frozen=True):
 
     accounts: Annotated[tuple[Id16, ...], Meta(min_length=1, max_length=64)]
     establishment: Id16 | None = None
+    device: Id16 | None = None
+    """Of this device alone."""
 
 
 class KeyPackages(Frame, frozen=True):

@@ -118,6 +118,18 @@ def _accounts() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("attempts_by_age", "attempts", ["time"])
+    op.create_table(
+        "linkings",
+        sa.Column("request_id", sa.LargeBinary, primary_key=True),
+        sa.Column("account_no", NUMBER, sa.ForeignKey("accounts.no"), nullable=False),
+        sa.Column("request", sa.LargeBinary),
+        sa.Column("answer", sa.LargeBinary),
+        sa.Column("device_id", sa.LargeBinary),
+        sa.Column("created", NUMBER, nullable=False),
+        sa.Column("answered", NUMBER),
+    )
+    op.create_index("linkings_of_account", "linkings", ["account_no", "created"])
+    op.create_index("linkings_by_age", "linkings", ["created"])
 
 
 def _succession() -> None:
