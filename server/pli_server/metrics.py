@@ -41,6 +41,10 @@ class Metrics(Collector):
         """Refusals sent, by code."""
         self.turned_away: Count[str] = Count()
         """Connections that were not admitted, by reason."""
+        self.swept: Count[str] = Count()
+        """What retention took, by what it was."""
+        self.swept_at = 0.0
+        """When the last sweep ended, Unix time."""
         self.paused = 0
         """How often a connection was read later because it sent too fast."""
         self.registry = CollectorRegistry(auto_describe=False)
@@ -98,6 +102,10 @@ class Metrics(Collector):
         self.counter("deliveries", "Rows pushed to devices.", lambda: relay.rooms.delivered)
         self.gauge("rooms", "Groups with somebody online.", lambda: len(relay.rooms))
         self.gauge("queued_bytes", "Bytes that wait for the disk.", lambda: relay.writer.queued)
+        self.counter("swept", "What retention took.", lambda: self.swept, "what")
+        self.gauge(
+            "sweep_time_seconds", "When a sweep last ended, Unix time.", lambda: self.swept_at
+        )
         self.counter("undone", "Transactions undone.", lambda: relay.writer.undone, "what")
 
     def _connections(self) -> Mapping[str, float]:

@@ -21,6 +21,7 @@ from .errors import EXIT_STORAGE
 from .listener import Listener
 from .log import configure
 from .relay import Relay
+from .samples import Samples
 from .settings import Settings, address_to_give
 from .storage.faults import describe
 from .watching import Watching
@@ -92,13 +93,17 @@ async def serve(
             asyncio.create_task(sweep.run(relay), name="pli sweep"),
             asyncio.create_task(listener.watch_certificate(), name="pli certificate"),
             asyncio.create_task(schedule.run(relay), name="pli backups"),
+            asyncio.create_task(Samples(relay).run(), name="pli samples"),
             asyncio.create_task(service_manager.keep_alive(), name="pli watchdog"),
         ]
+        for task in beside:
+            task.add_done_callback(_ended)
         await _first(stop, relay.failed)
     finally:
         service_manager.tell(service_manager.STOPPING)
         for task in beside:
             task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await watching.stop()
         await listener.stop(hurry)
         await _stopped(relay)
@@ -107,6 +112,13 @@ async def serve(
         return EXIT_STORAGE
     log.info("stopped")
     return 0
+
+
+def _ended(task: "asyncio.Task[None]") -> None:
+    """What is done beside serving goes on for ever: an end by an error is told."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("%s ended: %s", task.get_name(), describe(error))
 
 
 async def _first(*events: asyncio.Event) -> None:

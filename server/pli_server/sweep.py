@@ -16,6 +16,7 @@ from .group_log.roster import end_membership
 from .handlers.establishments import cut_revoked
 from .relay import Relay
 from .storage import tables as t
+from .storage.faults import describe
 from .storage.groups import MemberState
 from .storage.transaction import Transaction, unpack
 
@@ -37,6 +38,9 @@ async def run(relay: Relay) -> None:
             await cut_revoked(relay)
         except (Refusal, StorageFailed):
             log.warning("a sweep could not be written; it is tried again later")
+        except Exception as error:
+            # It must go on for years: what failed is told, and tried again.
+            log.error("a sweep failed: %s", describe(error))
 
 
 async def sweep(relay: Relay) -> None:
@@ -44,25 +48,30 @@ async def sweep(relay: Relay) -> None:
     retention, now = relay.settings.retention, relay.clock()
     old, settled = now - retention.days * DAY, now - retention.repair_days * DAY
     enrolments = now - retention.enrolment_days * DAY
-    for work in (
-        lambda tx: _clear_rows(tx, sa.and_(t.rows.c.time < old)),
-        lambda tx: _clear_rows(tx, sa.and_(t.rows.c.time < settled, _acknowledged_by_all())),
-        lambda tx: _delete(tx, t.enrolments, t.enrolments.c.created < enrolments),
-        lambda tx: _delete(tx, t.claims, t.claims.c.time < now - DAY),
-        lambda tx: _delete(
+    for name, work in {
+        "rows": lambda tx: _clear_rows(tx, sa.and_(t.rows.c.time < old)),
+        "acknowledged": lambda tx: _clear_rows(
+            tx, sa.and_(t.rows.c.time < settled, _acknowledged_by_all())
+        ),
+        "enrolments": lambda tx: _delete(tx, t.enrolments, t.enrolments.c.created < enrolments),
+        "claims": lambda tx: _delete(tx, t.claims, t.claims.c.time < now - DAY),
+        "key-packages": lambda tx: _delete(
             tx,
             t.key_packages,
             sa.and_(t.key_packages.c.claimed.is_not(None), t.key_packages.c.claimed < old),
         ),
-        lambda tx: attempts.forget_old(tx, now),
-        lambda tx: _forget_usage(tx, old),
-        lambda tx: _delete(tx, t.linkings, t.linkings.c.created < now - DAY),
-        lambda tx: _clear_welcomes(tx, old),
-        lambda tx: _end_removed(tx, settled),
-    ):
-        while await relay.writer.do("sweep", work) >= STEP:
-            pass
+        "attempts": lambda tx: attempts.forget_old(tx, now),
+        "usage": lambda tx: _forget_usage(tx, old),
+        "linkings": lambda tx: _delete(tx, t.linkings, t.linkings.c.created < now - DAY),
+        "welcomes": lambda tx: _clear_welcomes(tx, old),
+        "memberships": lambda tx: _end_removed(tx, settled),
+    }.items():
+        cleared = STEP
+        while cleared >= STEP:
+            cleared = await relay.writer.do("sweep", work)
+            relay.metrics.swept[name] += cleared
     await _clear_blobs(relay, old, now - DAY)
+    relay.metrics.swept_at = now / 1000
 
 
 async def keep_head(relay: Relay) -> None:
@@ -157,6 +166,7 @@ async def _clear_blobs(relay: Relay, old: int, abandoned: int) -> None:
         for blob in chosen:
             await relay.blobs.run(relay.blobs.remove, blob)
         await relay.writer.do("sweep", partial(_forget_blobs, chosen))
+        relay.metrics.swept["blobs"] += len(chosen)
 
 
 def _published_lists(db: sa.Connection) -> list[bytes]:

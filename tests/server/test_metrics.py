@@ -12,8 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pli_protocol.relay import frames as f
+from pli_server import sweep
 from pli_server.errors import OperatorError
 from pli_server.metrics import LABELS
+from pli_server.relay import now_ms
+from pli_server.samples import Samples
 from pli_server.settings import Metrics
 from pli_server.watching import Watching
 
@@ -95,6 +98,35 @@ async def test_no_label_holds_an_identity(server: Server, home: TestEstablishmen
     for identifier in (a.id, b.id, a.device.account, made.group, home.id):
         assert identifier.hex()[:8] not in text
         assert repr(identifier)[2:-1] not in text
+
+
+async def test_samples_are_taken_of_disk_and_database(
+    server: Server, home: TestEstablishment
+) -> None:
+    a, b = await joins(server, home), await joins(server, home)
+    await team(a, b)
+    await a.client.ask(f.PutBlob(a.client.rid(), bytes(32), 0, 5, b"bytes"))
+    taken = Samples(server.relay)
+    await taken.take()
+    found = samples(server.relay.metrics.text().decode())
+    assert {name: found[f"pli_{name}"] for name in ("establishments", "accounts", "devices")} == {
+        "establishments": 1,
+        "accounts": 2,
+        "devices": 2,
+    }
+    assert (found["pli_groups"], found["pli_blobs"], found["pli_blobs_bytes"]) == (1, 1, 5)
+    assert 0 < found["pli_disk_free_bytes"] < found["pli_disk_total_bytes"]
+    assert found["pli_audit_entries"] > 3
+
+
+async def test_what_retention_took_is_counted(server: Server, home: TestEstablishment) -> None:
+    a, b = await joins(server, home), await joins(server, home)
+    await (await team(a, b)).says(a)
+    server.clock = lambda: now_ms() + 200 * 86_400_000
+    await sweep.sweep(server.relay)
+    found = samples(server.relay.metrics.text().decode())
+    assert found["pli_swept_total,rows"] == 2
+    assert found["pli_sweep_time_seconds"] == pytest.approx(server.clock() / 1000, abs=60)
 
 
 async def test_health_says_whether_the_storage_failed(server: Server) -> None:

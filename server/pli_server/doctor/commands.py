@@ -12,7 +12,7 @@ import msgspec
 from .. import folder as folders
 from .. import settings as setting
 from ..errors import EXIT_REFUSED, OperatorError
-from . import machine, network, storage
+from . import keeping, machine, network, storage
 from .figures import Figures, read
 from .findings import Check, Finding, Situation, examine, fail, ok
 
@@ -28,6 +28,8 @@ QUICK: Final[tuple[Check, ...]] = (
     network.figures,
     storage.schema,
     storage.clock,
+    keeping.backup,
+    keeping.trace,
 )
 LONG: Final[tuple[Check, ...]] = (storage.integrity, storage.blobs)
 """These read everything: minutes, where there is much."""

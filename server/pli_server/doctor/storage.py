@@ -27,7 +27,7 @@ def schema(situation: Situation) -> Iterable[Finding]:
         return database.version(db)
 
     try:
-        version = _read(situation, checked)
+        version = read(situation, checked)
     except OperatorError as error:
         yield fail("schema", str(error), "see docs/operations.md, PostgreSQL")
         return
@@ -55,7 +55,7 @@ def integrity(situation: Situation) -> Iterable[Finding]:
     whether it met a page that is not what it wrote."""
     store = _store(situation)
     try:
-        sound = _read(situation, store.sound)
+        sound = read(situation, store.sound)
     except Exception as error:
         if store.fault(error) is Fault.PROGRAM:
             raise
@@ -68,7 +68,7 @@ def integrity(situation: Situation) -> Iterable[Finding]:
 
 def clock(situation: Situation) -> Iterable[Finding]:
     """The clock is not behind what the relay has stored: retention and certificates go by it."""
-    newest = _read(situation, lambda db: db.scalar(sa.select(sa.func.max(t.rows.c.time)))) or 0
+    newest = read(situation, lambda db: db.scalar(sa.select(sa.func.max(t.rows.c.time)))) or 0
     behind = newest - time.time_ns() // 1_000_000
     if behind > AHEAD_MS:
         yield fail(
@@ -86,7 +86,7 @@ def blobs(situation: Situation) -> Iterable[Finding]:
         yield ok("blobs", "in a bucket: not looked through")
         return
     files = {path.name for path in (situation.folder / "blobs").glob("??/*")}
-    noted = _read(
+    noted = read(
         situation, lambda db: db.execute(sa.select(t.blobs.c.blob, t.blobs.c.complete)).all()
     )
     known = {bytes(row.blob).hex() for row in noted if row.complete}
@@ -109,7 +109,8 @@ def _store(situation: Situation) -> database.Database:
     return database.open_database(situation.folder, situation.settings.database_url)
 
 
-def _read(situation: Situation, function: Callable[[sa.Connection], T]) -> T:
+def read(situation: Situation, function: Callable[[sa.Connection], T]) -> T:
+    """What a function finds in the relay's database."""
     lane = _store(situation).lane(database.Use.READING)
     try:
         return lane.run(function)

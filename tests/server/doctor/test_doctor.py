@@ -9,18 +9,19 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trustme
 from click.testing import CliRunner
 
 from pli_server.command_line import cli
-from pli_server.doctor import commands, machine
+from pli_server.doctor import commands, keeping, machine
 from pli_server.doctor.findings import Finding, Situation, examine
-from pli_server.settings import Settings
+from pli_server.settings import Backup, Settings
 
 from ..databases import new_folder
 from ..processes import RelayProcess
@@ -49,7 +50,13 @@ def diagnosed(folder: Path) -> dict[str, Finding]:
     assert code == (1 if any(finding.state == "fail" for finding in found) else 0)
     assert shown["healthy"] is (code == 0)
     assert all(finding.remedy for finding in found if finding.state != "ok")
-    return {finding.check: finding for finding in found if finding.state != "ok"}
+    # A test's relay has no schedule of backups.
+    schedule = "there is no schedule in the settings"
+    return {
+        finding.check: finding
+        for finding in found
+        if finding.state != "ok" and finding.text != schedule
+    }
 
 
 def configure(folder: Path, **values: object) -> None:
@@ -75,7 +82,9 @@ def test_a_fresh_relay_is_well(folder: Path) -> None:
     code, out = call("doctor", folder, "--quick")
     assert code == 0
     assert "integrity" not in out
-    assert all(line.startswith("ok ") for line in out.splitlines())
+    warned = [line for line in out.splitlines() if not line.startswith("ok ")]
+    assert len(warned) == 2
+    assert "backup" in warned[0]
 
 
 def test_the_remedy_stands_below_what_is_wrong(folder: Path) -> None:
@@ -160,6 +169,25 @@ def test_blobs_without_file_and_files_without_note_are_found(folder: Path) -> No
     assert "blobs" not in diagnosed(folder)
     execute(folder, "DELETE FROM blobs")
     assert diagnosed(folder)["blobs"].state == "warn"
+
+
+@pytest.mark.parametrize(
+    ("hours", "state"), [(None, "fail"), (1, None), (30, "warn"), (70, "fail")]
+)
+def test_backups_that_are_late_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, hours: int | None, state: str | None
+) -> None:
+    made = None if hours is None else int((time.time() - hours * 3600) * 1000)
+    monkeypatch.setattr("pli_server.doctor.keeping.last_backup", lambda _: made)
+    settings = msgspec.structs.replace(Settings("x"), backup=Backup(directory="/b", key="k"))
+    (found,) = keeping.backup(Situation(folder, settings, None))
+    assert (found.state if found.state != "ok" else None) == state
+
+
+def test_entries_taken_out_of_the_trace_are_found(folder: Path) -> None:
+    configure(folder, name="localhost")
+    execute(folder, "INSERT INTO trace_trees (timeline, size, frontier) VALUES (7, 3, x'')")
+    assert "3 entries are missing" in diagnosed(folder)["trace"].text
 
 
 def test_a_taken_port_is_found(folder: Path) -> None:
@@ -296,10 +324,10 @@ def test_every_check_is_called() -> None:
 
     defined: set[Callable[..., Any]] = {
         value
-        for module in (machine, network, storage)
+        for module in (keeping, machine, network, storage)
         for name, value in vars(module).items()
         if not name.startswith("_")
         and getattr(value, "__module__", None) == module.__name__
-        and getattr(value, "__annotations__", {}).get("return") is not None
+        and getattr(value, "__annotations__", {}).get("return") == Iterable[Finding]
     }
     assert defined == {*commands.QUICK, *commands.LONG}
