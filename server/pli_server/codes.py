@@ -7,10 +7,10 @@ import time
 
 import sqlalchemy as sa
 
-from . import timelines
 from .audit.acts import Act
 from .audit.trail import record
 from .storage import tables as t
+from .storage import timelines
 from .storage.database import writing
 
 

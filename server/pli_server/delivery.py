@@ -162,6 +162,12 @@ class Delivery:
         if group_id not in self.groups:
             self._enter(no, group_id, 0, 0)
 
+    def entered(self, no: int, group_id: bytes, since: int) -> None:
+        """A commit that was brought put this device on a roster: its Welcome it has, or gets later."""
+        self.changes += 1
+        self._restart(no, group_id, since)
+        self.resume()
+
     def added(self, no: int, welcome: WelcomeWaiting) -> None:
         """This device was added to a group: its Welcome, then the rows after it."""
         self.changes += 1

@@ -22,7 +22,7 @@ from .pace import Daily
 from .rooms import Rooms
 from .session import Session
 from .settings import Settings
-from .storage import tables as t
+from .storage import timelines
 from .storage.blobs import BlobFolder, BlobStore
 from .storage.database import Database, at_once, open_database
 from .storage.readers import Readers
@@ -107,8 +107,7 @@ class Relay:
 
     def _learn(self, connection: sa.Connection) -> SigningKey:
         """What is held in memory of the database; returns the log's key."""
-        timeline = connection.scalar(sa.select(t.meta.c.value).where(t.meta.c.key == "timeline"))
-        self.timeline = int(timeline or 1)
+        self.timeline = timelines.current(connection)
         self.checker.load(connection)
         self.secrets = SealedSecrets(key_file.read(self.folder, connection))
         return log_key.of_relay(self.folder, connection)

@@ -190,4 +190,5 @@ def as_row(row: Appended) -> Row:
         row.time,
         row.payload,
         row.chain,
+        row.first,
     )

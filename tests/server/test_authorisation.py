@@ -71,6 +71,10 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
     f.AskReturn: lambda rid, s: f.AskReturn(rid, s.group.group, os.urandom(16), s.ask_return()),
     f.LeaveGroup: lambda rid, s: f.LeaveGroup(rid, s.group.group, s.leaving()),
     f.GetGroups: lambda rid, s: f.GetGroups(rid),
+    f.BringDevices: lambda rid, s: f.BringDevices(rid, (s.chain(),)),
+    f.BringRows: lambda rid, s: f.BringRows(rid, s.group.group, 1),
+    f.BringWelcome: lambda rid, s: f.BringWelcome(rid, s.group.group, f.Position(1, 1), b"w"),
+    f.BroughtAll: lambda rid, s: f.BroughtAll(rid),
     f.PutBlob: lambda rid, s: f.PutBlob(rid, s.blob, 0, 3, b"bad"),
     f.GetBlob: lambda rid, s: f.GetBlob(rid, s.unfinished, 0),
     f.RequestLinking: lambda rid, s: f.RequestLinking(rid, s.request_id, b"request"),
@@ -121,6 +125,9 @@ class Stranger:
     unfinished: bytes
     account: bytes
     linking: bytes = field(default_factory=lambda: os.urandom(16))
+
+    def chain(self) -> tuple[bytes, ...]:
+        return tuple(self.member.device.chain)
 
     def leaving(self) -> bytes:
         statement = LeaveStatement(self.group.group, self.member.id, NOW)

@@ -23,6 +23,8 @@ from pli_protocol.identity import (
 )
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
+from pli_server.backup.restoring import begin_timeline
+from pli_server.relay import now_ms
 from pli_server.storage import writer
 
 from .credentials import Authenticator, asking
@@ -50,6 +52,7 @@ class Day:
         self.lea = self.home.person("Léa Roux")
         self.tokens: dict[bytes, bytes | None] = {}
         self.clients: dict[bytes, RawClient] = {}
+        self.brought = os.urandom(16)
         self.group, self.request_id, self.blob = os.urandom(16), os.urandom(16), os.urandom(32)
         self.ids = [os.urandom(16) for _ in range(12)]
         self.accepted: dict[bytes, f.Accepted] = {}
@@ -69,6 +72,7 @@ class Day:
             self._claim,
             self._create,
             self._talk,
+            self._bring,
             self._welcome,
             self._change,
             self._acknowledge,
@@ -185,6 +189,21 @@ class Day:
         for send_id, answer in pairs:
             self._note(send_id, await answer)
 
+    async def _bring(self) -> None:
+        """The relay was restored: a group that it lacks is brought, by who opened it."""
+        anne = await self._device(self.anne)
+        message = commit(self.brought, 0, (self.karim.id,))
+        place = f.Position(1, 1)
+        chain = chain_hash(
+            FIRST_CHAIN, self.brought, place, 0, "commit", self.anne.id, self.ids[11], message
+        )
+        row = f.BroughtRow(1, 0, "commit", self.anne.id, self.ids[11], NOW, message, chain)
+        await anne.ask(f.BringDevices(anne.rid(), (self.anne.chain, self.karim.chain)))
+        held = await anne.ask(f.BringRows(anne.rid(), self.brought, 1, (row,)))
+        assert (held.last, held.chain, held.epoch) == (1, chain, 1)
+        await anne.ask(f.BringWelcome(anne.rid(), self.brought, place, b"welcome"))
+        await anne.ask(f.BroughtAll(anne.rid()))
+
     async def _welcome(self) -> None:
         karim = await self._device(self.karim)
         for frame in tuple(karim.pushes):
@@ -292,6 +311,8 @@ class Day:
             )
             noted = self.accepted[row.send_id]
             assert (noted.position, noted.chain, row.chain) == (row.position, chain, chain)
+        (row,) = (await anne.ask(f.Fetch(anne.rid(), self.brought, 0))).rows
+        assert (row.position.seq, row.first and row.first.position) == (1, f.Position(1, 1))
         assert self.claimed in ([b"k1"], [b"k2"])
         assert (await anne.ask(f.GetBlob(anne.rid(), self.blob, 0))).size == 60_000
         rid = anne.rid()
@@ -320,6 +341,7 @@ async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, name: str) -> No
     code = new_folder(folder)
     path = folder / "relay.toml"
     path.write_text(path.read_text().replace("# enrolment_days = 30", "sweep_seconds = 1"))
+    begin_timeline(folder, now_ms())
     day = Day(folder, code, name)
     await day.run()
     assert day.deaths == 1

@@ -56,30 +56,30 @@ def _nothing_lost(
     acknowledged: Collection[bytes],
     returned: Collection[str],
 ) -> None:
-    placed: dict[tuple[bytes, int], dict[bytes, HeldMessage]] = {}
+    placed: dict[tuple[bytes, tuple[int, int]], dict[bytes, HeldMessage]] = {}
     for vault in vaults:
         for message in vault.messages:
             if message.group_id is not None and message.kind != "members":
-                at = placed.setdefault((message.group_id, message.place[2]), {})
+                at = placed.setdefault((message.group_id, message.place[1:]), {})
                 at[message.message_id] = message
     known = {message_id for at in placed.values() for message_id in at}
     for message_id in acknowledged:
         if message_id not in known:
             findings.note("I1", f"acknowledged message {message_id.hex()[:8]} stands nowhere")
-    for (group_id, seq), at in placed.items():
+    for (group_id, place), at in placed.items():
         log = logs.get(group_id)
-        if log is None or seq not in log.roster:
+        if log is None or place not in log.roster:
             findings.note("I1", f"{_text(at)} stands at a place that the relay's log does not have")
             continue
         for vault in vaults:
-            if vault.device_id not in log.roster[seq] or vault.who in returned:
+            if vault.device_id not in log.roster[place] or vault.who in returned:
                 continue
             if vault.device_id in log.left:
                 continue
             held = {m.message_id for m in vault.messages}
             if missing := set(at) - held:
                 findings.note(
-                    "I1", f"{vault.who} lacks {_text({i: at[i] for i in missing})} (row {seq})"
+                    "I1", f"{vault.who} lacks {_text({i: at[i] for i in missing})} (row {place})"
                 )
 
 
@@ -100,10 +100,10 @@ def _nothing_twice(findings: Findings, vaults: Sequence[VaultState]) -> None:
 
 def _one_order(findings: Findings, vaults: Sequence[VaultState], logs: dict[bytes, Log]) -> None:
     for vault in vaults:
-        for (group_id, seq), chain in vault.chains.items():
+        for (group_id, place), chain in vault.chains.items():
             log = logs.get(group_id)
-            if log is None or not 1 <= seq <= len(log.rows) or log.rows[seq - 1].chain != chain:
-                findings.note("I3", f"{vault.who} holds a row that is not the relay's: {seq}")
+            if log is None or log.chains.get(place) != chain:
+                findings.note("I3", f"{vault.who} holds a row that is not the relay's: {place}")
     for conversation in {c for vault in vaults for c in vault.conversations}:
         orders = {
             vault.who: [m.message_id for m in vault.messages if _shown(m, conversation)]

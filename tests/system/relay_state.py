@@ -20,18 +20,22 @@ class LogRow:
     sender: bytes
     send_id: bytes
     chain: bytes
+    place: tuple[int, int]
+    """Timeline and seq where it stands; of a row that was brought to a restored relay, stood first."""
 
 
 @dataclass
 class Log:
-    """One group's log. `roster[seq]`: the devices to whom the row at `seq` was sealed."""
+    """One group's log. `roster[place]`: the devices to whom the row at this place was sealed."""
 
     group_id: bytes
     epoch: int
     last: int
     successor: bytes | None
     rows: list[LogRow] = field(default_factory=list)
-    roster: dict[int, frozenset[bytes]] = field(default_factory=dict)
+    roster: dict[tuple[int, int], frozenset[bytes]] = field(default_factory=dict)
+    chains: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    """The chain hash at each place, also at the first ones of rows that were brought."""
     members: frozenset[bytes] = frozenset()
     """After the last row, as the AADs of the commits say."""
     joined: dict[bytes, int] = field(default_factory=dict)
@@ -62,25 +66,34 @@ def read_relay(relay: RelayProcess) -> dict[bytes, Log]:
             if isinstance(device, bytes)
         )
         found = relay.query(
-            """SELECT seq, epoch, kind, device_id, send_id, chain, is_blob, payload
+            """SELECT rows.seq, epoch, kind, device_id, send_id, rows.chain,
+                   (SELECT coalesce(max(timeline), 1) FROM timelines WHERE rows_after < rows.no),
+                   brought_rows.timeline, first_seq, brought_rows.chain, is_blob, payload
                FROM rows JOIN devices ON devices.no = rows.sender_no
-               WHERE group_no = ? ORDER BY seq""",
+                   LEFT JOIN brought_rows USING (group_no, seq)
+               WHERE rows.group_no = ? ORDER BY rows.seq""",
             no,
         )
         _replay(log, found)
     return {log.group_id: log for log in numbers.values()}
 
 
+_Values = tuple[int, int, int, bytes, bytes, bytes, int, int | None, int | None, bytes | None]
+
+
 def _replay(log: Log, found: list[tuple[object, ...]]) -> None:
     members: frozenset[bytes] = frozenset()
     for *values, is_blob, payload in found:
-        row = msgspec.convert(values, tuple[int, int, int, bytes, bytes, bytes], strict=True)
-        entry = LogRow(*row)
+        *row, timeline, old, first, chain = msgspec.convert(values, _Values, strict=True)
+        log.chains[timeline, row[0]] = row[5]
+        place = (timeline, row[0]) if old is None else (old, first)
+        log.chains.setdefault(place, chain or b"")
+        entry = LogRow(*row, place)
         log.rows.append(entry)
         if not members:
             members = frozenset({entry.sender})
             log.joined[entry.sender] = 0
-        log.roster[entry.seq] = members
+        log.roster[entry.place] = members
         if entry.kind == COMMIT:
             assert not is_blob, "the checker reads commits of small groups only"
             assert isinstance(payload, bytes)

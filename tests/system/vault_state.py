@@ -62,8 +62,8 @@ class VaultState:
     device_id: bytes
     messages: tuple[HeldMessage, ...]
     groups: dict[bytes, HeldGroup]
-    chains: dict[tuple[bytes, int], bytes]
-    """(group, seq): the log's chain hash of each row received."""
+    chains: dict[tuple[bytes, tuple[int, int]], bytes]
+    """(group, (timeline, seq)): the log's chain hash of each row received."""
     outbox: tuple[tuple[bytes, str, str], ...]
     """(message id, state, reason) of what has not come back in the log."""
     pending: tuple[bytes, ...]
@@ -124,7 +124,10 @@ def _read(who: str, db: Database) -> VaultState:
                 "SELECT group_id, conversation_id, state, next_seq, epoch, detail FROM groups"
             )
         },
-        {(row[0], row[1]): row[2] for row in rows("SELECT group_id, seq, chain FROM rows")},
+        {
+            (row[0], (row[1], row[2])): row[3]
+            for row in rows("SELECT group_id, timeline, seq, chain FROM rows")
+        },
         tuple(rows("SELECT message_id, state, reason FROM outbox")),
         tuple(row[0] for row in rows("SELECT group_id FROM pending_commits")),
         tuple(rows("SELECT kind, state, error FROM intents")),

@@ -15,6 +15,10 @@ from pli_protocol.relay.frames import (
     AskReturn,
     BeginSecondFactor,
     BlobPart,
+    BringDevices,
+    BringRows,
+    BringWelcome,
+    BroughtAll,
     ClaimKeyPackages,
     CommitReports,
     ConfirmSecondFactor,
@@ -54,6 +58,7 @@ from pli_protocol.relay.frames import (
     LinkingAnswer,
     ListEnrolments,
     ListPart,
+    LogHeld,
     OpenAccount,
     Partners,
     PublishKeyPackages,
@@ -86,6 +91,7 @@ PATIENCE: Final = 30.0
 ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     AskRefusal: RefusalTold,
     AskReturn: Accepted,
+    BringRows: LogHeld,
     BeginSecondFactor: SecondFactor,
     ClaimKeyPackages: KeyPackages,
     ConfirmSecondFactor: RecoveryCodes,
@@ -128,6 +134,9 @@ Plain = (
     | PublishPartner
     | LeaveGroup
     | PutBlob
+    | BringDevices
+    | BringWelcome
+    | BroughtAll
     | OpenAccount
     | RequestLinking
     | AnswerLinking
@@ -195,6 +204,8 @@ class Requests(ABC):
     async def request(self, frame: GetLinking, *, timeout: float = ...) -> Linking: ...
     @overload
     async def request(self, frame: GetDevices, *, timeout: float = ...) -> Devices: ...
+    @overload
+    async def request(self, frame: BringRows, *, timeout: float = ...) -> LogHeld: ...
     @overload
     async def request(self, frame: Plain, *, timeout: float = ...) -> Done: ...
 

@@ -12,6 +12,7 @@ from ..store import groups, log_rows, people
 from ..vault import transaction
 from . import decisions, founding, returning, suite_change
 from .profile import SUITE
+from .repair import LOST_COMMIT
 from .work import Work
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class ComingBack:
         if row.successor is not None:
             return await self._await_successor(row, row.successor)
         now = timing.clock()
+        if row.detail == LOST_COMMIT:
+            return await self._refound_without_asking(row, now)
         if row.asked_at is None or now - row.asked_at / 1000 > timing.ask_again:
             engine.housekeeping.may_ask_again(row.group_id)
             await engine.housekeeping.ask_return(row.group_id, row.detail or row.state)
@@ -55,6 +58,16 @@ class ComingBack:
             began = (row.trouble_at or int(now * 1000)) / 1000
             due = decisions.refound_due(began, timing.refound_after, timing.chance())
             self._refound_at = (row.group_id, due)
+        if now < self._refound_at[1]:
+            return self._refound_at[1] - now
+        return await self._refound(row)
+
+    async def _refound_without_asking(self, row: groups.GroupRow, now: float) -> float | None:
+        """Others went on without this device's commits, whom they removed among them: to be added again
+        there would bring these back."""
+        if self._refound_at is None or self._refound_at[0] != row.group_id:
+            delay = self._engine.timing.between(self._engine.timing.others_wait)
+            self._refound_at = (row.group_id, now + delay)
         if now < self._refound_at[1]:
             return self._refound_at[1] - now
         return await self._refound(row)

@@ -18,7 +18,7 @@ from pli_protocol.mls.outcome import Committed
 from pli_protocol.mls.proposal import Add, Proposal, Remove
 from pli_protocol.relay.log import RosterChange
 
-from ..store import conversations, groups, mls_state, outbox, people
+from ..store import conversations, groups, mls_state, outbox, people, repair
 from . import candidates, history
 from .candidates import as_list
 from .commit_checks import plan_data
@@ -261,6 +261,8 @@ def merge(
     work.keep(changed.group, changed.changes)
     finish(work, row, changed.group)
     mls_state.drop_pending(work.db, row.group_id)
+    if pending.welcome is not None:
+        repair.keep_welcome(work.db, row.group_id, where.position, pending.welcome, where.time)
     intent = msgspec.msgpack.decode(pending.intent, type=CommitIntent)
     conversations.end_intents(work.db, list(intent.intents))
     groups.set_renewed(work.db, row.group_id, work.now)

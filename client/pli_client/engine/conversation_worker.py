@@ -109,9 +109,17 @@ class ConversationWorker:
         if current.state != "active":
             return await self._end(current)
         pending = await self._engine.read(lambda db: mls_state.pending(db, current.group_id))
-        if pending is not None:
+        if pending is not None and not self._held:
+            open_sends = await self._engine.read(lambda db: outbox.unfinished(db, current.group_id))
+            if open_sends or self._flights:
+                return await self._fly(None)
             return await self._pending.send(current)
         return await self._go_on(current)
+
+    @property
+    def _held(self) -> bool:
+        """A restored relay takes no commit yet; messages go on."""
+        return self._engine.timing.clock() < self._pending.held_until
 
     # --- an active group ----------------------------------------------------------------------
 
@@ -123,7 +131,8 @@ class ConversationWorker:
         if needs is None:
             return AGAIN
         open_sends = await engine.read(lambda db: outbox.unfinished(db, row.group_id))
-        if needs.commit:
+        held = self._held
+        if needs.commit and not held:
             if open_sends or self._flights:
                 return await self._fly(needs.look_again)
             if await self._claim() or await self._commit(row, needs):
@@ -132,7 +141,7 @@ class ConversationWorker:
             return AGAIN
         if needs.leave:
             await engine.write(lambda work: parting.leave(work, self._id))
-        if needs.refound:
+        if needs.refound and not held:
             if open_sends or self._flights:
                 return await self._fly(needs.look_again)
             await self._suite_change.make(row)
@@ -163,7 +172,9 @@ class ConversationWorker:
 
     def _seal(self, work: Work, row: groups.GroupRow, room: int) -> int:
         now = groups.read(work.db, row.group_id)
-        if now is None or now.state != "active" or mls_state.pending(work.db, row.group_id):
+        if now is None or now.state != "active":
+            return 0
+        if mls_state.pending(work.db, row.group_id) and not self._held:
             return 0
         return sending.seal_waiting(work, now, room)
 
@@ -223,8 +234,10 @@ class ConversationWorker:
         timing = self._engine.timing
         await self._flights.start()
         longest = timing.look_for_bot if self._engine.housekeeping.bots_away else timing.ask_again
+        if self._held:
+            longest = min(longest, self._pending.held_until - timing.clock())
         if look_again is None:
-            return longest
+            return max(0.01, longest)
         return min(longest, max(0.01, look_again - timing.clock()))
 
     async def _upload(self, row: groups.GroupRow) -> None:

@@ -29,6 +29,7 @@ from .housekeeping import Housekeeping
 from .inflow import Inflow
 from .log_watch import LogWatch
 from .partners import Partners
+from .repair import Repair
 from .signing_in import DeviceSigner
 from .timing import Timing
 from .work import Own, Random, Surroundings, Work
@@ -70,6 +71,7 @@ class Engine:
         self._on_state = on_state
         self._running = False
         self.inflow = Inflow(self)
+        self.repair = Repair(self)
         self.housekeeping = Housekeeping(self)
         self.log_watch = LogWatch(self)
         self._dial = connection
@@ -253,7 +255,8 @@ class Engine:
 
     @property
     def online(self) -> bool:
-        return isinstance(self.connection.state, Online)
+        """Requests are accepted, and nothing has to be brought to a restored relay first."""
+        return isinstance(self.connection.state, Online) and self.repair.ready
 
     def _state_changed(self, state: ConnectionState) -> None:
         if isinstance(state, Online) and self._running:
@@ -261,6 +264,7 @@ class Engine:
         if isinstance(state, Disconnected):
             self.inflow.forget()
             self.housekeeping.informed = False
+            self.repair.disconnected()
         if self._on_state is not None:
             self._on_state(state)
         self.announce()
@@ -274,6 +278,8 @@ class Engine:
             # Beside the rest: a relay that does not answer holds up no message.
             watch = self.log_watch.after_sign_in(online.greeting.relay, online.signed_in)
             self.spawn(watch, "pli log")
+        if not await self.repair.after_sign_in(online):
+            return
         await self.inflow.catch_up_missed()
         for conversation_id in await self.read(conversations.conversations_with_work):
             self.wake(conversation_id)
@@ -338,6 +344,7 @@ class Engine:
             RelayRefused("not-found"): this device may not read it (any more).
         """
         before = -1
+        await self.repair.mend(group_id)
         while True:
             row = await self.read(lambda db: groups.read(db, group_id))
             if row is None or row.state == "stopped" or row.next_seq - 1 == before:

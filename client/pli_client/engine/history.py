@@ -94,7 +94,12 @@ def note(work: Work, said: Said, state: str) -> None:
 
 
 def place(work: Work, said: Said, where: Place, state: str) -> None:
-    """Note where the log has it, then do what its place decides."""
+    """Note where the log has it. The earliest place stays: on a restored relay a message may come twice."""
+    held = messages.read(work.db, said.message_id)
+    if held is not None and held.timeline is not None and held.seq is not None:
+        before = (held.generation, held.timeline, held.seq)
+        if before < (where.group.generation, where.position.timeline, where.position.seq):
+            return messages.set_state(work.db, said.message_id, state)
     messages.place(
         work.db,
         said.message_id,

@@ -19,7 +19,7 @@ from ..connection import Online
 from ..errors import Offline, RelayError, RelayRefused
 from ..linking.approving import add_when_ready
 from ..payloads import from_payload
-from ..store import conversations, groups, log_rows, mls_state, outbox, people
+from ..store import conversations, groups, log_rows, mls_state, outbox, people, repair
 from ..store.key_packages import KeyPackageRow
 from ..vault import transaction
 from . import founding, joining, key_package_stock, refusal, returning, statements
@@ -34,6 +34,8 @@ REVOCATIONS: Final = transaction("revocations")
 ASK: Final = transaction("ask-return")
 
 DAY_MS: Final = 86_400_000
+LONGEST_MS: Final = 90 * DAY_MS
+"""Milliseconds after which no device comes back with what it has (the relay's retention)."""
 REPAIR_WINDOW: Final = 8 * 86_400_000
 """Milliseconds for which rows of the log are kept."""
 
@@ -87,6 +89,7 @@ class Housekeeping:
 
         def step(work: Work) -> tuple[list[KeyPackageRow], bool]:
             log_rows.forget_rows(work.db, work.now - REPAIR_WINDOW)
+            repair.forget(work.db, work.now - REPAIR_WINDOW, work.now - LONGEST_MS)
             for row in groups.all_groups(work.db):
                 _forget_closed(work, row)
             return key_package_stock.restock(work, held), key_package_stock.outdated(work)

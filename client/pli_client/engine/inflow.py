@@ -63,6 +63,7 @@ class Inflow:
     async def run(self) -> None:
         while True:
             await self._something.wait()
+            await self._engine.repair.wait()
             self._busy = True
             try:
                 await self._take_some()

@@ -13,7 +13,16 @@ from pli_protocol.mls.outcome import Joined
 from pli_protocol.mls.welcome import Welcome
 from pli_protocol.relay.frames import AcknowledgeWelcome, WelcomeWaiting
 
-from ..store import conversations, groups, key_packages, log_rows, mls_state, outbox, people
+from ..store import (
+    conversations,
+    groups,
+    key_packages,
+    log_rows,
+    mls_state,
+    outbox,
+    people,
+    repair,
+)
 from . import founding, history
 from .decisions import refound_allowed
 from .profile import MAX_LEAVES, SUITE, ProfileError, check_group, check_leaf_lifetime
@@ -233,6 +242,12 @@ def _store(
         predecessor=None if same or before is None else before.group_id,
         now=work.now,
     )
+    if frame.first is not None:
+        first = frame.first
+        position = first.position
+        repair.write_old_log(
+            work.db, group.group_id, position.timeline, position.seq + 1, first.chain
+        )
     work.keep(group, joined.changes)
     work.enter_epoch(group)
     if before is not None and _was_out(work, conversation_id):
@@ -241,7 +256,8 @@ def _store(
     row = groups.read(work.db, group.group_id)
     if row is None:
         raise AssertionError("the group was just written")
-    where = history.Place(row, frame.position, group.epoch, frame.time, b"")
+    place = frame.position if frame.first is None else frame.first.position
+    where = history.Place(row, place, group.epoch, frame.time, b"")
     _tell(work, where, committer, before, same, old_members)
     work.wake(conversation_id)
 

@@ -31,6 +31,8 @@ class PendingCommits:
         self._engine = engine
         self._coming_back = coming_back
         self._misfits = 0
+        self.held_until = 0.0
+        """Unix seconds until which a restored relay takes no commit in the conversation's group."""
 
     async def send(self, row: groups.GroupRow) -> float | None:
         """Send the commit that waits (again): its outcome stands in the log, nowhere else."""
@@ -52,7 +54,8 @@ class PendingCommits:
         frame = (
             CreateGroup(0, row.group_id, pending.send_id, message, welcome, predecessor)
             if pending.creates
-            else Send(0, pending.send_id, pending.previous, message, welcome)
+            # The newest send: messages may have gone while a restored relay took no commit.
+            else Send(0, pending.send_id, row.last_send, message, welcome)
         )
         try:
             accepted = await connection.request(frame)
@@ -75,6 +78,10 @@ class PendingCommits:
         engine, timing = self._engine, self._engine.timing
         if refused.refusal == "try-later":
             return (refused.retry_after or 1000) / 1000
+        if refused.refusal == "restored":
+            wait = (refused.retry_after or 10_000) / 1000
+            self.held_until = timing.clock() + wait
+            return wait if pending.creates else AGAIN
         if pending.creates:
             await engine.write(
                 lambda work: founding.abandon(work, row.group_id, refused.refusal), name=OUTCOME

@@ -19,14 +19,15 @@ from pli_protocol.mls.outcome import (
     Removed,
 )
 from pli_protocol.mls.proposal import Remove, Update
-from pli_protocol.relay.frames import Acknowledge, Acknowledgement, ReportCommit, Row
-from pli_protocol.relay.log import RosterChange, chain_hash, device_id
+from pli_protocol.relay.frames import Acknowledge, Acknowledgement, Position, ReportCommit, Row
+from pli_protocol.relay.log import RosterChange, device_id
 
 from ..errors import PliError
 from ..store import conversations, groups, log_rows, messages, mls_state, outbox, people
 from ..vault.database import SQLError, is_environment
-from . import committing, history, returning
+from . import committing, history, old_logs, returning
 from .commit_checks import check_commit
+from .old_logs import RelayForked
 from .profile import ProfileError
 from .sending import fail_all, note_stored
 from .work import Work
@@ -45,14 +46,6 @@ class Taken(Enum):
     """The relay's log does not hold; nothing more is taken from it."""
 
 
-class RelayForked(Exception):
-    """The log contradicts what was seen before. `what` is a short stable id."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
-
-
 def take(work: Work, row: Row, message: bytes | None) -> Taken:
     """Process one row. `message` is its payload's bytes; None: they cannot be had."""
     group_row = groups.read(work.db, row.group)
@@ -64,40 +57,53 @@ def take(work: Work, row: Row, message: bytes | None) -> Taken:
         groups.set_timeline(work.db, row.group, row.position.timeline)
         group_row = groups.read(work.db, row.group) or group_row
     try:
+        if row.position.timeline > group_row.timeline:
+            entered = old_logs.enter(work, group_row, row)
+            if entered is None:
+                return Taken.GAP
+            group_row = entered
         if not _guard(group_row, row):
             _report_again(work, group_row, row)
             return _acknowledged(work, row.group, Taken.DUPLICATE)
         if row.position.seq == group_row.next_seq:
-            _check_chain(group_row, row)
+            old_logs.check_chain(group_row.chain, row, row.position, row.chain)
             _check_promised(work, row)
         elif group_row.state in ("active", "closed", "creating"):
             return Taken.GAP
         log_rows.keep_row(work.db, row, message or b"")
         groups.advance(work.db, row.group, row.position.seq + 1, row.chain)
-        if message is None:
+        if old_logs.known_before(work, row, message or b""):
+            _report_again(work, group_row, row)
+        elif message is None:
             _put_aside(work, group_row, row, b"", "payload")
         else:
             _process(work, group_row, row, message)
     except RelayForked as fork:
-        log_rows.put_aside(work.db, row, message or b"", fork.what)
-        groups.set_trouble(
-            work.db,
-            row.group,
-            "stopped",
-            fork.what,
-            at=work.now,
-            seq=row.position.seq,
-            culprit=None,
-        )
-        work.event(group_row.conversation_id, "stopped", reason=fork.what)
-        return Taken.STOPPED
+        return _stop(work, group_row, row, message, fork.what)
     return _acknowledged(work, row.group, Taken.DONE)
 
 
+def _stop(
+    work: Work, group_row: groups.GroupRow, row: Row, message: bytes | None, what: str
+) -> Taken:
+    log_rows.put_aside(work.db, row, message or b"", what)
+    groups.set_trouble(
+        work.db, row.group, "stopped", what, at=work.now, seq=row.position.seq, culprit=None
+    )
+    work.event(group_row.conversation_id, "stopped", reason=what)
+    return Taken.STOPPED
+
+
 def _guard(group_row: groups.GroupRow, row: Row) -> bool:
-    if row.position.timeline != group_row.timeline:
+    new = row.position.seq >= group_row.next_seq
+    if new and row.position.timeline != group_row.timeline:
         raise RelayForked("timeline")
-    return row.position.seq >= group_row.next_seq
+    return new
+
+
+def _place(row: Row) -> Position:
+    """Where the row is shown: where it stood first, if it was brought to a restored relay."""
+    return row.position if row.first is None else row.first.position
 
 
 def _report_again(work: Work, group_row: groups.GroupRow, row: Row) -> None:
@@ -106,24 +112,9 @@ def _report_again(work: Work, group_row: groups.GroupRow, row: Row) -> None:
         work.frames.append(ReportCommit(row.group, row.position.seq, True))
 
 
-def _check_chain(group_row: groups.GroupRow, row: Row) -> None:
-    expected = chain_hash(
-        group_row.chain,
-        row.group,
-        row.position,
-        row.epoch,
-        row.kind,
-        row.sender,
-        row.send_id,
-        row.message,
-    )
-    if expected != row.chain:
-        raise RelayForked("chain")
-
-
 def _check_promised(work: Work, row: Row) -> None:
     """Where the relay said that an own send stands, nothing else may stand."""
-    promised = outbox.stored_at(work.db, row.group, row.position)
+    promised = outbox.stored_at(work.db, row.group, _place(row))
     if promised is not None and promised != row.send_id:
         raise RelayForked("accepted")
 
@@ -192,10 +183,10 @@ def _own_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -
             raise RelayForked("own-row")
         if item.state == "stored" and outbox.position_of(work.db, item.message_id) not in (
             None,
-            row.position,
+            _place(row),
         ):
             raise RelayForked("accepted")
-        note_stored(work, item, row.position, row.time)
+        note_stored(work, item, _place(row), row.time, seq=row.position.seq)
         outbox.delete(work.db, item.id)
         if item.kind == "message":
             _again(work, item)
@@ -206,11 +197,11 @@ def _own_row(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -
             raise RelayForked("own-row")
         if not pending.creates:  # the relay counts sends from the first after the group's opening
             groups.note_send(work.db, row.group, row.send_id, row.position.seq)
-        where = history.Place(group_row, row.position, row.epoch, row.time, b"")
+        where = history.Place(group_row, _place(row), row.epoch, row.time, b"")
         committing.merge(work, group_row, pending, where)
         work.frames.append(ReportCommit(row.group, row.position.seq, True))
         return
-    if row.kind == "return":
+    if row.kind == "return" or old_logs.own_after_all(work, group_row, row):
         return
     if group_row.state in ("active", "closed"):
         raise ProfileError("own-row-unknown")
@@ -276,12 +267,18 @@ def _message(
     people.remember_device(work.db, device, work.now)
     message = decode(received.data)
     identifier = message_id(group_row.conversation_id, device.person.person_id, received.data)
-    if messages.exists(work.db, identifier):
-        return  # sealed again after its first row had come after all, or repeated by its sender
     said = history.Said(
         group_row.conversation_id, identifier, message, received.data, device, False
     )
-    where = history.Place(group_row, row.position, received.epoch, row.time, received.signed)
+    known = messages.read(work.db, identifier)
+    if known is not None:
+        # Sealed again after its first row had come after all, or repeated by its sender. The first row
+        # of one that was sealed again for a restored relay may come late: it then stands there.
+        if row.first is not None:
+            where = history.Place(group_row, _place(row), received.epoch, row.time, received.signed)
+            history.place(work, said, where, known.state)
+        return
+    where = history.Place(group_row, _place(row), received.epoch, row.time, received.signed)
     if work.trust.refuses(device) is not None:
         # Shown as refused, and without effect. It may have been written before the revocation:
         # nothing that the relay could not have made up says when.
@@ -348,7 +345,7 @@ def _commit(
     committing.lost(work, group_row)
     committing.finish(work, group_row, received.group)
     by = work.device(received.sender)
-    where = history.Place(group_row, row.position, row.epoch, row.time, received.signed)
+    where = history.Place(group_row, _place(row), row.epoch, row.time, received.signed)
     committing.note_change(work, where, by, change, before)
     work.frames.append(ReportCommit(row.group, row.position.seq, True))
 
@@ -373,7 +370,7 @@ def _removed(work: Work, group_row: groups.GroupRow, row: Row, received: Removed
     leaving = _was_leaving(work, group_row)
     groups.set_state(work.db, row.group, "left" if leaving else "removed")
     conversations.set_state(work.db, group_row.conversation_id, "left" if leaving else "removed")
-    where = history.Place(group_row, row.position, row.epoch, row.time, received.signed)
+    where = history.Place(group_row, _place(row), row.epoch, row.time, received.signed)
     others = {m.person_id for m in groups.members(work.db, row.group)}
     history.members_changed(work, where, by, [], [own_person] if own_person in others else [], [])
     fail_all(work, group_row.conversation_id, "removed")

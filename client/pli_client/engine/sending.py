@@ -144,14 +144,20 @@ def _propose_leave(work: Work, group: Group) -> tuple[Group, bytes, bytes] | Non
 # --- outcomes ---------------------------------------------------------------------------------
 
 
-def note_stored(work: Work, item: outbox.Outgoing, position: Position, time: int) -> None:
-    """The relay has it on disk, as its answer or the log says. May be told twice."""
+def note_stored(
+    work: Work, item: outbox.Outgoing, position: Position, time: int, *, seq: int | None = None
+) -> None:
+    """The relay has it on disk, as its answer or the log says. May be told twice.
+
+    Args:
+        seq: where the log has it now, if `position` is that of an older timeline.
+    """
     if item.state != "sealed" or item.group_id is None or item.send_id is None:
         return
     group = groups.read(work.db, item.group_id)
     if group is None:
         return
-    groups.note_send(work.db, item.group_id, item.send_id, position.seq)
+    groups.note_send(work.db, item.group_id, item.send_id, position.seq if seq is None else seq)
     outbox.mark_stored(work.db, item.id)
     if item.kind == "leave":
         _left(work, group)

@@ -32,7 +32,7 @@ async def is_settled(engine: Engine) -> bool | None:
 
 async def _busy(engine: Engine) -> bool:
     away = engine.housekeeping.bots_away
-    if not engine.housekeeping.informed:
+    if not (engine.housekeeping.informed and engine.repair.ready):
         return True
     return not engine.inflow.idle or await engine.read(lambda db: _waits(db, away))
 

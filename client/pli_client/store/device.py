@@ -114,6 +114,16 @@ def add_replacement(
     return cursor.rowcount > 0
 
 
+def newest_list(db: Database, establishment: bytes) -> bytes | None:
+    """The newest revocation list that is known of an establishment."""
+    row = db.execute(
+        """SELECT statement FROM revocation_lists WHERE establishment = ?
+           ORDER BY number DESC LIMIT 1""",
+        (establishment,),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def read_meta(db: Database, key: str) -> bytes | None:
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else row[0]

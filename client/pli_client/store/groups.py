@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pli_protocol.relay.frames import Position
+from pli_protocol.relay.log import FIRST_CHAIN
 
 from ..vault import Database
 
@@ -128,6 +129,21 @@ def advance(db: Database, group_id: bytes, next_seq: int, chain: bytes) -> None:
 
 def set_timeline(db: Database, group_id: bytes, timeline: int) -> None:
     db.execute("UPDATE groups SET timeline = ? WHERE group_id = ?", (timeline, group_id))
+
+
+def enter_timeline(db: Database, group_id: bytes, timeline: int, next_seq: int) -> None:
+    """The log goes on in a new timeline of a restored relay; its hash chain begins anew."""
+    db.execute(
+        "UPDATE groups SET timeline = ?, next_seq = ?, chain = ? WHERE group_id = ?",
+        (timeline, next_seq, FIRST_CHAIN, group_id),
+    )
+
+
+def set_last_send(db: Database, group_id: bytes, send_id: bytes | None) -> None:
+    """What the relay holds as this device's newest send, whatever was known before."""
+    db.execute(
+        "UPDATE groups SET last_send = ?, last_send_seq = 0 WHERE group_id = ?", (send_id, group_id)
+    )
 
 
 def set_epoch(db: Database, group_id: bytes, epoch: int) -> None:

@@ -104,6 +104,15 @@ def place(
     )
 
 
+def unplace(db: Database, message_id: bytes) -> None:
+    """An own message that no log holds any more: it stands at the end again, as one that waits."""
+    db.execute(
+        """UPDATE messages SET generation = ?, group_id = NULL, timeline = NULL, seq = NULL,
+               epoch = NULL, time = NULL, signed = NULL, state = 'queued' WHERE message_id = ?""",
+        (QUEUED_GENERATION, message_id),
+    )
+
+
 def set_state(db: Database, message_id: bytes, state: str) -> None:
     db.execute("UPDATE messages SET state = ? WHERE message_id = ?", (state, message_id))
 

@@ -110,6 +110,25 @@ def unseal(db: Database, group_id: bytes) -> int:
     ).rowcount
 
 
+def under_way(db: Database, group_id: bytes) -> list[Outgoing]:
+    """What was sealed for a group and whose row has not come back, in order."""
+    rows = db.execute(
+        f"""SELECT {_COLUMNS} FROM outbox WHERE group_id = ? AND state IN ('sealed', 'stored')
+            ORDER BY id""",
+        (group_id,),
+    ).fetchall()
+    return [_outgoing(row) for row in rows]
+
+
+def seal_again(db: Database, id: int) -> None:
+    """The relay does not hold it (any more): it waits to be sealed again, under the same message id."""
+    db.execute(
+        """UPDATE outbox SET state = 'waiting', group_id = NULL, epoch = NULL, send_id = NULL,
+               previous = NULL, ciphertext = NULL, signed = NULL WHERE id = ?""",
+        (id,),
+    )
+
+
 def unseal_after(db: Database, group_id: bytes, id: int) -> None:
     """What was sealed behind this one names it as its predecessor: it is sealed anew."""
     db.execute(

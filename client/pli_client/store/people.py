@@ -168,3 +168,17 @@ def mark_revoked(db: Database, person_id: bytes, at: int) -> None:
         "UPDATE people SET revoked_at = coalesce(revoked_at, ?) WHERE person_id = ?",
         (at, person_id),
     )
+
+
+def chains(db: Database, device_ids: list[bytes]) -> list[tuple[bytes, bytes, bytes]]:
+    """The certificates (device, person, issuer) of those devices that are known."""
+    found = []
+    for device_id in device_ids:
+        row = db.execute(
+            """SELECT devices.certificate, people.certificate, people.issuer
+               FROM devices JOIN people USING (person_id) WHERE device_id = ?""",
+            (device_id,),
+        ).fetchone()
+        if row is not None:
+            found.append((row[0], row[1], row[2]))
+    return found

@@ -533,7 +533,38 @@ _PARTNERS: Final[Statements] = (
 )
 
 # What is kept to mend a relay that was restored from a backup.
-_REPAIR: Final[Statements] = ()
+_REPAIR: Final[Statements] = (
+    # How far a group's log of an older timeline is known here.
+    """CREATE TABLE old_logs (
+        group_id BLOB NOT NULL,
+        timeline INTEGER NOT NULL,
+        next_seq INTEGER NOT NULL,
+        chain BLOB NOT NULL,           -- before next_seq
+        PRIMARY KEY (group_id, timeline)
+    ) STRICT, WITHOUT ROWID""",
+    # The relay's timeline for which what it lacked of a group was brought.
+    """CREATE TABLE mended (
+        group_id BLOB PRIMARY KEY,
+        timeline INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    # The Welcomes of this device's commits, kept for the repair window (8 days).
+    """CREATE TABLE sent_welcomes (
+        group_id BLOB NOT NULL,
+        timeline INTEGER NOT NULL,
+        seq INTEGER NOT NULL,          -- of the commit
+        welcome BLOB NOT NULL,
+        time INTEGER NOT NULL,
+        PRIMARY KEY (group_id, timeline, seq)
+    ) STRICT""",
+    # Own sends that the restored relay did not hold, and which were sealed again under other ids.
+    """CREATE TABLE sealed_again (
+        group_id BLOB NOT NULL,
+        send_id BLOB NOT NULL,
+        message_id BLOB NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (group_id, send_id)
+    ) STRICT, WITHOUT ROWID""",
+)
 
 MIGRATIONS: Final[tuple[Statements, ...]] = (
     _WHO + _GROUPS + _MESSAGES + _BOTS_AND_ISSUERS,

@@ -17,6 +17,7 @@ CODES: Final = {
     "predecessor-missing": "the send named as the one before is not the last one held",
     "roster": "the commit's AAD is malformed, or names devices that it may not",
     "conflict": "somebody else did it first (a successor, a registration, an id taken)",
+    "restored": "no change yet: the relay was restored, and devices of the group have not come back",
     "too-large": "over a size limit; the detail names it",
     "limit": "over a count limit; the detail names it",
     "try-later": "cannot be stored now (disk full, load); nothing was stored, retry_after says when",

@@ -52,6 +52,8 @@ class Act(StrEnum):
     """The host's own act, by a command; the fact `what` says which."""
     AUDIT_READ = "audit-read"
     BACKUP = "backup"
+    ROWS_BROUGHT = "rows-brought"
+    """Rows that a restored relay lacked, by the device that had them."""
     TIMELINE = "timeline"
     """The first entry of a restored relay's log: the last head known of the one before."""
 

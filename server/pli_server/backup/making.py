@@ -11,13 +11,12 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 from nacl.public import PublicKey
 
-from .. import timelines
 from ..audit.acts import Act
 from ..audit.trail import record
 from ..errors import OperatorError, Refusal
 from ..folder import LOCK_NAME
 from ..settings import Settings
-from ..storage import database
+from ..storage import database, timelines
 from ..storage import tables as t
 from ..storage.blobs import BlobFolder, BlobStore
 from ..storage.sqlite import FILE_NAME as DATABASE_NAME

@@ -11,13 +11,12 @@ from typing import BinaryIO, Final
 import sqlalchemy as sa
 from nacl.public import PrivateKey
 
-from .. import timelines
 from ..errors import OperatorError
 from ..settings import FILE_NAME as SETTINGS_NAME
 from ..storage import database
 from ..storage import tables as t
 from ..storage.sqlite import FILE_NAME as DATABASE_NAME
-from . import dump
+from . import dump, timeline
 from .archive import ArchiveReader, DamagedArchive, Manifest
 from .making import BLOBS, FILES, Progress, flush_folder
 
@@ -44,7 +43,7 @@ def restore(
     try:
         scratch.mkdir(mode=0o700)
         manifest = unpack(archive, key, scratch, progress)
-        timeline = begin_timeline(scratch, now)
+        number = begin_timeline(scratch, now)
         if folder.exists():
             folder.rmdir()
         os.replace(scratch, folder)
@@ -55,7 +54,7 @@ def restore(
         ) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return manifest, timeline
+    return manifest, number
 
 
 def begin_timeline(folder: Path, now: int) -> int:
@@ -63,7 +62,7 @@ def begin_timeline(folder: Path, now: int) -> int:
 
     def begin(connection: sa.Connection) -> int:
         with database.writing(connection):
-            return timelines.begin(connection, now)
+            return timeline.begin(connection, now)
 
     return database.at_once(database.open_database(folder, None), begin)
 

@@ -21,11 +21,13 @@ from ..relay import Relay
 from ..session import Session
 from ..settings import Limits
 from ..storage import tables as t
+from ..storage import timelines as times
 from ..storage.groups import GroupState, Member, MemberState
 from ..storage.locks import Owners
 from ..storage.transaction import COMMIT, PROPOSAL, RETURN, Appended, Held, Transaction
 from .header import Header
-from .roster import NO_EFFECTS, RosterEffects, apply_change, check_change
+from .roster import NO_EFFECTS, RosterEffects, apply_change, check_change, check_welcome
+from .settling import check_settled
 
 OVERHEAD: Final = 512
 """Bytes that a queued request takes besides its payload."""
@@ -132,7 +134,9 @@ class SendJob(AppendJob):
         self, tx: Transaction, group: GroupState, sender: Member, change: RosterChange
     ) -> Outcome:
         limits = self._relay.limits
-        plan = check_change(tx, group, sender, change, self._welcome, limits)
+        check_welcome(change, self._welcome)
+        plan = check_change(tx, group, sender, change, limits)
+        check_settled(tx, group)
         row = append_commit(tx, group, sender, self._send_id, self._message)
         tx.sent(group, sender, self._send_id)
         effects = apply_change(tx, group, sender, row, plan, self._welcome, limits)
@@ -211,12 +215,29 @@ def again(tx: Transaction, held: Held, group: GroupState | None) -> Outcome:
     """The answer of before, for the same send id in the same group."""
     if group is None or held.group_no != group.no:
         raise Refusal("conflict", "this send id was used in another group")
-    return Outcome(Position(tx.timeline, held.seq), held.chain, held.time)
+    position, chain = Position(tx.timeline, held.seq), held.chain
+    if tx.timeline != times.FIRST:
+        position, chain = _first_place(tx, held)
+    return Outcome(position, chain, held.time)
+
+
+def _first_place(tx: Transaction, held: Held) -> tuple[Position, bytes]:
+    """On a restored relay: where a send stood first, if it was brought or is of an older timeline."""
+    number = tx.connection.scalar(
+        sa.select(t.rows.c.no).where(t.rows.c.group_no == held.group_no, t.rows.c.seq == held.seq)
+    )
+    if number is None:
+        return Position(tx.timeline, held.seq), held.chain  # of this very transaction
+    timelines = times.read(tx.connection)
+    place, first = times.places(tx.connection, timelines, held.group_no, [(held.seq, int(number))])[
+        0
+    ]
+    return (place, held.chain) if first is None else (first.position, first.chain)
 
 
 def announce(relay: Relay, row: Appended, effects: RosterEffects) -> None:
     """Tell everybody online, after COMMIT: the row first, then what its roster change means."""
-    for device_no, _ in effects.welcomed:
+    for device_no in (*(no for no, _ in effects.welcomed), *effects.entered):
         # A device that is added again gets the rows after this one only.
         session = relay.sessions.get(device_no)
         if session is not None and session.delivery is not None:
@@ -226,6 +247,10 @@ def announce(relay: Relay, row: Appended, effects: RosterEffects) -> None:
         session = relay.sessions.get(device_no)
         if session is not None and session.delivery is not None:
             session.delivery.added(row.group_no, welcome)
+    for device_no in effects.entered:
+        session = relay.sessions.get(device_no)
+        if session is not None and session.delivery is not None:
+            session.delivery.entered(row.group_no, row.group_id, row.position.seq)
     announce_ended(relay, row.group_id, effects)
 
 

@@ -13,7 +13,8 @@ from ..storage import tables as t
 from ..storage.groups import GroupState
 from ..storage.transaction import Transaction
 from .appending import AppendJob, Outcome, again, append_commit
-from .roster import Newcomer, add_member, apply_change, check_change
+from .roster import Newcomer, add_member, apply_change, check_change, check_welcome
+from .settling import check_settled
 
 
 class CreateJob(AppendJob):
@@ -41,7 +42,9 @@ class CreateJob(AppendJob):
             raise Refusal("conflict", "this group exists already")
         self._check_count(tx)
         old = self._predecessor(tx)
-        group = self._open(tx, old)
+        if old is not None:
+            check_settled(tx, old)
+        group = open_group(tx, frame.group, session.establishment, session.account_no, old)
         assert session.device is not None
         creator = add_member(
             tx,
@@ -55,7 +58,8 @@ class CreateJob(AppendJob):
             0,
         )
         limits = self._relay.limits
-        plan = check_change(tx, group, creator, self._change, frame.welcome, limits)
+        check_welcome(self._change, frame.welcome)
+        plan = check_change(tx, group, creator, self._change, limits)
         if old is not None and not {n.account_no for n in plan.added} <= old.accounts():
             raise Refusal("roster", "a re-founded group has no member that the old one had not")
         row = append_commit(tx, group, creator, frame.send_id, frame.commit)
@@ -109,34 +113,34 @@ class CreateJob(AppendJob):
             raise Refusal("conflict", "the group was re-founded already")
         return old
 
-    def _open(self, tx: Transaction, old: GroupState | None) -> GroupState:
-        frame, session = self._frame, self._session
-        made = tx.connection.execute(
-            sa.insert(t.groups).values(
-                group_id=frame.group,
-                establishment=session.establishment,
-                creator=session.account_no,
-                epoch=0,
-                last=0,
-                chain=FIRST_CHAIN,
-                predecessor=None if old is None else old.no,
-                created=tx.now,
-            )
+
+def open_group(
+    tx: Transaction,
+    group_id: bytes,
+    establishment: bytes,
+    creator_no: int,
+    old: GroupState | None,
+) -> GroupState:
+    """A group with an empty log, as the successor of another where there is one."""
+    made = tx.connection.execute(
+        sa.insert(t.groups).values(
+            group_id=group_id,
+            establishment=establishment,
+            creator=creator_no,
+            epoch=0,
+            last=0,
+            chain=FIRST_CHAIN,
+            predecessor=None if old is None else old.no,
+            created=tx.now,
         )
-        assert made.inserted_primary_key is not None
-        group = GroupState(
-            made.inserted_primary_key[0],
-            frame.group,
-            session.establishment,
-            0,
-            0,
-            FIRST_CHAIN,
-            None,
+    )
+    assert made.inserted_primary_key is not None
+    number = made.inserted_primary_key[0]
+    group = GroupState(number, group_id, establishment, 0, 0, FIRST_CHAIN, None)
+    tx.adopt(group)
+    if old is not None:
+        tx.connection.execute(
+            sa.update(t.groups).where(t.groups.c.no == old.no).values(successor=group_id)
         )
-        tx.adopt(group)
-        if old is not None:
-            tx.connection.execute(
-                sa.update(t.groups).where(t.groups.c.no == old.no).values(successor=frame.group)
-            )
-            old.successor = frame.group
-        return group
+        old.successor = group_id
+    return group

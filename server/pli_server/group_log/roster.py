@@ -25,6 +25,8 @@ class RosterEffects:
     welcomed: tuple[tuple[int, WelcomeWaiting], ...] = ()
     ended: tuple[tuple[int, int], ...] = ()
     """Membership ended at this seq."""
+    entered: tuple[int, ...] = ()
+    """Added by a commit that was brought: rows after it follow."""
 
 
 NO_EFFECTS = RosterEffects()
@@ -53,12 +55,15 @@ def check_change(
     group: GroupState,
     committer: Member,
     change: RosterChange,
-    welcome: Payload | None,
     limits: Limits,
+    *,
+    active: bool = True,
 ) -> PlannedChange:
-    """Check a commit's change against the roster; raises Refusal "roster" or "limit"."""
-    if bool(change.added) != (welcome is not None):
-        raise Refusal("roster", "a Welcome goes with a commit that adds devices, and only with it")
+    """Check a commit's change against the roster; raises Refusal "roster" or "limit".
+
+    Args:
+        active: False: devices may be added that were revoked since (the commit is an old one).
+    """
     if committer.device_id in change.removed or committer.device_id in change.added:
         raise Refusal("roster", "a commit neither adds nor removes its own device")
     by_id = {member.device_id: member for member in group.members.values()}
@@ -72,15 +77,25 @@ def check_change(
         member = by_id.get(device_id)
         if member is not None and member.on_roster and device_id not in change.removed:
             raise Refusal("roster", "a device that is added is on the roster already")
-    plan.added = _newcomers(tx, group, plan, change.added)
+    plan.added = _newcomers(tx, group, plan, change.added, active)
     on_roster = sum(member.on_roster for member in group.members.values())
     if on_roster - len(plan.removed) + len(plan.added) > limits.members_per_group:
         raise Refusal("limit", f"a group has at most {limits.members_per_group} devices")
     return plan
 
 
+def check_welcome(change: RosterChange, welcome: Payload | None) -> None:
+    """Raises Refusal "roster"."""
+    if bool(change.added) != (welcome is not None):
+        raise Refusal("roster", "a Welcome goes with a commit that adds devices, and only with it")
+
+
 def _newcomers(
-    tx: Transaction, group: GroupState, plan: PlannedChange, device_ids: Sequence[bytes]
+    tx: Transaction,
+    group: GroupState,
+    plan: PlannedChange,
+    device_ids: Sequence[bytes],
+    active: bool,
 ) -> list[Newcomer]:
     """The devices to be added, of establishments that are partners of each other and of all who stay.
 
@@ -88,7 +103,7 @@ def _newcomers(
     """
     if not device_ids:
         return []
-    found = find_devices(tx, device_ids)
+    found = find_devices(tx, device_ids, active=active)
     staying = {m.account_no for m in group.members.values() if m.on_roster} - {
         m.account_no for m in plan.removed
     }
@@ -99,9 +114,11 @@ def _newcomers(
     return found
 
 
-def find_devices(tx: Transaction, device_ids: Sequence[bytes]) -> list[Newcomer]:
-    """The active devices with these ids, in their order; those that are none are left out."""
-    found = tx.connection.execute(
+def find_devices(
+    tx: Transaction, device_ids: Sequence[bytes], *, active: bool = True
+) -> list[Newcomer]:
+    """The devices with these ids, in their order; those unknown (or not active) are left out."""
+    query = (
         sa.select(
             t.devices.c.no,
             t.devices.c.device_id,
@@ -109,13 +126,15 @@ def find_devices(tx: Transaction, device_ids: Sequence[bytes]) -> list[Newcomer]
             t.accounts.c.establishment,
         )
         .join(t.accounts, t.accounts.c.no == t.devices.c.account_no)
-        .where(
-            t.devices.c.device_id.in_(device_ids),
+        .where(t.devices.c.device_id.in_(device_ids))
+    )
+    if active:
+        query = query.where(
             t.devices.c.locked.is_(None),
             t.devices.c.revoked.is_(None),
             t.accounts.c.revoked.is_(None),
         )
-    )
+    found = tx.connection.execute(query)
     newcomers = {row.device_id: Newcomer(*row) for row in found}
     return [newcomers[device_id] for device_id in device_ids if device_id in newcomers]
 
@@ -146,7 +165,7 @@ def apply_change(
     if welcome is None:
         return NO_EFFECTS
     tx.store(committer.account_no, Amount(size=len(pack(welcome)[1])), spare=True)
-    return RosterEffects(_store_welcomes(tx, row, plan.added, welcome, predecessor, limits))
+    return RosterEffects(store_welcomes(tx, row, plan.added, welcome, predecessor, limits))
 
 
 def add_member(tx: Transaction, group: GroupState, newcomer: Newcomer, seq: int) -> Member:
@@ -226,7 +245,7 @@ def _store_state(tx: Transaction, group: GroupState, member: Member) -> None:
     )
 
 
-def _store_welcomes(
+def store_welcomes(
     tx: Transaction,
     row: Appended,
     newcomers: Sequence[Newcomer],
@@ -234,6 +253,7 @@ def _store_welcomes(
     predecessor: bytes | None,
     limits: Limits,
 ) -> tuple[tuple[int, WelcomeWaiting], ...]:
+    """Let the Welcome of the commit at `row` wait for each newcomer; what those online are pushed."""
     numbers = [newcomer.no for newcomer in newcomers]
     # A device that is added again needs the newest Welcome only.
     tx.connection.execute(
@@ -277,6 +297,7 @@ def _store_welcomes(
                 row.sender,
                 row.time,
                 predecessor,
+                row.first,
             ),
         )
         for newcomer in newcomers

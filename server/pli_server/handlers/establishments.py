@@ -22,7 +22,7 @@ from ..codes import code_hash
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
-from ..storage import locks
+from ..storage import locks, timelines
 from ..storage import tables as t
 from ..storage.partners import may_see, partners_of
 from ..storage.transaction import Transaction, pack, unpack
@@ -152,17 +152,19 @@ async def get_establishment(
 async def publish_revocations(
     relay: Relay, session: Session, frame: f.PublishRevocations
 ) -> f.Done:
-    """An issuer's newer list, or a person's word about its own device; whom it names is cut off."""
+    """An issuer's newer list, or a person's word about its own device; whom it names is cut off.
+
+    To a restored relay, which may have lost it, anybody brings a newer list: it is signed.
+    """
     statement = frame.statement
-    if not isinstance(statement, f.BlobRef):
-        data = statement
-    elif session.issuer is not None:
+    if isinstance(statement, f.BlobRef):
         data = await relay.blobs.run(relay.blobs.read_checked, statement, MAX_STATEMENT)
     else:
-        raise Refusal("invalid", "a statement about a device fits a frame")
+        data = statement
     try:
         kind = statement_type(data)
-        if kind == RevocationList.TYPE and session.issuer is not None:
+        brings = session.issuer is not None or relay.timeline != timelines.FIRST
+        if kind == RevocationList.TYPE and brings:
             await _publish_list(relay, session, statement, data)
         elif kind == DeviceRevocation.TYPE and session.device is not None:
             await _publish_own(relay, session, data)

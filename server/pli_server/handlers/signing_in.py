@@ -251,6 +251,34 @@ def _account(tx: Transaction, device: Device, limit: int) -> int:
     return int(found.no)
 
 
+def note_device(tx: Transaction, device: Device, limits: Limits, revoked: bool) -> None:
+    """Note a device that the relay forgot, as its first sign-in would; a revoked one as such.
+
+    Raises Refusal: its account is another person's by now, or has too many devices.
+    """
+    person = device.person
+    known = sa.select(t.devices.c.no).where(t.devices.c.device_id == device.device_id)
+    if tx.connection.execute(known).first() is not None:
+        return
+    account = tx.connection.execute(
+        sa.select(t.accounts.c.no, t.accounts.c.person_id).where(
+            t.accounts.c.establishment == person.establishment,
+            t.accounts.c.account == person.account,
+        )
+    ).first()
+    if account is None:
+        account_no = _account(tx, device, limits.accounts_per_establishment)
+    elif account.person_id != person.person_id:
+        raise Refusal("conflict", "the account is another person's by now")
+    else:
+        account_no = account.no
+    device_no = _new_device(tx, device, account_no, limits.devices_per_account)
+    if revoked:
+        tx.connection.execute(
+            sa.update(t.devices).where(t.devices.c.no == device_no).values(revoked=tx.now)
+        )
+
+
 def _new_device(tx: Transaction, device: Device, account_no: int, limit: int) -> int:
     count = tx.connection.scalar(
         sa.select(sa.func.count()).where(

@@ -1,13 +1,14 @@
 """Queries that only read: rows, Welcomes, memberships. Run on a reader, or inside a transaction."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from pli_protocol.relay.frames import Position, Row, WelcomeWaiting
+from pli_protocol.relay.frames import Origin, Position, Row, WelcomeWaiting
 
 from . import tables as t
+from . import timelines
 from .groups import MemberState
 from .transaction import KINDS, unpack
 
@@ -42,50 +43,60 @@ def rows(
     db: sa.Connection, group_no: int, group_id: bytes, after: int, until: int, limit: int
 ) -> list[Row]:
     """Rows with after < seq <= until that retention has left, oldest first."""
-    found: list[Row] = []
-    size = 0
-    timeline = int(db.scalar(_TIMELINE) or 1)
+    chosen, size = [], 0
     selected = db.execute(
         _ROWS, {"group": group_no, "after": after, "until": until, "limit": limit}
     )
     for row in selected:
-        found.append(
-            Row(
-                group_id,
-                Position(timeline, row.seq),
-                row.epoch,
-                KINDS[row.kind],
-                row.device_id,
-                row.send_id,
-                row.time,
-                unpack(row.is_blob, row.payload),
-                row.chain,
-            )
-        )
+        chosen.append(row)
         size += len(row.payload)
         if size >= READ_BYTES:
             selected.close()
             break
-    return found
+    where = timelines.places(
+        db, timelines.read(db), group_no, [(row.seq, row.no) for row in chosen]
+    )
+    return [
+        Row(
+            group_id,
+            position,
+            row.epoch,
+            KINDS[row.kind],
+            row.device_id,
+            row.send_id,
+            row.time,
+            unpack(row.is_blob, row.payload),
+            row.chain,
+            first,
+        )
+        for row, (position, first) in zip(chosen, where, strict=True)
+    ]
 
 
 def welcomes(db: sa.Connection, device_no: int, limit: int) -> list[WelcomeWaiting]:
     """Welcomes that wait for a device, the oldest first."""
-    timeline = int(db.scalar(_TIMELINE) or 1)
+    times = timelines.read(db)
     selected = db.execute(_WELCOMES, {"device": device_no, "limit": limit})
     return [
         WelcomeWaiting(
             row.item,
             row.group_id,
             unpack(row.is_blob, row.payload),
-            Position(timeline, row.seq),
+            Position(times.of_welcome(row.no), row.seq),
             row.chain,
             row.sender,
             row.time,
             row.predecessor,
+            _first(row),
         )
         for row in selected
     ]
+
+
+def _first(row: sa.Row[Any]) -> Origin | None:
+    if row.first_seq is None:
+        return None
+    return Origin(Position(row.first_timeline, row.first_seq), row.first_chain)
 
 
 def memberships(db: sa.Connection, device_no: int) -> list[Membership]:
@@ -109,9 +120,9 @@ def welcomes_wait(db: sa.Connection, device_no: int) -> bool:
     return bool(db.scalar(_WELCOMES_WAIT, {"device": device_no}))
 
 
-_TIMELINE = sa.select(t.meta.c.value).where(t.meta.c.key == "timeline")
 _ROWS = (
     sa.select(
+        t.rows.c.no,
         t.rows.c.seq,
         t.rows.c.epoch,
         t.rows.c.kind,
@@ -133,9 +144,24 @@ _ROWS = (
     .limit(sa.bindparam("limit"))
 )
 _WELCOMES = (
-    sa.select(t.welcome_items.c.item, t.groups.c.group_id, t.welcomes)
+    sa.select(
+        t.welcome_items.c.item,
+        t.groups.c.group_id,
+        t.welcomes,
+        t.brought_rows.c.timeline.label("first_timeline"),
+        t.brought_rows.c.first_seq,
+        t.brought_rows.c.chain.label("first_chain"),
+    )
+    .select_from(t.welcome_items)
     .join(t.welcomes, t.welcomes.c.no == t.welcome_items.c.welcome_no)
     .join(t.groups, t.groups.c.no == t.welcomes.c.group_no)
+    .outerjoin(
+        t.brought_rows,
+        sa.and_(
+            t.brought_rows.c.group_no == t.welcomes.c.group_no,
+            t.brought_rows.c.seq == t.welcomes.c.seq,
+        ),
+    )
     .where(
         t.welcome_items.c.device_no == sa.bindparam("device"),
     )

@@ -266,6 +266,49 @@ blobs = Table(
     Index("blobs_by_age", "created"),
 )
 
+timelines = Table(
+    "timelines",
+    metadata,
+    Column("timeline", Number, primary_key=True, autoincrement=False),
+    Column("rows_after", Number, nullable=False),
+    Column("groups_after", Number, nullable=False),
+    Column("welcomes_after", Number, nullable=False),
+    Column("restored_at", Number, nullable=False),
+)
+"""Of each restored timeline, the last numbers of what was there when it began."""
+
+old_logs = Table(
+    "old_logs",
+    metadata,
+    Column("group_no", Number, ForeignKey("groups.no"), primary_key=True),
+    Column("timeline", Number, primary_key=True),
+    Column("last", Number, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How far the log of an older timeline is held, where clients brought rows of it."""
+
+brought_rows = Table(
+    "brought_rows",
+    metadata,
+    Column("group_no", Number, ForeignKey("groups.no"), primary_key=True),
+    Column("seq", Number, primary_key=True),
+    Column("timeline", Number, nullable=False),
+    Column("first_seq", Number, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Where a row that a client brought stood first, and the old log's chain at it."""
+
+returned = Table(
+    "returned",
+    metadata,
+    Column("device_no", Number, ForeignKey("devices.no"), primary_key=True),
+    Column("timeline", Number, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The newest timeline in which a device has brought all that it had."""
+
 trace_trees = Table(
     "trace_trees",
     metadata,

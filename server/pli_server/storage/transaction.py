@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from pli_protocol.relay.frames import BlobRef, Payload, Position
+from pli_protocol.relay.frames import BlobRef, Origin, Payload, Position
 from pli_protocol.relay.log import chain_hash
 
 from ..audit.acts import Act, Fact
@@ -46,6 +46,8 @@ class Appended:
     time: int
     payload: Payload
     chain: bytes
+    first: Origin | None = None
+    """Of a row that was brought: where it stood in an older timeline."""
 
 
 def pack(payload: Payload) -> tuple[int, bytes]:
@@ -157,21 +159,31 @@ class Transaction:
         sender: Member,
         send_id: bytes,
         payload: Payload,
+        *,
+        epoch: int | None = None,
+        time: int | None = None,
+        first: Origin | None = None,
     ) -> Appended:
         """Append a row to the group's log; the caller has checked that it may.
+
+        Args:
+            epoch, time, first: of a row that was brought; else it is of the group's epoch, and of now.
 
         Raises:
             Refusal: limit, its sender or establishment has stored as much as it may.
         """
         is_blob, data = pack(payload)
-        self.store(sender.account_no, Amount(1, len(data)), spare=kind != APPLICATION)
+        spare = kind != APPLICATION or first is not None
+        self.store(sender.account_no, Amount(1, len(data)), spare=spare)
         seq = group.last + 1
+        epoch = group.epoch if epoch is None else epoch
+        time = self.now if time is None else time
         position = Position(self.timeline, seq)
         chain = chain_hash(
             group.chain,
             group.group_id,
             position,
-            group.epoch,
+            epoch,
             KINDS[kind],
             sender.device_id,
             send_id,
@@ -181,11 +193,11 @@ class Transaction:
             (
                 group.no,
                 seq,
-                group.epoch,
+                epoch,
                 kind,
                 sender.device_no,
                 send_id,
-                self.now,
+                time,
                 chain,
                 is_blob,
                 data,
@@ -195,18 +207,19 @@ class Transaction:
         self.trail.row(chain)
         group.last, group.chain = seq, chain
         self._moved[group.no] = group
-        self._known[sender.device_no, send_id] = Held(group.no, seq, chain, self.now)
+        self._known[sender.device_no, send_id] = Held(group.no, seq, chain, time)
         return Appended(
             group.no,
             group.group_id,
             position,
-            group.epoch,
+            epoch,
             kind,
             sender.device_id,
             send_id,
-            self.now,
+            time,
             payload,
             chain,
+            first,
         )
 
     def store(self, account_no: int, amount: Amount, *, spare: bool = False) -> None:

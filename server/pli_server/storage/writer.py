@@ -47,6 +47,7 @@ WRITES: Final = (
     "acknowledge",
     "attempt",
     "blob",
+    "bring",
     "blob-fetch",
     "claim",
     "commit",

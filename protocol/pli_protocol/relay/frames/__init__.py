@@ -18,6 +18,7 @@ from . import (
     key_packages,
     linking,
     partners,
+    repair,
     sign_in,
     succession,
 )
@@ -91,6 +92,7 @@ from .linking import (
     RequestLinking,
 )
 from .partners import GetPartners, Partner, Partners, PartnersChanged, PublishPartner
+from .repair import BringDevices, BringRows, BringWelcome, BroughtAll, BroughtRow, LogHeld
 from .sign_in import ConfirmToken, Hello, SignedIn, SignIn, Welcomed
 from .succession import (
     LIST_PART,
@@ -121,6 +123,7 @@ from .values import (
     Id32,
     Inline,
     Number,
+    Origin,
     Payload,
     PendingEnrolment,
     Position,
@@ -143,6 +146,7 @@ ClientFrame = (
     | partners.FromClient
     | accounts.FromClient
     | linking.FromClient
+    | repair.FromClient
 )
 RelayFrame = (
     sign_in.FromRelay
@@ -156,6 +160,7 @@ RelayFrame = (
     | partners.FromRelay
     | accounts.FromRelay
     | linking.FromRelay
+    | repair.FromRelay
     | answers.FromRelay
 )
 
@@ -173,6 +178,11 @@ __all__ = [
     "BeginSecondFactor",
     "BlobPart",
     "BlobRef",
+    "BringDevices",
+    "BringRows",
+    "BringWelcome",
+    "BroughtAll",
+    "BroughtRow",
     "Certificate",
     "Chain",
     "ClaimKeyPackages",
@@ -199,14 +209,13 @@ __all__ = [
     "GetAccount",
     "GetBlob",
     "GetCommitReports",
-    "GetDevices",
     "GetConsistency",
+    "GetDevices",
     "GetDirectory",
     "GetEstablishment",
     "GetGroups",
     "GetHead",
     "GetInclusion",
-    "GetPartners",
     "GetLinking",
     "GetListPart",
     "GetPartners",
@@ -229,11 +238,13 @@ __all__ = [
     "LinkingAnswer",
     "ListEnrolments",
     "ListPart",
+    "LogHeld",
     "MAX_FRAME",
     "MAX_INLINE",
     "Number",
     "NumberedStatement",
     "OpenAccount",
+    "Origin",
     "PROTOCOL_VERSIONS",
     "Partner",
     "Partners",

@@ -14,6 +14,7 @@ from .values import (
     Id32,
     Inline,
     Number,
+    Origin,
     Payload,
     Position,
     Request,
@@ -74,6 +75,8 @@ class Row(Frame, frozen=True):
     time: Time
     message: Payload
     chain: Id32
+    first: Origin | None = None
+    """Of a row that was brought to a restored relay."""
 
 
 class Fetch(Request, frozen=True):
@@ -111,6 +114,8 @@ class WelcomeWaiting(Frame, frozen=True):
     sender: Id16
     time: Time
     predecessor: GroupId | None = None
+    first: Origin | None = None
+    """Where the commit stood first, when it was brought to a restored relay."""
 
 
 class AcknowledgeWelcome(Frame, frozen=True):

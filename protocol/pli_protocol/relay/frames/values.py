@@ -61,6 +61,13 @@ class Position(Struct, frozen=True, forbid_unknown_fields=True, order=True):
     seq: Number
 
 
+class Origin(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a row stood in the timeline in which it was accepted, and that log's chain at it."""
+
+    position: Position
+    chain: Id32
+
+
 class ClaimedKeyPackage(Struct, frozen=True, forbid_unknown_fields=True):
     """A key package handed to the claimant and to nobody else (unless it is a last resort)."""
 

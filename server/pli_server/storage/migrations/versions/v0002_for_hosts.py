@@ -174,6 +174,37 @@ def _partners() -> None:
 
 def _timelines() -> None:
     """Backups, restored relays, what clients bring back."""
+    op.create_table(
+        "timelines",
+        sa.Column("timeline", NUMBER, primary_key=True, autoincrement=False),
+        sa.Column("rows_after", NUMBER, nullable=False),
+        sa.Column("groups_after", NUMBER, nullable=False),
+        sa.Column("welcomes_after", NUMBER, nullable=False),
+        sa.Column("restored_at", NUMBER, nullable=False),
+    )
+    op.create_table(
+        "old_logs",
+        sa.Column("group_no", NUMBER, sa.ForeignKey("groups.no"), primary_key=True),
+        sa.Column("timeline", NUMBER, primary_key=True),
+        sa.Column("last", NUMBER, nullable=False),
+        sa.Column("chain", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "brought_rows",
+        sa.Column("group_no", NUMBER, sa.ForeignKey("groups.no"), primary_key=True),
+        sa.Column("seq", NUMBER, primary_key=True),
+        sa.Column("timeline", NUMBER, nullable=False),
+        sa.Column("first_seq", NUMBER, nullable=False),
+        sa.Column("chain", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "returned",
+        sa.Column("device_no", NUMBER, sa.ForeignKey("devices.no"), primary_key=True),
+        sa.Column("timeline", NUMBER, nullable=False),
+        sqlite_with_rowid=False,
+    )
 
 
 def _quotas() -> None:

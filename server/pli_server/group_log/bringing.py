@@ -1,0 +1,346 @@
+"""Rows that a client brings to a restored relay: they continue an old log exactly, or are kept out.
+
+A brought row is appended like any other, at a new position of the current timeline, with its first one
+beside it; so cursors and delivery know nothing of it. What it changes (epoch, roster) it changes now.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from pli_protocol.relay import frames as f
+from pli_protocol.relay.log import FIRST_CHAIN, RosterChange, chain_hash
+
+from ..audit.acts import Act
+from ..errors import Refusal
+from ..session import Session
+from ..settings import Limits
+from ..storage import tables as t
+from ..storage import timelines as times
+from ..storage.groups import GroupState, Member, MemberState
+from ..storage.transaction import COMMIT, KINDS, RETURN, Appended, Transaction
+from .creation import open_group
+from .header import Header
+from .roster import (
+    NO_EFFECTS,
+    Newcomer,
+    RosterEffects,
+    add_member,
+    apply_change,
+    check_change,
+    store_welcomes,
+)
+
+NUMBERS: Final = {name: number for number, name in KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A row whose payload was read: its header (None: a request to return) and a commit's change."""
+
+    row: f.BroughtRow
+    header: Header | None
+    change: RosterChange | None
+
+
+@dataclass(slots=True)
+class OldLog:
+    """How far an old timeline's log is held. `last` 0: nothing of it."""
+
+    last: int
+    chain: bytes
+
+
+@dataclass(slots=True)
+class Mended:
+    """What a request brought."""
+
+    held: f.LogHeld
+    rows: list[tuple[Appended, RosterEffects]] = field(default_factory=list)
+
+
+def bring(
+    tx: Transaction, session: Session, frame: f.BringRows, rows: Sequence[Brought], limits: Limits
+) -> Mended:
+    """Append what follows; raises Refusal "not-found", "conflict", "roster", "invalid"."""
+    timelines = times.read(tx.connection)
+    if not timelines.knows(frame.timeline):
+        raise Refusal("not-found")
+    group = tx.group(frame.group)
+    if group is None:
+        group = _opened(tx, session, frame, rows)
+    else:
+        _authorise(group, session)
+    log = old_log(tx, timelines, group, frame.timeline)
+    taken = []
+    _look_up(tx, rows)
+    for brought in rows:
+        if brought.row.seq > log.last or log.last == 0:
+            taken += _take(tx, group, frame.timeline, log, brought, limits)
+    if rows:
+        _store_old_log(tx, group, frame.timeline, log)
+    if taken:
+        counts = {"rows": len(taken), "timeline": frame.timeline, "last": log.last}
+        session.trace(tx, Act.ROWS_BROUGHT, group=group.group_id, **counts)
+    began = tx.connection.scalar(
+        sa.select(sa.func.max(t.rows.c.seq)).where(
+            t.rows.c.group_no == group.no, t.rows.c.no <= timelines.began_after
+        )
+    )
+    own = group.members.get(session.device_no)
+    last_send = None if own is None else own.last_send
+    held = f.LogHeld(frame.rid, log.last, log.chain, began or 0, group.epoch, last_send)
+    return Mended(held, taken)
+
+
+def _authorise(group: GroupState | None, session: Session) -> GroupState:
+    member = None if group is None else group.members.get(session.device_no)
+    if group is None or member is None or not member.receives:
+        raise Refusal("not-found")
+    return group
+
+
+def old_log(
+    tx: Transaction, timelines: times.Timelines, group: GroupState, timeline: int
+) -> OldLog:
+    """How far the log of an older timeline is held: by what was brought, else by what was restored."""
+    o = t.old_logs.c
+    found = tx.connection.execute(
+        sa.select(o.last, o.chain).where(o.group_no == group.no, o.timeline == timeline)
+    ).first()
+    if found is not None:
+        return OldLog(found.last, found.chain)
+    after, until = timelines.rows_of(timeline)
+    if until is None:
+        return OldLog(0, FIRST_CHAIN)
+    own = tx.connection.execute(
+        sa.select(t.rows.c.seq, t.rows.c.chain)
+        .where(t.rows.c.group_no == group.no, t.rows.c.no > after, t.rows.c.no <= until)
+        .order_by(t.rows.c.seq.desc())
+        .limit(1)
+    ).first()
+    return OldLog(0, FIRST_CHAIN) if own is None else OldLog(own.seq, own.chain)
+
+
+def _store_old_log(tx: Transaction, group: GroupState, timeline: int, log: OldLog) -> None:
+    of_log = (t.old_logs.c.group_no == group.no, t.old_logs.c.timeline == timeline)
+    value = {"last": log.last, "chain": log.chain}
+    if tx.connection.execute(sa.update(t.old_logs).where(*of_log).values(value)).rowcount == 0:
+        key = {"group_no": group.no, "timeline": timeline}
+        tx.connection.execute(sa.insert(t.old_logs).values({**key, **value}))
+
+
+def _opened(
+    tx: Transaction, session: Session, frame: f.BringRows, rows: Sequence[Brought]
+) -> GroupState:
+    """The group that the first row opens: it was made after the backup."""
+    first = rows[0] if rows else None
+    if first is None or first.change is None or first.header is None or first.row.seq != 1:
+        raise Refusal("not-found")
+    if session.device is None or (
+        session.device.device_id not in (first.row.sender, *first.change.added)
+    ):
+        raise Refusal("not-found")
+    creator = _device(tx, first.row.sender)
+    old = None if frame.predecessor is None else tx.group(frame.predecessor)
+    if old is not None:
+        before = old.members.get(session.device_no)
+        if before is None or not before.receives or old.successor is not None:
+            old = None
+    group = open_group(tx, frame.group, creator.establishment, creator.account_no, old)
+    add_member(tx, group, creator, 0)
+    return group
+
+
+def _look_up(tx: Transaction, rows: Sequence[Brought]) -> None:
+    ids = {brought.row.sender for brought in rows}
+    d = t.devices.c
+    numbers = {
+        row.device_id: row.no
+        for row in tx.connection.execute(sa.select(d.device_id, d.no).where(d.device_id.in_(ids)))
+    }
+    keys = [
+        (numbers[brought.row.sender], brought.row.send_id)
+        for brought in rows
+        if brought.row.sender in numbers
+    ]
+    tx.look_up(keys)
+
+
+def _take(
+    tx: Transaction,
+    group: GroupState,
+    timeline: int,
+    log: OldLog,
+    brought: Brought,
+    limits: Limits,
+) -> list[tuple[Appended, RosterEffects]]:
+    """One row; an empty list where it is held already, as its sender sent it again."""
+    row = brought.row
+    position = f.Position(timeline, row.seq)
+    _check(group, log, position, brought)
+    sender = _sender(tx, group, row)
+    log.last, log.chain = row.seq, row.chain
+    if tx.held(sender.device_no, row.send_id) is not None:
+        return []
+    if brought.change is not None:
+        return [_commit(tx, group, sender, position, brought, brought.change, limits)]
+    appended = _append(tx, group, sender, position, row)
+    if row.kind != KINDS[RETURN]:
+        tx.sent(group, sender, row.send_id)
+    return [(appended, NO_EFFECTS)]
+
+
+def _check(group: GroupState, log: OldLog, position: f.Position, brought: Brought) -> None:
+    """Raises Refusal: the row does not continue the log, or its payload is not what it says."""
+    row, header = brought.row, brought.header
+    if log.last and row.seq != log.last + 1:
+        raise Refusal("conflict", "rows between are missing")
+    chain = chain_hash(
+        log.chain, group.group_id, position, row.epoch, row.kind, row.sender, row.send_id, row.message
+    )  # fmt: skip
+    if chain != row.chain:
+        raise Refusal("conflict", "the row does not continue the log that is held")
+    if header is not None and (header.group_id, header.epoch, KINDS[header.kind]) != (
+        group.group_id, row.epoch, row.kind
+    ):  # fmt: skip
+        raise Refusal("invalid", "the payload's header is another one")
+    if row.epoch > group.epoch:
+        raise Refusal("invalid", "a row of an epoch that nothing began")
+
+
+def _sender(tx: Transaction, group: GroupState, row: f.BroughtRow) -> Member:
+    device = _device(tx, row.sender)
+    member = group.members.get(device.no)
+    if row.kind == KINDS[RETURN]:
+        if device.account_no not in group.accounts():
+            raise Refusal("conflict", "a row of somebody who is no member")
+        return member or Member(
+            device.no, device.device_id, device.account_no, MemberState.ENDED, 0
+        )
+    if member is None or not member.on_roster:
+        raise Refusal("conflict", "a row of somebody who is no member")
+    return member
+
+
+def _commit(
+    tx: Transaction,
+    group: GroupState,
+    sender: Member,
+    position: f.Position,
+    brought: Brought,
+    change: RosterChange,
+    limits: Limits,
+) -> tuple[Appended, RosterEffects]:
+    """A commit that the backup lacked: its Welcome comes later, or lies with those that it added."""
+    if brought.row.epoch != group.epoch or group.successor is not None:
+        raise Refusal("conflict", "another commit ended this epoch since")
+    plan = check_change(tx, group, sender, change, limits, active=False)
+    appended = _append(tx, group, sender, position, brought.row)
+    group.epoch += 1
+    if position.seq != 1:
+        tx.sent(group, sender, brought.row.send_id)
+    apply_change(tx, group, sender, appended, plan, None, limits)
+    return appended, RosterEffects(entered=tuple(newcomer.no for newcomer in plan.added))
+
+
+def _append(
+    tx: Transaction, group: GroupState, sender: Member, position: f.Position, row: f.BroughtRow
+) -> Appended:
+    first = f.Origin(position, row.chain)
+    appended = tx.append(
+        group,
+        NUMBERS[row.kind],
+        sender,
+        row.send_id,
+        row.message,
+        epoch=row.epoch,
+        time=min(row.time, tx.now),
+        first=first,
+    )
+    tx.connection.execute(
+        sa.insert(t.brought_rows).values(
+            group_no=group.no,
+            seq=appended.position.seq,
+            timeline=position.timeline,
+            first_seq=position.seq,
+            chain=row.chain,
+        )
+    )
+    return appended
+
+
+def _device(tx: Transaction, device_id: bytes) -> Newcomer:
+    found = tx.connection.execute(
+        sa.select(
+            t.devices.c.no,
+            t.devices.c.device_id,
+            t.devices.c.account_no,
+            t.accounts.c.establishment,
+        )
+        .join(t.accounts, t.accounts.c.no == t.devices.c.account_no)
+        .where(t.devices.c.device_id == device_id)
+    ).first()
+    if found is None:
+        raise Refusal("roster", "a device that the relay does not know; bring its chain first")
+    return Newcomer(*found)
+
+
+def bring_welcome(
+    tx: Transaction, session: Session, frame: f.BringWelcome, limits: Limits
+) -> tuple[int, RosterEffects]:
+    """Let a Welcome wait for the devices that its commit added and that are members since.
+
+    Returns:
+        The group's number, and who is told.
+    """
+    group = _authorise(tx.group(frame.group), session)
+    timelines = times.read(tx.connection)
+    row = _row_at(tx, timelines, group, frame.position)
+    if row is None or row.kind != COMMIT or row.sender_no != session.device_no:
+        raise Refusal("not-found")
+    waiting = sa.exists().where(t.welcomes.c.group_no == group.no, t.welcomes.c.seq == row.seq)
+    if tx.connection.scalar(sa.select(waiting)):
+        return group.no, NO_EFFECTS
+    added = [
+        Newcomer(m.device_no, m.device_id, m.account_no, group.establishment)
+        for m in group.members.values()
+        if m.state is MemberState.ACTIVE and m.since == row.seq
+    ]
+    if not added:
+        return group.no, NO_EFFECTS
+    place, first = times.places(tx.connection, timelines, group.no, [(row.seq, row.no)])[0]
+    appended = Appended(
+        group.no, group.group_id, place, row.epoch, COMMIT, row.device_id, row.send_id, row.time,
+        b"", row.chain, first,
+    )  # fmt: skip
+    predecessor = tx.connection.scalar(
+        sa.select(t.groups.c.group_id).where(
+            t.groups.c.no
+            == sa.select(t.groups.c.predecessor).where(t.groups.c.no == group.no).scalar_subquery()
+        )
+    )
+    welcomed = store_welcomes(tx, appended, added, frame.welcome, predecessor, limits)
+    return group.no, RosterEffects(welcomed)
+
+
+def _row_at(
+    tx: Transaction, timelines: times.Timelines, group: GroupState, position: f.Position
+) -> "sa.Row[Any] | None":
+    b = t.brought_rows.c
+    seq = tx.connection.scalar(
+        sa.select(b.seq).where(
+            b.group_no == group.no, b.timeline == position.timeline, b.first_seq == position.seq
+        )
+    )
+    r = t.rows.c
+    found = tx.connection.execute(
+        sa.select(t.rows, t.devices.c.device_id)
+        .join(t.devices, t.devices.c.no == r.sender_no)
+        .where(r.group_no == group.no, r.seq == (position.seq if seq is None else seq))
+    ).first()
+    if found is None or (seq is None and timelines.of_row(found.no) != position.timeline):
+        return None
+    return found
