@@ -1,6 +1,7 @@
 """The listener: sockets, TLS, admission, and the loop that reads one connection's frames."""
 
 import asyncio
+import contextlib
 import inspect
 import itertools
 import logging
@@ -43,6 +44,7 @@ OPEN_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 5
 HEADERS: Final = 16 * 1024
 
+ANSWER_SECONDS: Final = 5
 STOP_SECONDS: Final = 5
 
 UNSIGNED: Final = (GREETING, GREETED, ACCOUNT)
@@ -106,10 +108,11 @@ class Listener:
         return f"{'ws' if tls is None else 'wss'}://{shown}:{bound[1]}"
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
-        """Tell everybody, wait a moment for them to go (not after `hurry`), then close."""
+        """Answer what was asked, tell everybody, wait a moment for them to go (not after `hurry`)."""
         if self._server is None:
             return
         self._server.close(close_connections=False)
+        await self._answered()
         sessions = self._relay.connected
         for session in tuple(sessions):
             session.refuse(None, Refusal("shutting-down"))
@@ -127,6 +130,12 @@ class Listener:
         for session in tuple(sessions):
             session.ws.transport.abort()
         await self._server.wait_closed()
+
+    async def _answered(self) -> None:
+        """Requests that wait for the disk are answered: what is behind them in the queue is the sign."""
+        with contextlib.suppress(Refusal, StorageFailed, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._relay.writer.do("acknowledge", lambda _: None, owners=())
 
     def reload(self) -> None:
         """Read the certificate again (SIGHUP)."""
