@@ -8,6 +8,7 @@ from typing import Final
 from pli_client.issuer import EstablishmentExists, Issuer, RevocationsPublished
 
 from ..system.actor import reconnect_quickly
+from ..system.partnering import sign_a_partner
 from ..system.world import PASSPHRASE, PEOPLE, World
 
 INVITED: Final = "Élise Petit"
@@ -24,6 +25,7 @@ async def work(world: World) -> None:
     with contextlib.suppress(EstablishmentExists):
         await world.found()
     async with await Issuer.open(world.folder / "admin", PASSPHRASE) as issuer:
+        await sign_a_partner(world, issuer)
         await issuer.invite(name=INVITED, profession="Éducatrice")
         if not (world.vault("chloe") / "vault.json").exists():
             return

@@ -11,6 +11,7 @@ from pli_client.enrolment import enrol
 from pli_client.errors import Offline, RelayRefused
 from pli_client.files import upload
 from pli_client.linking import add_when_ready, approve, link, waiting
+from pli_client.issuer import Issuer
 from pli_client.store import groups
 from pli_client.vault import Vault
 from pli_protocol.identity.linking import AccountAddress
@@ -18,6 +19,7 @@ from pli_protocol.identity.password import Cost, derive
 from pli_protocol.relay.frames import BlobPart, GetBlob, RenewRecoveryCodes, ResetCredentials
 
 from ..server.credentials import Authenticator
+from ..system.partnering import ELSEWHERE, sign_a_partner
 from ..system.world import CHEAP, PASSPHRASE, TITLE
 from .cast import Cast
 
@@ -52,6 +54,19 @@ async def first_sign_in(cast: Cast) -> None:
     await amelie.add(conversation, cast.name("david"))
     assert await david.conversation(TITLE) == conversation
     await cast.say(david, conversation, "Bonjour de David")
+
+
+async def partnering(cast: Cast) -> None:
+    """The administrator signs a partner; a professional's device hears of it."""
+    amelie = await cast.open("amelie")
+    async with await Issuer.open(cast.world.folder / "admin", PASSPHRASE) as issuer:
+        await _insist(lambda: sign_a_partner(cast.world, issuer))
+        assert [p.state for p in await issuer.partners.all()] == ["waiting"]
+
+    async def known() -> bool | None:
+        return [p.name for p in await amelie.client.partners()] == [ELSEWHERE] or None
+
+    await amelie.client.until(known, None)
 
 
 async def joining(cast: Cast) -> None:
@@ -207,6 +222,7 @@ SCRIPTS: Final[dict[str, Script]] = {
     "leave": leaving,
     "linking-answer": linking,
     "linking-request": linking,
+    "partner": partnering,
     "password": securing,
     "recovery-codes": securing,
     "reset-credentials": securing,

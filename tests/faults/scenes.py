@@ -7,6 +7,7 @@ from typing import Final
 
 from pli_client.issuer import Issuer
 
+from ..system.partnering import sign_a_partner
 from ..system.revocations import declare
 from ..system.world import PASSPHRASE, TITLE
 from . import victim
@@ -34,7 +35,7 @@ async def bruno_invites_all(cast: Cast) -> None:
     bruno = await cast.open("bruno")
     david = await bruno.person(cast.name("david"))
     await bruno.client.online()
-    while not await bruno.engine.claim([david.account]):
+    while not await bruno.engine.claim([david.address]):
         await bruno.engine.changed(0.05)
     conversation = await bruno.start("Étage 2", cast.name("david"), cast.name("amelie"))
     await cast.say(bruno, conversation, "Bienvenue à l'étage 2")
@@ -80,6 +81,11 @@ async def bruno_lost_a_device(cast: Cast) -> None:
     await bruno.close()
 
 
+async def a_partner_was_signed(cast: Cast) -> None:
+    async with await Issuer.open(cast.world.folder / "admin", PASSPHRASE) as issuer:
+        await sign_a_partner(cast.world, issuer)
+
+
 async def amelie_attaches(cast: Cast) -> None:
     """Two notes go to the DUI, one with the record from the start."""
     amelie = await cast.open("amelie")
@@ -114,6 +120,7 @@ RETURN: Final = Scene("returning", before=state_is_lost, others=bruno_is_there)
 REFOUND: Final = Scene("refounding", before=state_is_lost)
 REFOUNDED: Final = Scene("receiving", before=bruno_refounded, others=bruno_writes)
 REVOKED: Final = Scene("revocations", before=chloe_was_revoked)
+PARTNER: Final = Scene("partners", before=a_partner_was_signed)
 DECLARED: Final = Scene("declarations", before=bruno_lost_a_device)
 BOT: Final = Scene("filing", victim="dui", others=amelie_attaches)
 
@@ -132,6 +139,7 @@ SCENES: Final[dict[str, tuple[Scene, ...]]] = {
     "key-packages": (FIRST,),
     "leave": (LEAVE,),
     "outcome": (CREATE,),
+    "partners": (PARTNER,),
     "pin-relay": (FIRST,),
     "queue": (SEND,),
     "receive": (SEND, RECEIVE, COMMIT),

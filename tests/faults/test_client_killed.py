@@ -18,7 +18,16 @@ from .scenes import SCENES, SEND, Scene
 pytestmark = pytest.mark.processes
 
 ELSEWHERE = (
-    *("enrolment-", "establish", "invite", "issuer-token", "revoke", "replace", "rejoin-"),
+    *(
+        "enrolment-",
+        "establish",
+        "invite",
+        "issuer-token",
+        "partner-signed",
+        "revoke",
+        "replace",
+        "rejoin-",
+    ),
     *("wipe", "other"),
 )
 """Enrolment is swept in tests/client/issuer, the wipe in tests/client/vault, the rest of the issuer in

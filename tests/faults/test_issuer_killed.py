@@ -10,6 +10,7 @@ from pli_client.issuer import Issuer
 from pli_protocol.failpoint import declared
 
 from ..system import processes
+from ..system.partnering import ELSEWHERE
 from ..system.processes import KILLED
 from ..system.world import PASSPHRASE, PATIENCE, World, new
 from . import admin
@@ -34,7 +35,11 @@ async def test_founding_goes_on_where_it_was_killed(
 
 @pytest.mark.parametrize(
     "point",
-    [*declared("vault.invite."), *declared("vault.issuer-token."), *declared("vault.revoke.")],
+    [
+        point
+        for kind in ("invite", "issuer-token", "partner-signed", "revoke")
+        for point in declared(f"vault.{kind}.")
+    ],
 )
 async def test_what_the_administrator_did_is_done_once_or_not_at_all(
     world: World, point: str
@@ -45,6 +50,7 @@ async def test_what_the_administrator_did_is_done_once_or_not_at_all(
         cast.revoked.add("chloe")
         async with await Issuer.open(world.folder / "admin", PASSPHRASE) as issuer:
             assert len(await issuer.invitations()) <= 1
+            assert len(await issuer.partners.all()) <= 1
         await admin.work(world)
         await cast.settled()
         amelie = cast.actors["amelie"].client
@@ -52,6 +58,7 @@ async def test_what_the_administrator_did_is_done_once_or_not_at_all(
         assert lists in (1, 2)
         (chloe,) = [p for p in await amelie.people() if p.name == cast.name("chloe")]
         assert chloe.revoked
+        assert [p.name for p in await amelie.partners()] == [ELSEWHERE]
 
 
 async def _killed(world: World, point: str) -> None:

@@ -161,6 +161,15 @@ async def revocations(me: Client) -> None:
     await me.until(look, None)
 
 
+async def partners(me: Client) -> None:
+    """One's own authority signed another establishment."""
+
+    async def look() -> bool | None:
+        return bool(await me.partners()) or None
+
+    await me.until(look, None)
+
+
 async def declarations(me: Client) -> None:
     async def look() -> bool | None:
         return bool(await me.engine.read(_declared)) or None
@@ -196,6 +205,7 @@ SCRIPTS: Final[dict[str, Script]] = {
         refounding,
         revocations,
         declarations,
+        partners,
         filing,
     )
 }

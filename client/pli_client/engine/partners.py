@@ -50,7 +50,8 @@ class Partners:
         engine = self._engine
         async with self._lock:
             listed = await self._listed()
-            await engine.write(lambda work: _take(work, listed), name=PARTNERS)
+            if listed:
+                await engine.write(lambda work: _take(work, listed), name=PARTNERS)
             self.asked = True
             self.open = frozenset(partner.establishment for partner in listed if partner.open)
         trust, housekeeping = engine.around.trust, engine.housekeeping
