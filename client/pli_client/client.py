@@ -38,7 +38,7 @@ from .engine.errors import (
 from .engine.profile import SUITE
 from .engine.settled import is_settled
 from .engine.work import Work
-from .errors import InvalidInput
+from .errors import FileDamaged, InvalidInput
 from .event_stream import event_of
 from .files import Progress, SealedFile, download, unseal
 from .i18n import _
@@ -83,6 +83,7 @@ class Client:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._listeners: set[asyncio.Queue[ConnectionState]] = set()
+        self._fetching: dict[bytes, asyncio.Lock] = {}
         self.record_system = DEFAULT_RECORD_SYSTEM
 
     # --- who and where ------------------------------------------------------------------------
@@ -315,6 +316,9 @@ class Client:
     ) -> Path:
         """Save an attachment into a folder, under a safe name, never over another file.
 
+        What was fetched by an earlier try, that was cut, cancelled or killed, is not fetched again; it
+        lies in the vault's folder as ciphertext until the whole file was checked and saved.
+
         Raises:
             FileDamaged, FileUnwritable, DiskFull, Offline, RelayRefused.
         """
@@ -325,18 +329,22 @@ class Client:
         if row is not None and row.sealed_file is not None:
             here = self.engine.in_vault(row.sealed_file)
             return await asyncio.to_thread(unseal, here, part.name, expected, folder)
-        await download(
-            self.engine.connection,
-            part.blob,
-            expected.sealed_size,
-            sealed,
-            name=part.name,
-            progress=progress,
-        )
-        try:
-            return await asyncio.to_thread(unseal, sealed, part.name, expected, folder)
-        finally:
+        async with self._fetching.setdefault(part.blob, asyncio.Lock()):
+            await download(
+                self.engine.connection,
+                part.blob,
+                expected.sealed_size,
+                sealed,
+                name=part.name,
+                progress=progress,
+            )
+            try:
+                saved = await asyncio.to_thread(unseal, sealed, part.name, expected, folder)
+            except FileDamaged:
+                sealed.unlink(missing_ok=True)
+                raise
             sealed.unlink(missing_ok=True)
+        return saved
 
     # --- records ------------------------------------------------------------------------------
 

@@ -85,6 +85,28 @@ class SentMessage:
             raise SendFailed(item.reason if item is not None else "")
         return message
 
+    async def uploaded(self) -> tuple[int, int]:
+        """Bytes of its files that are at the relay, and bytes in all, as ciphertext."""
+        engine = self._client.engine
+        files = await engine.read(lambda db: messages.sizes_to_upload(db, self.message_id))
+        done = sum(size if there else engine.uploads.done(blob) for blob, size, there in files)
+        return done, sum(size for _blob, size, _there in files)
+
+    async def cancel(self) -> bool:
+        """Take it back while it waits, also in the middle of its files; it stays shown as not sent.
+
+        Returns:
+            False: too late, it is sealed or stored.
+        """
+        engine = self._client.engine
+        names = await engine.write(lambda work: sending.cancel(work, self.message_id), name=QUEUE)
+        if names is None:
+            return False
+        engine.uploads.cancel(self.message_id)
+        for name in names:
+            engine.in_vault(name).unlink(missing_ok=True)
+        return True
+
     async def _outcome(self) -> str | None:
         state = await self.state()
         return None if state == "queued" else state

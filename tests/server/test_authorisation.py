@@ -76,6 +76,7 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
     f.BringWelcome: lambda rid, s: f.BringWelcome(rid, s.group.group, f.Position(1, 1), b"w"),
     f.BroughtAll: lambda rid, s: f.BroughtAll(rid),
     f.PutBlob: lambda rid, s: f.PutBlob(rid, s.blob, 0, 3, b"bad"),
+    f.GetUpload: lambda rid, s: f.GetUpload(rid, s.unfinished),
     f.GetBlob: lambda rid, s: f.GetBlob(rid, s.unfinished, 0),
     f.RequestLinking: lambda rid, s: f.RequestLinking(rid, s.request_id, b"request"),
     f.FetchLinking: lambda rid, s: f.FetchLinking(rid, s.linking),

@@ -90,6 +90,29 @@ async def test_each_part_but_the_last_has_the_one_size(
     await put(c, blob, bytes(part + 1))
 
 
+async def test_an_upload_is_told_where_to_go_on(server: Server, home: TestEstablishment) -> None:
+    a, b = await joins(server, home), await joins(server, home)
+    c, blob, part = a.client, os.urandom(32), f.BLOB_PART
+    size = 2 * part + 5
+
+    async def held() -> int:
+        return int((await c.ask(f.GetUpload(c.rid(), blob))).held)
+
+    assert await code_of(c.ask(f.GetUpload(c.rid(), blob))) == "not-found"
+    for offset in (0, part):
+        await c.ask(f.PutBlob(c.rid(), blob, offset, size, bytes(part)))
+        assert await held() == offset + part
+    assert await code_of(b.client.ask(f.GetUpload(b.client.rid(), blob))) == "not-found"
+    # A part that was torn by a crash does not count, nor does the last one before it is in place.
+    path = server.folder / "blobs" / "uploads" / blob.hex()
+    path.write_bytes(bytes(part + 7))
+    assert await held() == part
+    path.write_bytes(bytes(size))
+    assert await held() == 2 * part
+    await c.ask(f.PutBlob(c.rid(), blob, 2 * part, size, bytes(5)))
+    assert await held() == size
+
+
 async def test_a_torn_part_is_written_again(server: Server, home: TestEstablishment) -> None:
     a = await joins(server, home)
     blob, data = os.urandom(32), os.urandom(2 * f.BLOB_PART)

@@ -149,6 +149,17 @@ def test_every_part_may_come_again_at_any_node_and_after_the_blob_is_in_place(
     assert download(other, blob, len(data)) == data
 
 
+def test_an_upload_goes_on_where_the_bucket_says(node: BlobBucket, other: BlobBucket) -> None:
+    blob, size = os.urandom(32), SEGMENT + 3 * BLOB_PART + 1
+    assert node.held(blob, size) == 0
+    for offset in range(0, size - 1, BLOB_PART):
+        node.put(blob, offset, size, bytes(min(BLOB_PART, size - offset)))
+        assert other.held(blob, size) == offset + BLOB_PART
+    node.put(blob, size - 1, size, b"x")
+    node.place(blob, size)
+    assert other.held(blob, size) == size - 1
+
+
 def test_a_part_without_the_one_before_it_is_refused(node: BlobBucket) -> None:
     blob, size = os.urandom(32), SEGMENT + 2 * BLOB_PART
     for offset in (BLOB_PART, SEGMENT, SEGMENT + BLOB_PART):

@@ -38,6 +38,16 @@ def tell(*pieces: str | Styled) -> None:
     _write(line(*pieces), error=True)
 
 
+def show_progress(name: str, done: int, total: int) -> None:
+    """How far something is, on one line of stderr that the next takes the place of; for a terminal."""
+    if not sys.stderr.isatty():
+        return
+    text = displayable(f"{name} {100 * done // max(total, 1)} %".strip(), one_line=True)
+    end = "\n" if done >= total else ""
+    sys.stderr.write(f"\r{text:<40}{end}")
+    sys.stderr.flush()
+
+
 def say_json(value: Mapping[str, Any]) -> None:
     """One object on one line of stdout; its texts are made safe too."""
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"

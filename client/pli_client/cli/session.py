@@ -18,7 +18,7 @@ from ..errors import PliError, VaultBusy, VaultMissing, VaultWiped
 from ..i18n import _
 from . import passphrases
 from .options import Settings, settings
-from .output import say_json, tell
+from .output import say_json, show_progress, tell
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -94,6 +94,9 @@ class Answer:
         if reply.get("kind") == "notice":
             tell(str(reply.get("text", "")))
             self.exit_code = int(reply.get("exit_code", 0)) or self.exit_code
+        elif reply.get("kind") == "progress":
+            if not self._asked.json:
+                show_progress(str(reply["name"]), int(reply["done"]), int(reply["total"]))
         else:
             self.given = True
             say_json(reply) if self._asked.json else self._show(reply)

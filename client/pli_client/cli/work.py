@@ -2,7 +2,7 @@
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,8 @@ Arguments = dict[str, Any]
 Replies = AsyncIterator[Reply]
 
 _SHORTEST_ID: Final = 4
+_PROGRESS: Final = 0.5
+"""Seconds between two looks at how far a file is."""
 _LEAST_WAIT: Final = 0.5
 """Seconds for what is here already, when the wait is used up."""
 
@@ -157,7 +159,19 @@ async def _save(client: Client, args: Arguments) -> Replies:
         raise FileUnwritable(name=folder, reason=system_reason(error)) from None
     await _try_online(client, args)
     for part in message.files:
-        path = await client.fetch(part, folder)
+        reached = (0, 0)
+
+        def told(done: int, total: int) -> None:
+            nonlocal reached
+            reached = done, total
+
+        async def look() -> tuple[int, int]:
+            return reached  # noqa: B023
+
+        fetching = asyncio.ensure_future(client.fetch(part, folder, progress=told))
+        async for reply in _progress(fetching, part.name, look):
+            yield reply
+        path = await fetching
         yield {"kind": "saved", "name": part.name, "path": str(path), "size": part.size}
 
 
@@ -323,8 +337,27 @@ async def _wait_for(client: Client, sent: SentMessage, args: Arguments) -> Reply
     return None
 
 
+async def _progress(
+    work: "asyncio.Future[Any]", name: str, look: Callable[[], Awaitable[tuple[int, int]]]
+) -> Replies:
+    """How far a file is, now and then, until the work is done; a command that ends ends it too."""
+    shown = (0, 0)
+    try:
+        while not work.done():
+            await asyncio.wait({work}, timeout=_PROGRESS)
+            reached = await look()
+            if reached != shown and reached[1]:
+                shown = reached
+                yield {"kind": "progress", "name": name, "done": shown[0], "total": shown[1]}
+    finally:
+        work.cancel()
+
+
 async def _sent(client: Client, sent: SentMessage, args: Arguments) -> Replies:
-    notice = await _wait_for(client, sent, args)
+    waiting = asyncio.ensure_future(_wait_for(client, sent, args))
+    async for reply in _progress(waiting, "", sent.uploaded):
+        yield reply
+    notice = await waiting
     message = await client.message(sent.message_id)
     if message is None:
         raise UnknownMessage()

@@ -49,6 +49,7 @@ from pli_protocol.relay.frames import (
     GetPartners,
     GetRevocations,
     GetStatements,
+    GetUpload,
     Groups,
     Head,
     Inclusion,
@@ -83,6 +84,7 @@ from pli_protocol.relay.frames import (
     SignIn,
     Statements,
     StepUp,
+    Upload,
 )
 
 PATIENCE: Final = 30.0
@@ -113,6 +115,7 @@ ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     GetPartners: Partners,
     GetListPart: ListPart,
     GetRevocations: Revocations,
+    GetUpload: Upload,
     GetStatements: Statements,
     ListEnrolments: Enrolments,
     RenewRecoveryCodes: RecoveryCodes,
@@ -188,6 +191,8 @@ class Requests(ABC):
     async def request(self, frame: GetInclusion, *, timeout: float = ...) -> Inclusion: ...
     @overload
     async def request(self, frame: GetPartners, *, timeout: float = ...) -> Partners: ...
+    @overload
+    async def request(self, frame: GetUpload, *, timeout: float = ...) -> Upload: ...
     @overload
     async def request(self, frame: GetBlob, *, timeout: float = ...) -> BlobPart: ...
     @overload

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pli_protocol.identity import LeaveStatement, sign
 from pli_protocol.relay.frames import LeaveGroup
 
-from ..errors import Offline, PliError, RelayError, RelayRefused
-from ..files import upload
+from ..errors import Offline, PliError, RelayRefused
 from ..store import conversations, groups, messages, mls_state, outbox
 from ..vault import transaction
 from . import ageing, candidates, committing, founding, parting, returning, sending
@@ -24,6 +22,7 @@ from .flights import Flights
 from .forwarding import forward
 from .pending_commits import PendingCommits
 from .suite_change import SuiteChange
+from .uploads import UploadCancelled
 from .work import Work
 
 if TYPE_CHECKING:
@@ -248,28 +247,15 @@ class ConversationWorker:
             files = await engine.read(lambda db, i=item: messages.to_upload(db, i.message_id))  # type: ignore[misc]
             for file in files:
                 path = engine.in_vault(file.sealed_file or "")
-                await self._upload_one(file, path)
+                try:
+                    await engine.uploads.run(item.message_id, file, path)
+                except UploadCancelled:
+                    break
                 await engine.write(
                     lambda work, f=file: messages.mark_uploaded(work.db, f.blob),  # type: ignore[misc]
                     name=UPLOADED,
                 )
                 path.unlink(missing_ok=True)
-
-    async def _upload_one(self, file: messages.FileRow, path: Path) -> None:
-        """Go on where an earlier try stopped; what the relay took by then is noted."""
-        held = file.uploaded
-
-        def progress(done: int, _total: int) -> None:
-            nonlocal held
-            held = done
-
-        try:
-            await upload(self._engine.connection, file.blob, path, held=held, progress=progress)
-        except RelayError:
-            await self._engine.write(
-                lambda work: messages.note_uploaded(work.db, file.blob, held), name=UPLOADED
-            )
-            raise
 
     # --- beginnings and ends ------------------------------------------------------------------
 

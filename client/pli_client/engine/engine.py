@@ -32,6 +32,7 @@ from .partners import Partners
 from .repair import Repair
 from .signing_in import DeviceSigner
 from .timing import Timing
+from .uploads import Uploads
 from .work import Own, Random, Surroundings, Work
 
 T = TypeVar("T")
@@ -76,6 +77,7 @@ class Engine:
         self.log_watch = LogWatch(self)
         self._dial = connection
         self.partners = Partners(self)
+        self.uploads = Uploads(self)
         self.connection = connection(
             row.relay_url,
             signer=DeviceSigner(vault, row.chain, row.key),

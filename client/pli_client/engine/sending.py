@@ -193,6 +193,18 @@ def fail(work: Work, item: outbox.Outgoing, reason: str) -> None:
     work.wake(item.conversation_id)
 
 
+def cancel(work: Work, identifier: bytes) -> list[str] | None:
+    """Take back a message that was not sealed yet; the names of its files' ciphertexts. None: too late."""
+    item = outbox.by_message_id(work.db, identifier)
+    if item is None or item.state not in ("waiting", "failed") or item.kind != "message":
+        return None
+    outbox.delete(work.db, item.id)
+    messages.set_state(work.db, identifier, "failed")
+    work.event(item.conversation_id, "failed", message_id=identifier, reason="cancelled")
+    work.wake(item.conversation_id)
+    return messages.drop_uploads(work.db, identifier)
+
+
 def fail_all(work: Work, conversation_id: bytes, reason: str) -> None:
     """Nothing more can be done here: what waits is shown as failed."""
     wanted = conversations.intents(work.db, conversation_id)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
-from pli_protocol.relay.frames import BLOB_PART, GetBlob, PutBlob
+from pli_protocol.relay.frames import BLOB_PART, GetBlob, GetUpload, PutBlob
 
 from ..connection.requests import Requests
 from ..errors import (
@@ -34,18 +34,18 @@ async def upload(
     blob: bytes,
     sealed: Path,
     *,
-    held: int = 0,
     progress: Progress | None = None,
 ) -> None:
     """Put a sealed file at the relay; complete and on its disk when this returns.
 
+    It goes on where the relay says that an earlier try stopped, in this process or another. Where that
+    turns out to be wrong, all goes up again.
+
     Args:
         blob: its id, 32 random bytes, the same at every try.
-        held: bytes that the relay took before (what `progress` told last); where it does not hold
-            them any more, all goes up again. A part that it holds is not stored twice.
 
     Raises:
-        Offline, RelayRefused: try again later, with `held`. FileUnreadable.
+        Offline, RelayRefused: try again later. FileUnreadable. What `progress` raises.
     """
     try:
         file = sealed.open("rb")
@@ -53,13 +53,26 @@ async def upload(
         raise FileUnreadable(name=sealed.name, reason=system_reason(error)) from None
     with file:
         size = os.fstat(file.fileno()).st_size
-        start = min(held, max(size - 1, 0)) // BLOB_PART * BLOB_PART
+        start = await _held(relay, blob, size) if size > BLOB_PART else 0
+        if start == size:
+            return
         try:
             await _upload_from(relay, blob, file, start, size, progress)
         except RelayRefused as refused:
             if start == 0 or refused.refusal not in ("invalid", "not-found", "conflict"):
                 raise
             await _upload_from(relay, blob, file, 0, size, progress)
+
+
+async def _held(relay: Requests, blob: bytes, size: int) -> int:
+    """Where to go on; what cannot be such a place is none."""
+    try:
+        held = (await relay.request(GetUpload(0, blob))).held
+    except RelayRefused as refused:
+        if refused.refusal != "not-found":
+            raise
+        return 0
+    return held if held == size or (held < size and held % BLOB_PART == 0) else 0
 
 
 async def _upload_from(

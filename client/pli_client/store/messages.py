@@ -207,7 +207,6 @@ class FileRow:
     blob: bytes
     sealed_file: str | None
     sealed_size: int
-    uploaded: int
     state: str
 
 
@@ -245,23 +244,37 @@ def add_file(
 
 def to_upload(db: Database, message_id: bytes) -> list[FileRow]:
     rows = db.execute(
-        """SELECT blob, sealed_file, sealed_size, uploaded, state FROM files
+        """SELECT blob, sealed_file, sealed_size, state FROM files
            WHERE message_id = ? AND state = 'uploading' ORDER BY part""",
         (message_id,),
     ).fetchall()
     return [FileRow(*row) for row in rows]
 
 
-def note_uploaded(db: Database, blob: bytes, held: int) -> None:
-    db.execute("UPDATE files SET uploaded = ? WHERE blob = ?", (held, blob))
-
-
 def mark_uploaded(db: Database, blob: bytes) -> None:
     db.execute("UPDATE files SET state = 'remote', sealed_file = NULL WHERE blob = ?", (blob,))
 
 
+def drop_uploads(db: Database, message_id: bytes) -> list[str]:
+    """Forget a message's files that did not go up; the names of their ciphertexts."""
+    rows = db.execute(
+        "SELECT sealed_file FROM files WHERE message_id = ? AND state = 'uploading'", (message_id,)
+    ).fetchall()
+    db.execute("DELETE FROM files WHERE message_id = ? AND state = 'uploading'", (message_id,))
+    return [row[0] for row in rows if row[0] is not None]
+
+
+def sizes_to_upload(db: Database, message_id: bytes) -> list[tuple[bytes, int, bool]]:
+    """(blob, bytes of its ciphertext, whether it is at the relay) of a message's files."""
+    rows = db.execute(
+        "SELECT blob, sealed_size, state != 'uploading' FROM files WHERE message_id = ?",
+        (message_id,),
+    ).fetchall()
+    return [(row[0], row[1], bool(row[2])) for row in rows]
+
+
 def read_file(db: Database, blob: bytes) -> FileRow | None:
     row = db.execute(
-        "SELECT blob, sealed_file, sealed_size, uploaded, state FROM files WHERE blob = ?", (blob,)
+        "SELECT blob, sealed_file, sealed_size, state FROM files WHERE blob = ?", (blob,)
     ).fetchone()
     return None if row is None else FileRow(*row)

@@ -80,6 +80,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     f.BringWelcome: Handler(_DEVICE, repair.bring_welcome_of),
     f.BroughtAll: Handler(_DEVICE, repair.brought_all),
     f.PutBlob: Handler(_SIGNED, blobs.put_blob),
+    f.GetUpload: Handler(_SIGNED, blobs.get_upload),
     f.GetBlob: Handler(_SIGNED, blobs.get_blob),
     f.RequestLinking: Handler(_ACCOUNT, linking.request_linking),
     f.FetchLinking: Handler(_ACCOUNT, linking.fetch_linking),

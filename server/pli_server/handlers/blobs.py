@@ -47,6 +47,16 @@ async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
     return f.Done(frame.rid)
 
 
+async def get_upload(relay: Relay, session: Session, frame: f.GetUpload) -> f.Upload:
+    """Where an upload of one's own goes on."""
+    known = await relay.readers.run(lambda db: db.execute(_BLOB, {"blob": frame.blob}).first())
+    if known is None or not _own(known, session):
+        raise Refusal("not-found")
+    if known.complete:
+        return f.Upload(frame.rid, known.size)
+    return f.Upload(frame.rid, await relay.blobs.run(relay.blobs.held, frame.blob, known.size))
+
+
 async def get_blob(relay: Relay, session: Session, frame: f.GetBlob) -> f.BlobPart:
     """One part, from an offset on; empty at the end."""
     known = await relay.readers.run(lambda db: db.execute(_BLOB, {"blob": frame.blob}).first())

@@ -70,6 +70,13 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
+    def held(self, blob: bytes, size: int) -> int:
+        """Where the upload of a blob of `size` bytes goes on: bytes held, in whole parts.
+
+        The last part always comes (again): with it the blob is put in place.
+        """
+
+    @abstractmethod
     def place(self, blob: bytes, size: int) -> None:
         """Put a whole upload in place, durably. Does nothing when it is there."""
 
@@ -144,6 +151,13 @@ class BlobFolder(BlobStore):
                 raise
             raise StorageFailed from None
 
+    def held(self, blob: bytes, size: int) -> int:
+        try:
+            held = (self._uploads / blob.hex()).stat().st_size
+        except FileNotFoundError:
+            held = size if self._path(blob).exists() else 0
+        return whole_parts(held, size)
+
     def place(self, blob: bytes, size: int) -> None:
         source, target = self._uploads / blob.hex(), self._path(blob)
         try:
@@ -182,6 +196,11 @@ class BlobFolder(BlobStore):
     def _path(self, blob: bytes) -> Path:
         name = blob.hex()
         return self._root / name[:2] / name
+
+
+def whole_parts(held: int, size: int) -> int:
+    """Bytes of the whole parts among the first `held`, the last one of the blob not counted."""
+    return min(held, size - 1) // BLOB_PART * BLOB_PART
 
 
 def check_limit(reference: BlobRef, limit: int) -> None:

@@ -12,12 +12,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from pli_protocol.relay.frames import BLOB_PART, BlobRef
 
 from ..errors import OperatorError, Refusal
-from .blobs import BlobStore, check_limit, checked, incomplete
+from .blobs import BlobStore, check_limit, checked, incomplete, whole_parts
 from .faults import describe
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ class BlobBucket(BlobStore):
             if end % SEGMENT == 0 and end < size:
                 self._join(blob, number, _segment(blob, number // PARTS))
         return end
+
+    def held(self, blob: bytes, size: int) -> int:
+        with _unavailable():
+            if self._exists(_end(blob, size)):
+                return whole_parts(size, size)
+            segments, parts = self._numbers(_folder(blob)), self._numbers(_uploads(blob))
+        segment = next(k for k in count() if k not in segments)
+        part = next(k for k in count(segment * PARTS) if k not in parts)
+        return whole_parts(part * BLOB_PART, size)
 
     def place(self, blob: bytes, size: int) -> None:
         last = (size - 1) // BLOB_PART
@@ -99,6 +109,11 @@ class BlobBucket(BlobStore):
             with _missing(Refusal("try-later", retry_after=RETRY_MS)):
                 self._write(path, b"".join(self._read(part) for part in parts))
         self._store.delete(parts)
+
+    def _numbers(self, folder: str) -> set[int]:
+        """The numbers of the segments, or parts, that lie in a folder of the bucket."""
+        listed = self._store.list(folder, chunk_size=1000)
+        return {int(item["path"].rpartition("/")[2][:6]) for found in listed for item in found}
 
     def _exists(self, path: str) -> bool:
         try:

@@ -17,9 +17,11 @@ from pli_protocol.relay.frames import (
     ClientFrame,
     Done,
     GetBlob,
+    GetUpload,
     PutBlob,
     RelayFrame,
     Request,
+    Upload,
 )
 
 BLOB = b"b" * 32
@@ -30,6 +32,8 @@ class Blobs(Requests):
 
     def __init__(self) -> None:
         self.held: dict[bytes, bytes] = {}
+        self.told: int | None = None
+        """What it says that it holds; None: the truth."""
         self.puts: list[int] = []
         self.gets: list[int] = []
         self.fail: Callable[[Request], PliError | None] = lambda _: None
@@ -50,6 +54,10 @@ class Blobs(Requests):
 
     def _answer(self, frame: ClientFrame) -> RelayFrame:
         match frame:
+            case GetUpload():
+                if frame.blob not in self.held:
+                    raise RelayRefused("not-found")
+                return Upload(0, self.told if self.told is not None else len(self.held[BLOB]))
             case PutBlob():
                 held = self.held.get(frame.blob, b"")
                 if frame.offset > len(held):
@@ -99,34 +107,49 @@ def lost_after(parts: int) -> Callable[[Request], PliError | None]:
 
 
 async def test_an_upload_goes_on_at_the_part_the_relay_holds(sealed: Path) -> None:
-    relay, done = Blobs(), 0
-
-    def progress(now: int, _total: int) -> None:
-        nonlocal done
-        done = now
-
-    relay.fail = lost_after(6)
+    relay, told = Blobs(), list[int]()
+    relay.fail = lost_after(7)  # the first question, and six parts
     with pytest.raises(Offline):
-        await upload(relay, BLOB, sealed, progress=progress)
-    assert 0 < done <= 6 * BLOB_PART
-    relay.fail, before, held = lambda _: None, len(relay.puts), done
-    await upload(relay, BLOB, sealed, held=held, progress=progress)
+        await upload(relay, BLOB, sealed, progress=lambda done, _: told.append(done))
+    assert 0 < told[-1] <= 6 * BLOB_PART
+    relay.fail, before = lambda _: None, len(relay.puts)
+    await upload(relay, BLOB, sealed, progress=lambda done, _: told.append(done))
     assert relay.held[BLOB] == sealed.read_bytes()
-    assert relay.puts[before] == held
-    assert done == len(sealed.read_bytes())
+    assert relay.puts[before] == 6 * BLOB_PART
+    assert len(relay.puts) == 11
+    assert told[-1] == len(sealed.read_bytes())
 
 
-async def test_an_upload_begins_anew_where_the_relay_lost_its_parts(sealed: Path) -> None:
+@pytest.mark.parametrize("told", [5 * BLOB_PART, 7, 10**12])
+async def test_an_upload_begins_anew_where_the_relay_does_not_hold_what_it_says(
+    sealed: Path, told: int
+) -> None:
     relay = Blobs()
-    await upload(relay, BLOB, sealed, held=5 * BLOB_PART)
+    relay.held[BLOB], relay.told = b"", told
+    await upload(relay, BLOB, sealed)
     assert relay.held[BLOB] == sealed.read_bytes()
+
+
+async def test_an_upload_that_is_stopped_by_its_progress_sends_no_more(sealed: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def progress(done: int, _total: int) -> None:
+        if done == 3 * BLOB_PART:
+            raise Stopped
+
+    relay = Blobs()
+    with pytest.raises(Stopped):
+        await upload(relay, BLOB, sealed, progress=progress)
+    assert len(relay.puts) <= 3 + AT_ONCE
 
 
 async def test_an_upload_that_is_complete_may_be_repeated(sealed: Path) -> None:
     relay = Blobs()
-    for held in (0, 10 * BLOB_PART + 5, 10**9):
-        await upload(relay, BLOB, sealed, held=held)
+    for _ in range(3):
+        await upload(relay, BLOB, sealed)
     assert relay.held[BLOB] == sealed.read_bytes()
+    assert len(relay.puts) == 11
 
 
 @pytest.mark.parametrize("refusal", ["try-later", "too-large", "limit"])
@@ -134,7 +157,7 @@ async def test_other_refusals_reach_the_caller(sealed: Path, refusal: str) -> No
     relay = Blobs()
     relay.fail = lambda _: RelayRefused(refusal, retry_after=5)
     with pytest.raises(RelayRefused) as refused:
-        await upload(relay, BLOB, sealed, held=BLOB_PART)
+        await upload(relay, BLOB, sealed)
     assert refused.value.retry_after == 5
 
 

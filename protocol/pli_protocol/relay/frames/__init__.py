@@ -41,7 +41,7 @@ from .accounts import (
 )
 from .answers import Done, Refused
 from .audit import Consistency, GetConsistency, GetHead, GetInclusion, Head, Inclusion, RowProof
-from .blobs import BlobPart, GetBlob, PutBlob
+from .blobs import BlobPart, GetBlob, GetUpload, PutBlob, Upload
 from .enrolment import (
     AnswerEnrolment,
     EnrolmentAnswer,
@@ -224,6 +224,7 @@ __all__ = [
     "GroupId",
     "GroupRefounded",
     "GroupState",
+    "GetUpload",
     "Groups",
     "Head",
     "Hello",
@@ -285,6 +286,7 @@ __all__ = [
     "StatementsChanged",
     "StepUp",
     "Time",
+    "Upload",
     "WINDOW",
     "WelcomeWaiting",
     "Welcomed",

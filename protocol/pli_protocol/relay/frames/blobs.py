@@ -21,6 +21,22 @@ class PutBlob(Request, frozen=True):
     data: Annotated[bytes, Meta(min_length=1, max_length=BLOB_PART)]
 
 
+class GetUpload(Request, frozen=True):
+    """How much of a blob that this account began does the relay hold?"""
+
+    blob: Id32
+
+
+class Upload(Frame, frozen=True):
+    """Answer to GetUpload: the upload goes on at `held`.
+
+    Bytes from the blob's beginning, a multiple of BLOB_PART; the blob's size when it is complete.
+    """
+
+    rid: Rid
+    held: Number
+
+
 class GetBlob(Request, frozen=True):
     blob: Id32
     offset: Number
@@ -32,5 +48,5 @@ class BlobPart(Frame, frozen=True):
     data: Annotated[bytes, Meta(max_length=BLOB_PART)]
 
 
-FromClient = PutBlob | GetBlob
-FromRelay = BlobPart
+FromClient = PutBlob | GetUpload | GetBlob
+FromRelay = BlobPart | Upload
