@@ -10,8 +10,8 @@ from pli_client.engine import sending
 from pli_client.enrolment import enrol
 from pli_client.errors import Offline, RelayRefused
 from pli_client.files import upload
-from pli_client.linking import add_when_ready, approve, link, waiting
 from pli_client.issuer import Issuer
+from pli_client.linking import add_when_ready, approve, link, waiting
 from pli_client.store import groups
 from pli_client.vault import Vault
 from pli_protocol.identity.linking import AccountAddress

@@ -31,6 +31,13 @@ class HostileRelay:
         self.change: Change = _nothing
         self.asked: list[ClientFrame] = []
         """What clients sent."""
+        self._news = asyncio.Event()
+
+    async def until(self, look: Callable[[], bool]) -> None:
+        """Wait until what clients sent is as wanted."""
+        while not look():
+            self._news.clear()
+            await self._news.wait()
 
     async def cut(self) -> None:
         """Drop every connection without a word."""
@@ -54,6 +61,7 @@ class HostileRelay:
         async for data in client:
             assert isinstance(data, bytes)
             self.asked.append(decode_client_frame(data))
+            self._news.set()
             await relay.send(data)
         await relay.close()
 
