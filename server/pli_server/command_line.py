@@ -8,6 +8,7 @@ import click
 from . import folder as folders
 from . import settings as setting
 from . import settings_file
+from .audit.commands import audit
 from .backup.commands import COMMANDS as BACKUP
 from .command_options import FOLDER, JSON, one_sentence
 from .errors import OperatorError
@@ -118,5 +119,5 @@ def status(folder: Path, as_json: bool) -> None:
     commands.status(folder, as_json)
 
 
-for command in BACKUP:
+for command in (*BACKUP, audit):
     cli.add_command(command)

@@ -34,6 +34,8 @@ class Retention(Struct, frozen=True, forbid_unknown_fields=True):
     """What every device has acknowledged goes at this age (the repair window)."""
     enrolment_days: Days = 30
     """Requests to be enrolled, and their answers."""
+    trace_months: Annotated[int, Meta(ge=6, le=12)] = 12
+    """Months after which the trace keeps only hashes; from 6 to 12."""
     sweep_seconds: Seconds = 3600
     """Seconds between two sweeps."""
 

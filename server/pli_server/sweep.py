@@ -11,6 +11,7 @@ from pli_protocol.relay.frames import BlobRef
 
 from .accounts import attempts
 from .audit import heads, reading
+from .audit import retention as trace_retention
 from .errors import Refusal, StorageFailed
 from .group_log.roster import end_membership
 from .handlers.establishments import cut_revoked
@@ -48,6 +49,7 @@ async def sweep(relay: Relay) -> None:
     retention, now = relay.settings.retention, relay.clock()
     old, settled = now - retention.days * DAY, now - retention.repair_days * DAY
     enrolments = now - retention.enrolment_days * DAY
+    traced = now - trace_retention.age_ms(retention.trace_months)
     for name, work in {
         "rows": lambda tx: _clear_rows(tx, sa.and_(t.rows.c.time < old)),
         "acknowledged": lambda tx: _clear_rows(
@@ -65,6 +67,7 @@ async def sweep(relay: Relay) -> None:
         "linkings": lambda tx: _delete(tx, t.linkings, t.linkings.c.created < now - DAY),
         "welcomes": lambda tx: _clear_welcomes(tx, old),
         "memberships": lambda tx: _end_removed(tx, settled),
+        "trace": lambda tx: trace_retention.clear_bodies(tx, traced, STEP),
     }.items():
         cleared = STEP
         while cleared >= STEP:

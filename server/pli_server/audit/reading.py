@@ -1,5 +1,6 @@
 """Reading the log: its tree, its nodes, the entry of a row. Only reads."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,6 +40,20 @@ def node_reader(db: sa.Connection, timeline: int) -> ReadNode:
         return bytes(found)
 
     return read
+
+
+def root_at(db: sa.Connection, timeline: int, size: int) -> bytes:
+    """The root when the log had `size` entries; raises LookupError where a node is missing."""
+    return Frontier(size, tuple(_complete(size, node_reader(db, timeline)))).root
+
+
+def _complete(size: int, read: ReadNode) -> Iterator[bytes]:
+    """The complete subtrees of a tree, the largest first."""
+    start = 0
+    for level in reversed(range(size.bit_length())):
+        if size >> level & 1:
+            yield read(level, start >> level)
+            start += 1 << level
 
 
 def row_proof(db: sa.Connection, group_no: int, seq: int) -> tuple[int, Frontier, RowProof] | None:

@@ -28,6 +28,7 @@ from pli_protocol.transparency import (
 )
 from pli_server.audit.acts import Act, Entry, body_of, read_entry
 from pli_server.handlers import HANDLERS
+from pli_server.storage import tables as t
 
 from ..conftest import Server
 from ..credentials import Authenticator, asking
@@ -102,20 +103,20 @@ def test_a_fact_from_outside_is_refused() -> None:
 
 
 class Log:
-    """The entries of a running relay's database, read from beside it."""
+    """The entries in a running relay's database."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def query(self, sql: str, **values: object) -> list[Any]:
-        return list(self._server.read(lambda db: db.execute(sa.text(sql), values).mappings().all()))
+    def query(self, chosen: sa.Select[Any]) -> list[Any]:
+        return self._server.read(lambda db: list(db.execute(chosen).all()))
 
-    def entries(self, act: Act) -> list[Any]:
-        chosen = "SELECT * FROM trace_entries WHERE kind = :kind ORDER BY no"
-        return self.query(chosen, kind=act.value)
+    def entries(self, *acts: Act) -> list[Any]:
+        chosen = sa.select(t.trace_entries).order_by(t.trace_entries.c.no)
+        return self.query(chosen.where(t.trace_entries.c.kind.in_(acts)) if acts else chosen)
 
     def last(self, act: Act) -> Entry:
-        return read_entry(self.entries(act)[-1]["body"])
+        return read_entry(self.entries(act)[-1].body)
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ async def test_a_day_leaves_every_act_with_who_did_it(
     assert (stored.device, fetched.device) == (anne.id, karim.id)
     assert stored.facts["size"] == 3
     assert stored.facts["blob"] == fetched.facts["blob"]
-    assert blob not in b"".join(row["body"] for row in trace.query("SELECT * FROM trace_entries"))
+    assert blob not in b"".join(row.body for row in trace.entries())
 
     second = await server.further_device(lea.person)
     again = await server.signed(second)
@@ -234,7 +235,7 @@ async def test_failed_sign_ins_and_clones_are_traced_with_who_could_be_told(
     with pytest.raises(Refused):
         await stranger.sign_in(TestEstablishment().person().device())
     await server.signed(home.person("Karim Benali").device())
-    failed = [read_entry(row["body"]) for row in trace.entries(Act.SIGN_IN_FAILED)]
+    failed = [read_entry(row.body) for row in trace.entries(Act.SIGN_IN_FAILED)]
     assert [entry.device for entry in failed] == [device.id, None]
 
 
@@ -244,7 +245,7 @@ async def test_what_is_done_with_password_and_second_factor_is_traced(
     anne, own = await joins(server, home), Authenticator()
     ask, account = asking(anne.client), anne.person.account
     await own.set_up(ask)
-    done = [read_entry(row["body"]).facts["what"] for row in trace.entries(Act.CREDENTIALS)]
+    done = [read_entry(row.body).facts["what"] for row in trace.entries(Act.CREDENTIALS)]
     assert done == ["password", "second-factor"]
     await own.step_up(ask)
     assert trace.last(Act.FACTORS).device == anne.id
@@ -253,7 +254,7 @@ async def test_what_is_done_with_password_and_second_factor_is_traced(
         with pytest.raises(Refused):
             await client.ask(f.OpenAccount(1, home.id, known, bytes(32), "123456"))
     await written(anne.client)
-    failed = [read_entry(row["body"]).account for row in trace.entries(Act.SIGN_IN_FAILED)]
+    failed = [read_entry(row.body).account for row in trace.entries(Act.SIGN_IN_FAILED)]
     assert failed == [account, None]
 
     issuer, issuers = await server.issuer(home), Authenticator()
@@ -269,11 +270,11 @@ async def test_what_is_refused_leaves_no_entry(
 ) -> None:
     anne, karim = await joins(server, home), await joins(server, home, "Karim Benali")
     group = await team(anne, karim)
-    before = trace.query("SELECT count(*) AS n FROM trace_entries")[0]["n"]
+    before = len(trace.entries())
     for stale in (group.epoch + 7, group.epoch + 8):
         with pytest.raises(Refused):
             await anne.client.sends(commit(group.group, stale, (), (karim.id,)), None)
-    assert trace.query("SELECT count(*) AS n FROM trace_entries")[0]["n"] == before
+    assert len(trace.entries()) == before
 
 
 async def test_rows_of_one_transaction_share_a_leaf_that_commits_to_their_chains(
@@ -283,17 +284,14 @@ async def test_rows_of_one_transaction_share_a_leaf_that_commits_to_their_chains
     group = await team(anne, karim)
     for number in range(20):
         await group.says(anne, b"%d" % number)
-    batches = trace.entries(Act.MESSAGES)
     rows = 0
-    for entry in batches:
-        chains = [
-            row["chain"]
-            for row in trace.query("SELECT chain FROM rows WHERE batch = :b", b=entry["batch"])
-        ]
-        batch = read_batch(entry["body"])
+    for entry in trace.entries(Act.MESSAGES):
+        of_batch = sa.select(t.rows.c.chain).where(t.rows.c.batch == entry.batch)
+        chains = [row.chain for row in trace.query(of_batch)]
+        batch = read_batch(entry.body)
         assert (batch.count, batch.root) == (len(chains), batch_root(chains))
         rows += len(chains)
-    assert rows == trace.query("SELECT count(*) AS n FROM rows")[0]["n"] == 21
+    assert rows == len(trace.query(sa.select(t.rows.c.no))) == 21
 
 
 async def test_the_tree_in_the_database_is_the_tree_of_its_entries(
@@ -304,13 +302,13 @@ async def test_the_tree_in_the_database_is_the_tree_of_its_entries(
     for number in range(9):
         await group.says(anne, b"%d" % number)
     frontier, nodes = Frontier(), {}
-    for row in trace.query("SELECT * FROM trace_entries ORDER BY no"):
-        assert row["digest"] == digest_of(row["salt"], row["body"])
-        assert row["no"] == frontier.size
-        frontier, done = frontier.append(leaf_hash(leaf_data(row["kind"], row["digest"])))
+    for row in trace.entries():
+        assert row.digest == digest_of(row.salt, row.body)
+        assert row.no == frontier.size
+        frontier, done = frontier.append(leaf_hash(leaf_data(row.kind, row.digest)))
         nodes.update({(node.level, node.no): node.hash for node in done})
-    kept = trace.query("SELECT * FROM trace_nodes")
-    assert {(row["level"], row["no"]): row["hash"] for row in kept} == nodes
-    (tree,) = trace.query("SELECT * FROM trace_trees")
-    assert (tree["size"], tree["frontier"]) == (frontier.size, frontier.encode())
+    kept = trace.query(sa.select(t.trace_nodes))
+    assert {(row.level, row.no): row.hash for row in kept} == nodes
+    (tree,) = trace.query(sa.select(t.trace_trees))
+    assert (tree.size, tree.frontier) == (frontier.size, frontier.encode())
     assert frontier.size > 11
