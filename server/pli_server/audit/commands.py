@@ -14,13 +14,12 @@ from pli_protocol.identity import IdentityError
 from pli_protocol.transparency import HeadFile, head_code, verify_head
 
 from .. import settings as setting
-from .. import timelines
 from ..backup.dump import begin_snapshot, end_snapshot
 from ..command_options import FOLDER, JSON, one_sentence
 from ..errors import OperatorError
 from ..relay import now_ms
 from ..settings import Settings
-from ..storage import database
+from ..storage import database, timelines
 from . import exporting, fhir, heads, log_key, reading
 from .acts import Act
 from .trail import record
