@@ -71,10 +71,10 @@ class PostgreSQL:
 
     def __init__(self, url: DatabaseURL) -> None:
         self._url = url
-        self._engines = {use: self._engine(use) for use in Use}
 
     def lane(self, use: Use) -> "_Lane":
-        return _Lane(self._engines[use])
+        # An engine for each: SQLAlchemy's asyncio locks do not wake a waiter on another thread's loop.
+        return _Lane(self._engine(use))
 
     def statements(self, connection: sa.Connection) -> PostgreSQLStatements:
         return PostgreSQLStatements(connection)
