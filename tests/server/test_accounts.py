@@ -23,6 +23,7 @@ from pli_server.sweep import sweep
 
 from .conftest import Server
 from .credentials import Clock, Factors, code_of
+from .databases import SQLITE
 from .people import TestEstablishment
 from .raw_client import RawClient, Refused
 from .team import Member, joins
@@ -345,6 +346,7 @@ async def _measured(
 # --- many at once -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("engine", [SQLITE])
 async def test_two_hundred_sign_ins_at_once_are_bounded_and_stall_nobody(
     server: Server, home: TestEstablishment, anne: tuple[Member, Factors]
 ) -> None:
@@ -406,6 +408,7 @@ async def test_a_hash_of_a_lower_cost_is_replaced_when_its_password_is_right() -
 # --- what is stored -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("engine", [SQLITE])
 async def test_the_database_holds_neither_secret_nor_password_nor_code(
     server: Server, anne: tuple[Member, Factors]
 ) -> None:
