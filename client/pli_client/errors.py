@@ -405,6 +405,20 @@ class DeviceRevoked(SignInRefused):
         self.reason = reason
 
 
+class AccountEnded(SignInRefused):
+    """The account's certificate has an end date, which has come."""
+
+    code = "account-ended"
+    CAUSE = N_("Your account ended on %(date)s: it cannot connect.")
+    REMEDY = N_(
+        "What it has received can still be read. Ask your establishment to extend it; this device then "
+        "goes on by itself."
+    )
+
+    def __init__(self, date: str) -> None:
+        super().__init__(date=date)
+
+
 class VaultCopied(RelayError):
     """Another copy of this vault signed in since (reliability rule 9): both must stop."""
 

@@ -27,7 +27,6 @@ from pli_protocol.identity import (
     verify_issuer,
     verify_statement,
 )
-from pli_protocol.identity.chain import CLOCK_TOLERANCE
 
 from .errors import Refusal
 from .storage import tables as t
@@ -38,6 +37,15 @@ T = TypeVar("T")
 def certificate_hash(certificate: bytes) -> bytes:
     """SHA-256 of a certificate: how issuers are found."""
     return hashlib.sha256(certificate).digest()
+
+
+def end_of(device: Device) -> int:
+    """Unix seconds after which a device may not be here: its own end, or its account's.
+
+    The relay keeps the time for all: no tolerance, which clients have for clocks that differ.
+    """
+    ends = (device.not_after, device.person.not_after)
+    return min(end for end in ends if end is not None)
 
 
 class Checker:
@@ -95,7 +103,7 @@ class Checker:
     def device(self, chain: tuple[bytes, ...]) -> Device:
         """A device that may sign in. Raises IdentityError."""
         trust = self._trust_of(chain)
-        device = trust.device(chain, self._clock() // 1000)
+        device = trust.device(chain, self._clock() // 1000, tolerance=0)
         _refuse_revoked(trust, device)
         return device
 
@@ -112,7 +120,7 @@ class Checker:
 
     def person(self, chain: tuple[bytes, ...], establishment: bytes) -> Person:
         """A person of this establishment. Raises IdentityError."""
-        person = self._trusts[establishment].person(chain, self._clock() // 1000)
+        person = self._trusts[establishment].person(chain, self._clock() // 1000, tolerance=0)
         if person.establishment != establishment:
             raise IdentityError("authority", "a person of another establishment")
         _refuse_revoked(self._trusts[establishment], person)
@@ -190,9 +198,7 @@ class Checker:
     def _ended(self, who: Device | Issuer) -> bool:
         if not isinstance(who, Device):
             return False
-        now = self._clock() // 1000 - CLOCK_TOLERANCE
-        ends = (who.not_after, who.person.not_after)
-        return any(end is not None and now > end for end in ends)
+        return self._clock() // 1000 > end_of(who)
 
     def _trust_of(self, chain: tuple[bytes, ...]) -> Trust:
         establishment = self._issuers.get(certificate_hash(chain[-1]))

@@ -14,8 +14,8 @@ from typing import Any, Final
 import click
 import msgspec
 
+from . import ends, service_manager, sweep
 from . import folder as folders
-from . import service_manager, sweep
 from .backup import schedule
 from .errors import EXIT_STORAGE
 from .listener import Listener
@@ -91,6 +91,7 @@ async def serve(
         ready(await listener.start())
         beside += [
             asyncio.create_task(sweep.run(relay), name="pli sweep"),
+            asyncio.create_task(ends.run(relay), name="pli ends"),
             asyncio.create_task(listener.watch_certificate(), name="pli certificate"),
             asyncio.create_task(schedule.run(relay), name="pli backups"),
             asyncio.create_task(Samples(relay).run(), name="pli samples"),

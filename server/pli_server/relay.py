@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pli_protocol.identity import SigningKey
+from pli_protocol.identity import Device, SigningKey
 from pli_protocol.relay.frames import RelayFrame
 
 from .accounts import key_file
@@ -16,7 +16,7 @@ from .accounts.passwords import Passwords
 from .accounts.second_factor import SealedSecrets
 from .audit import log_key
 from .audit.heads import HeadSigner
-from .checker import Checker
+from .checker import Checker, end_of
 from .metrics import Metrics
 from .pace import Daily
 from .rooms import Rooms
@@ -61,6 +61,10 @@ class Relay:
         self.asked = Daily()
         """Requests to be enrolled, by address; it belongs to the writer's thread."""
         self.waiting: dict[bytes, Session] = {}
+        self.next_end: int | None = None
+        """Unix seconds: the first end among those who are online, as ends.run knows it."""
+        self.earlier_end = asyncio.Event()
+        """Somebody is online whose end comes before that."""
         self.failed = asyncio.Event()
         self.stopping = False
         self.checker = Checker(clock)
@@ -111,6 +115,12 @@ class Relay:
         self.checker.load(connection)
         self.secrets = SealedSecrets(key_file.read(self.folder, connection))
         return log_key.of_relay(self.folder, connection)
+
+    def note_end(self, device: Device) -> None:
+        """A device has signed in: it is cut off when it, or its account, ends."""
+        end = end_of(device)
+        if self.next_end is None or end < self.next_end:
+            self.earlier_end.set()
 
     def drop(self, session: Session) -> None:
         """A connection has ended."""

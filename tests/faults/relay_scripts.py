@@ -94,6 +94,19 @@ async def revoking(cast: Cast) -> None:
     await bruno.received("Sans Chloé")
 
 
+async def certifying(cast: Cast) -> None:
+    """Bruno gets another name while he is at work."""
+    amelie, bruno = await cast.open("amelie"), await cast.open("bruno")
+    await bruno.client.online()
+    async with cast.world.issuer() as issuer:
+        account = (await issuer.find(cast.name("bruno"))).account
+        await issuer.change(account, profession="Infirmier")
+        await cast.relay_was_killed()
+        said = "SELECT 1 FROM people WHERE account = ? AND profession = 'Infirmier'"
+        for actor in (amelie, bruno):
+            await actor.until(lambda db: db.execute(said, (account,)).fetchone())
+
+
 async def leaving(cast: Cast) -> None:
     """Bruno leaves while Amélie is away; when she is back, her device removes his."""
     bruno = await cast.open("bruno")
@@ -216,6 +229,7 @@ async def _insist(work: Callable[[], Awaitable[T]]) -> T:
 SCRIPTS: Final[dict[str, Script]] = {
     "attempt": securing,
     "blob": attaching,
+    "certificate": certifying,
     "enrolment-answer": joining,
     "enrolment-request": joining,
     "key-packages": first_sign_in,

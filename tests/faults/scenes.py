@@ -8,7 +8,7 @@ from typing import Final
 from pli_client.issuer import Issuer
 
 from ..system.partnering import sign_a_partner
-from ..system.revocations import declare
+from ..system.revocations import aged, declare
 from ..system.world import PASSPHRASE, TITLE
 from . import victim
 from .cast import Cast
@@ -75,6 +75,10 @@ async def chloe_was_revoked(cast: Cast) -> None:
         await issuer.publish()
 
 
+async def amelies_certificate_is_old(cast: Cast) -> None:
+    await aged(cast.world, "amelie", 300)
+
+
 async def bruno_lost_a_device(cast: Cast) -> None:
     bruno = await cast.open("bruno")
     await declare(bruno, os.urandom(16), "lost")
@@ -121,6 +125,7 @@ REFOUND: Final = Scene("refounding", before=state_is_lost)
 REFOUNDED: Final = Scene("receiving", before=bruno_refounded, others=bruno_writes)
 REVOKED: Final = Scene("revocations", before=chloe_was_revoked)
 PARTNER: Final = Scene("partners", before=a_partner_was_signed)
+RENEW: Final = Scene("sending", before=amelies_certificate_is_old)
 DECLARED: Final = Scene("declarations", before=bruno_lost_a_device)
 BOT: Final = Scene("filing", victim="dui", others=amelie_attaches)
 
@@ -145,6 +150,7 @@ SCENES: Final[dict[str, tuple[Scene, ...]]] = {
     "receive": (SEND, RECEIVE, COMMIT),
     "refound": (REFOUND,),
     "refounded": (REFOUNDED,),
+    "renew": (RENEW,),
     "revocations": (REVOKED,),
     "seal": (SEND,),
     "start": (CREATE,),

@@ -27,6 +27,7 @@ ELSEWHERE = (
         "revoke",
         "replace",
         "rejoin-",
+        "certify",
     ),
     *("wipe", "other"),
 )

@@ -1,4 +1,4 @@
-"""The administrator killed while a key is replaced, and the device while it takes the new one."""
+"""The administrator killed while it signs somebody anew, the device while it takes a new key."""
 
 import asyncio
 import contextlib
@@ -58,6 +58,33 @@ async def test_a_key_is_revoked_with_its_invitation_or_not_at_all(world: World, 
         assert (row.reason == "stolen", len(await issuer.invitations())) == (done, int(done))
         await issuer.replace(row.account, stolen=[STOLEN])
         assert (await issuer.find(BRUNO)).reason == "stolen"
+
+
+def certifies(folder: str) -> None:
+    """The administrator's process."""
+
+    async def work() -> None:
+        async with await Issuer.open(Path(folder) / "admin", PASSPHRASE) as issuer:
+            await issuer.change((await issuer.find(BRUNO)).account, profession="Infirmier")
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("point", declared("vault.certify."))
+async def test_a_newer_certificate_is_kept_until_the_relay_has_it_or_was_never_made(
+    world: World, point: str
+) -> None:
+    await world.relay.start()
+    output = world.folder / "out"
+    killed = processes.start(certifies, str(world.folder), output=output, failpoint=point)
+    async with asyncio.timeout(PATIENCE):
+        assert await killed.wait() == KILLED, killed.printed()
+    async with await Issuer.open(world.folder / "admin", PASSPHRASE) as issuer:
+        row = await issuer.find(BRUNO)
+        assert (row.profession == "Infirmier") == point.endswith(".after")
+        await issuer.publish()
+    held = world.relay.query("SELECT person FROM accounts WHERE account = ?", row.account)
+    assert held == [(row.certificate,)]
 
 
 @pytest.mark.parametrize("point", declared("vault.rejoin-"))

@@ -84,6 +84,7 @@ class Day:
             self._partner,
             self._secure,
             self._reset,
+            self._certify,
             self._revoke,
         ):
             await self._until_done(step)
@@ -283,6 +284,10 @@ class Day:
         await self.issuers.set_up(issuer)
         await self.issuers.step_up(issuer)
         await issuer(f.ResetCredentials(0, self.anne.account))
+
+    async def _certify(self) -> None:
+        issuer = await self._issuer()
+        await issuer.ask(f.PublishCertificate(issuer.rid(), self.lea.certificate))
 
     async def _revoke(self) -> None:
         issuer = await self._issuer()

@@ -1,10 +1,12 @@
 """What a person and an establishment say about devices, in few words."""
 
+import time
 from typing import Any
 
 from pli_client.issuer import Issuer
-from pli_client.store.device import read_device
-from pli_protocol.identity import DeviceRevocation, sign
+from pli_client.store.device import read_device, write_chain
+from pli_client.vault import Vault
+from pli_protocol.identity import DeviceRevocation, make_device, sign
 from pli_protocol.relay.frames import PublishRevocations
 
 from .actor import Actor
@@ -35,3 +37,14 @@ async def list_revokes(world: World, kind: str, name: str, reason: Any) -> None:
         else:
             await issuer.revoke_device(bytes.fromhex(name), reason)
         await issuer.publish()
+
+
+async def aged(world: World, who: str, days: int) -> bytes:
+    """Somebody's device certificate was made so long ago; that certificate."""
+    async with await Vault.open(world.vault(who), PASSPHRASE) as vault:
+        row = await vault.read(read_device)
+        assert row is not None
+        then = int(time.time()) - days * 86400
+        old = make_device(row.identity, row.chain[1], row.key.public, now=then)
+        await vault.write(lambda db: write_chain(db, (old, *row.chain[1:])))
+    return old

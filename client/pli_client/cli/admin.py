@@ -20,7 +20,7 @@ from .session import VAULT_FILE, Answer, Reply, hand_over, patiently, run, takin
 
 if TYPE_CHECKING:
     from ..handover import Request
-    from ..issuer import Issuer, Report
+    from ..issuer import AccountRow, Issuer, Report
 
 FOLDER: Final = "establishment"
 """Folder of the administrator's vault beside the professional's, where neither is named."""
@@ -113,6 +113,14 @@ def init(
     return 0
 
 
+_until = click.option(
+    "--until",
+    type=click.DateTime(("%Y-%m-%d", "%d/%m/%Y")),
+    metavar=_("DATE"),
+    help=_("The account's last day (2027-03-31 or 31/03/2027), as of a replacement or a trainee."),
+)
+
+
 @admin.command("invite", help=_("Make an invitation for somebody, to be handed over in person."))
 @click.argument("name", metavar=_("NAME"))
 @click.option("--profession", default=None, help=_("As it stands on their badge."))
@@ -125,10 +133,19 @@ def init(
     metavar="N",
     help=_("How many days the invitation is good; 7 unless told otherwise."),
 )
+@_until
 @common
-def invite(name: str, profession: str | None, rpps: str | None, bot: bool, days: float) -> int:
+def invite(
+    name: str,
+    profession: str | None,
+    rpps: str | None,
+    bot: bool,
+    days: float,
+    until: datetime | None,
+) -> int:
     return _carry_out(
         "invite",
+        ends_at=_last_moment(until),
         name=name,
         profession=profession or _(SOFTWARE if bot else PROFESSIONAL),
         rpps=rpps,
@@ -143,6 +160,45 @@ def invite(name: str, profession: str | None, rpps: str | None, bot: bool, days:
 @common
 def revoke(who: str, reason: str) -> int:
     return _carry_out("revoke", who=who, reason=reason)
+
+
+@admin.command(
+    "change",
+    help=_("Sign somebody anew: another end date, name or profession. Their key stays."),
+)
+@click.argument("who", metavar=_("NAME"))
+@_until
+@click.option("--no-end", is_flag=True, help=_("The account has no end date any more."))
+@click.option("--name", metavar=_("NAME"), help=_("Another name."))
+@click.option("--profession", metavar=_("PROFESSION"), help=_("Another profession."))
+@click.option("--rpps", metavar="N", help=_("Their RPPS number (11 digits), if they have one."))
+@common
+def change(
+    who: str,
+    until: datetime | None,
+    no_end: bool,
+    name: str | None,
+    profession: str | None,
+    rpps: str | None,
+) -> int:
+    if until is not None and no_end:
+        raise click.UsageError(_("An option and its opposite cannot go together."))
+    ends_at = _last_moment(until)
+    return _carry_out(
+        "change",
+        who=who,
+        ends_at="never" if no_end else "same" if ends_at is None else ends_at,
+        name=name,
+        profession=profession,
+        rpps=rpps,
+    )
+
+
+def _last_moment(day: datetime | None) -> int | None:
+    """Milliseconds since 1970 of the end of a day here."""
+    if day is None:
+        return None
+    return int(day.replace(hour=23, minute=59, second=59).timestamp() * 1000)
 
 
 @admin.command(
@@ -254,6 +310,7 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
                 rpps=args["rpps"],
                 kind="bot" if args["bot"] else "person",
                 days=args["days"],
+                account_ends_at=args["ends_at"],
             )
             yield {
                 "kind": "invitation",
@@ -272,6 +329,19 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
                 "reason": args["reason"],
                 "list": number,
             }
+            if not serving:
+                async for reply in _publish(issuer):
+                    yield reply
+        case "change":
+            row = await issuer.find(args["who"])
+            changed = await issuer.change(
+                row.account,
+                name=args["name"],
+                profession=args["profession"],
+                rpps=args["rpps"],
+                ends_at=args["ends_at"],
+            )
+            yield _account_reply(issuer, changed)
             if not serving:
                 async for reply in _publish(issuer):
                     yield reply
@@ -297,15 +367,7 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
                     yield reply
         case "people":
             for signed in await issuer.people():
-                yield {
-                    "kind": "account",
-                    "name": signed.name,
-                    "profession": signed.profession,
-                    "rpps": signed.rpps,
-                    "account": signed.account.hex(),
-                    "bot": signed.kind == "bot",
-                    "revoked": signed.reason,
-                }
+                yield _account_reply(issuer, signed)
             for invited_row in await issuer.invitations():
                 yield {
                     "kind": "open-invitation",
@@ -315,15 +377,27 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
                 }
 
 
+def _account_reply(issuer: "Issuer", row: "AccountRow") -> Reply:
+    ends = issuer.ends(row)
+    return {
+        "kind": "account",
+        "name": row.name,
+        "profession": row.profession,
+        "rpps": row.rpps,
+        "account": row.account.hex(),
+        "bot": row.kind == "bot",
+        "ends_at": None if ends is None else _moment(ends),
+        "revoked": row.reason,
+    }
+
+
 async def _publish(issuer: "Issuer") -> AsyncIterator[Reply]:
     try:
         await issuer.publish()
     except PliError as error:
         yield {
             "kind": "notice",
-            "text": str(error)
-            + " "
-            + _("The revocation is signed and kept; pli admin serve publishes it."),
+            "text": str(error) + " " + _("What was signed is kept; pli admin serve publishes it."),
             "exit_code": error.exit_code,
         }
 
@@ -359,6 +433,9 @@ def _show(reply: Reply) -> None:
                 else _("signed")
             )
             profession = profession_shown(reply["profession"])
+            if reply["ends_at"]:
+                then = datetime.fromisoformat(reply["ends_at"]).astimezone()
+                state += ", " + _("until %(date)s") % {"date": then.strftime("%d/%m/%Y")}
             say(Styled(reply["name"], bold=True), f", {profession}, {state}")
         case "open-invitation":
             worded = {**_dated(reply), "profession": profession_shown(reply["profession"])}

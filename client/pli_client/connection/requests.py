@@ -62,6 +62,7 @@ from pli_protocol.relay.frames import (
     LogHeld,
     OpenAccount,
     Partners,
+    PublishCertificate,
     PublishKeyPackages,
     PublishPartner,
     PublishRevocations,
@@ -132,6 +133,7 @@ Plain = (
     | RegisterEstablishment
     | RequestEnrolment
     | AnswerEnrolment
+    | PublishCertificate
     | PublishRevocations
     | PublishKeyPackages
     | PublishPartner

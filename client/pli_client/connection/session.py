@@ -16,6 +16,7 @@ from pli_protocol.relay import frames
 from pli_protocol.relay.codec import FrameError, decode_relay_frame, encode
 from pli_protocol.relay.frames import (
     PROTOCOL_VERSIONS,
+    DirectoryChanged,
     Done,
     EnrolmentAnswer,
     EnrolmentWaiting,
@@ -50,6 +51,7 @@ Push = (
     | WelcomeWaiting
     | GroupRefounded
     | RevocationsChanged
+    | DirectoryChanged
     | PartnersChanged
     | StatementsChanged
     | EnrolmentWaiting
@@ -126,7 +128,12 @@ class Session(Requests):
                     raise _refused_all(frame)
                 case Row() | WelcomeWaiting() | GroupRefounded():
                     self._pushed(frame)
-                case RevocationsChanged() | StatementsChanged() | PartnersChanged():
+                case (
+                    RevocationsChanged()
+                    | DirectoryChanged()
+                    | StatementsChanged()
+                    | PartnersChanged()
+                ):
                     self._pushed(frame)
                 case EnrolmentWaiting() | EnrolmentAnswer(rid=None) | LinkingAnswer(rid=None):
                     self._pushed(frame)

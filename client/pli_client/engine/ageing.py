@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import PliError
 from ..store import mls_state
 from ..vault import Database
+from . import renewal
 from .work import Work
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ async def keep_young(engine: Engine) -> None:
             now = int(engine.timing.clock() * 1000)
             if await engine.read(lambda db, at=now: _grown_old(db, at)):  # type: ignore[misc]
                 await engine.write(forget_all_past)
+            await renewal.if_due(engine)
         await engine.timing.pause(EVERY)
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from pli_protocol.content import Info
 from pli_protocol.identity import Device
+from pli_protocol.identity.chain import CLOCK_TOLERANCE
 from pli_protocol.mls.errors import MLSError
 from pli_protocol.mls.group import Group
 from pli_protocol.mls.outcome import Committed
@@ -72,7 +73,7 @@ def needs(work: Work, row: groups.GroupRow, patience: float) -> Needs:
         return Needs(False, None)
     members = groups.members(work.db, row.group_id)
     own = int(group.own_leaf)
-    revoked = tuple(m.leaf for m in members if m.leaf != own and _revoked(work, group, m.leaf))
+    revoked = tuple(m.leaf for m in members if m.leaf != own and _gone(work, group, m.leaf))
     guests = parting(work, group, members)
     going = tuple(dict.fromkeys((*revoked, *guests.removed)))
     returning = groups.returns(work.db, row.group_id)
@@ -88,7 +89,7 @@ def needs(work: Work, row: groups.GroupRow, patience: float) -> Needs:
         proposals=bool(_foreign_proposals(group)),
         revoked=bool(going),
         returns_due=len(due) > len(strangers),
-        renewal=work.now - row.leaf_renewed_at > RENEWED_AFTER * 1000,
+        renewal=_leaf_is_old(work, row, group),
         message_waits=bool(outbox.in_state(work.db, row.conversation_id, "waiting", 1)),
         our_turn=lowest == own or work.now >= patience * 1000,
     )
@@ -108,9 +109,29 @@ def _fits(asked: groups.ReturnRow, group: Group, members: Sequence[groups.Member
     return suite == group.suite.number and (known or suite == SUITE.number)
 
 
-def _revoked(work: Work, group: Group, leaf: int) -> bool:
+def _leaf_is_old(work: Work, row: groups.GroupRow, group: Group) -> bool:
+    """Our leaf wants a fresh key, or bears another certificate than ours by now."""
+    if work.now - row.leaf_renewed_at > RENEWED_AFTER * 1000:
+        return True
+    member = group.member(group.own_leaf)
+    return member is not None and member.credential != work.own.credential
+
+
+def _gone(work: Work, group: Group, leaf: int) -> bool:
+    """The device at a leaf counts no more: revoked, or it or its account has ended."""
     member = group.member(leaf)
-    return member is not None and work.trust.refuses(work.device(member)) is not None
+    if member is None:
+        return False
+    device = work.device(member)
+    return work.trust.refuses(device) is not None or (
+        not work.clock_doubtful and _end(device) < work.now_s
+    )
+
+
+def _end(device: Device) -> int:
+    """Unix seconds after which nobody's clock can say that the device still counts."""
+    ends = [end for end in (device.not_after, device.person.not_after) if end is not None]
+    return min(ends) + CLOCK_TOLERANCE
 
 
 def _foreign_proposals(group: Group) -> list[Any]:
@@ -220,7 +241,7 @@ def _collect(
     if not proposals and not _foreign_proposals(group):
         conversations.end_intents(work.db, served)
         served = []
-    renews = work.now - row.leaf_renewed_at > RENEWED_AFTER * 1000
+    renews = _leaf_is_old(work, row, group)
     return proposals, CommitIntent(tuple(served), bool(adds), renews)
 
 

@@ -10,10 +10,13 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from pli_protocol.identity import Device
+from pli_protocol.identity.chain import CLOCK_TOLERANCE
 from pli_protocol.mls.group import Group
 from pli_protocol.relay.frames import ClaimKeyPackages, Fetch, Row
 
@@ -78,9 +81,10 @@ class Engine:
         self._dial = connection
         self.partners = Partners(self)
         self.uploads = Uploads(self)
+        self._signer = DeviceSigner(vault, row.chain, row.key)
         self.connection = connection(
             row.relay_url,
-            signer=DeviceSigner(vault, row.chain, row.key),
+            signer=self._signer,
             relay_name=row.relay_name,
             ca=row.ca,
             proxy=row.proxy if row.proxy is not None else True,
@@ -276,6 +280,7 @@ class Engine:
         if self.row.relay_name is None:
             name = online.greeting.relay
             await self.vault.write(lambda db: write_relay_name(db, name), name=PIN)
+        self._compare_clocks(online.greeting.time)
         if online.signed_in is not None:
             # Beside the rest: a relay that does not answer holds up no message.
             watch = self.log_watch.after_sign_in(online.greeting.relay, online.signed_in)
@@ -299,12 +304,29 @@ class Engine:
             proxy=row.proxy if row.proxy is not None else True,
         )
 
+    def adopt(self, device: Device) -> None:
+        """This device has a newer certificate, which the vault has by now."""
+        self.own = replace(self.own, device=device)
+        self.around = replace(self.around, own=self.own)
+        self._signer.chain = device.chain
+        if self.online:
+            self.spawn(self.housekeeping.restock_again(), "pli key packages")
+
+    async def directory_changed(self) -> None:
+        """Somebody has a newer certificate, this person perhaps."""
+        with suppress(RelayError):
+            await self.housekeeping.refresh_directory()
+
     async def statements_changed(self, establishment: bytes, newest: int) -> None:
         """Somebody stated something about a device of theirs, or follows under another key."""
         await self.housekeeping.fetch_statements(establishment, newest)
         if establishment == self.own.address.establishment:
             with suppress(RelayError):
                 await self.housekeeping.refresh_directory()
+
+    def _compare_clocks(self, relay_time: int) -> None:
+        apart = abs(relay_time / 1000 - self.timing.clock())
+        self.around = replace(self.around, clock_doubtful=apart > CLOCK_TOLERANCE)
 
     # --- asking the relay ---------------------------------------------------------------------
 

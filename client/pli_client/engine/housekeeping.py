@@ -22,7 +22,7 @@ from ..payloads import from_payload
 from ..store import conversations, groups, log_rows, mls_state, outbox, people, repair
 from ..store.key_packages import KeyPackageRow
 from ..vault import transaction
-from . import founding, joining, key_package_stock, refusal, returning, statements
+from . import founding, joining, key_package_stock, refusal, renewal, returning, statements
 from .work import Work
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Housekeeping:
         finally:
             self.informed = True
         with suppress(Offline):
+            await renewal.if_due(self._engine)
             await self._engine.partners.refresh()
             await self.restock(signed_in.key_packages)
             await self.refresh_directory()
@@ -77,11 +78,12 @@ class Housekeeping:
         if self._held is None:
             return
         self._held = max(self._held - 1, 0)
-        self._engine.spawn(self._restock_again(self._held), "pli key packages")
+        self._engine.spawn(self.restock_again(), "pli key packages")
 
-    async def _restock_again(self, held: int) -> None:
+    async def restock_again(self) -> None:
+        """Without another sign-in; what fails is done at the next one."""
         with suppress(RelayError):
-            await self.restock(held)
+            await self.restock(self._held or 0)
 
     async def restock(self, held: int) -> None:
         engine = self._engine
@@ -141,6 +143,7 @@ class Housekeeping:
         engine = self._engine
         establishment = partner or engine.around.trust.own.establishment
         after: bytes | None = None
+        own: tuple[bytes, ...] | None = None
         while True:
             page = await engine.connection.request(GetDirectory(0, after, partner))
 
@@ -157,14 +160,25 @@ class Housekeeping:
                             people.mark_revoked(work.db, person.person_id, work.now)
 
             await engine.write(step, name=DIRECTORY)
+            own = next(filter(self._newer, page.people), own)
             after = page.after
             if after is None:
                 break
         if partner is not None:
             return
         self.directory_known = True
+        if own is not None:
+            await renewal.take_over(engine, own)
         for intent in await engine.read(lambda db: conversations.intents(db, None, "forward")):
             engine.wake(intent.conversation_id)
+
+    def _newer(self, chain: tuple[bytes, ...]) -> bool:
+        """Whether a chain may be this person's with another certificate; to be checked still."""
+        person = self._engine.own.device.person
+        with suppress(IdentityError):
+            found = self._engine.around.trust.person(chain)
+            return found.person_id == person.person_id and chain[0] != person.certificate
+        return False
 
     def heard_of(self, establishment: bytes, number: int) -> None:
         """A member knows a newer list: ask for it, once for each that is heard of."""

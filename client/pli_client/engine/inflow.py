@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pli_protocol.relay.frames import (
+    DirectoryChanged,
     GroupRefounded,
     PartnersChanged,
     RelayFrame,
@@ -135,6 +136,8 @@ class Inflow:
                 engine.spawn(engine.statements_changed(establishment, number), "pli statements")
             case PartnersChanged():
                 self._engine.spawn(self._engine.partners.keep_fresh(), "pli partners")
+            case DirectoryChanged():
+                self._engine.spawn(self._engine.directory_changed(), "pli directory")
             case _:
                 pass
 

@@ -61,19 +61,23 @@ def restock(work: Work, held: int) -> list[KeyPackageRow]:
     if held < FEW:
         waiting += [make(work) for _ in range(max(0, STOCK - held - len(plain)))]
     newest = key_packages.newest_last_resort(work.db, SUITE.number)
-    renew = newest is None or newest - work.now_s < LIFETIME // 2
+    renew = (
+        newest is None or key_packages.are_outdated(work.db) or newest - work.now_s < LIFETIME // 2
+    )
     if renew and not any(row.last_resort for row in waiting):
         waiting.append(make(work, last_resort=True))
     return waiting
 
 
 def outdated(work: Work) -> bool:
-    """Whether key packages of another suite lie at the relay: ours are to replace them."""
-    return key_packages.of_others_at_relay(work.db, SUITE.number)
+    """Whether key packages of another suite, or certificate, lie at the relay: others replace them."""
+    return key_packages.are_outdated(work.db) or key_packages.of_others_at_relay(
+        work.db, SUITE.number
+    )
 
 
 def published(work: Work, rows: list[KeyPackageRow], *, replaced: bool = False) -> None:
     """The relay has them; `replaced`: and no others of ours."""
     if replaced:
-        key_packages.taken_out_of_others(work.db, SUITE.number)
+        key_packages.replaced(work.db)
     key_packages.mark_published(work.db, [row.reference for row in rows])

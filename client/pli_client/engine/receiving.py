@@ -7,7 +7,7 @@ is put aside with its bytes and the cursor moves on; a log that does not hold st
 from enum import Enum
 
 from pli_protocol.content import ContentError, decode, message_id
-from pli_protocol.identity import IdentityError
+from pli_protocol.identity import Device, IdentityError
 from pli_protocol.mls.errors import MLSError
 from pli_protocol.mls.framing import WireFormat
 from pli_protocol.mls.group import Group
@@ -279,7 +279,8 @@ def _message(
             history.place(work, said, where, known.state)
         return
     where = history.Place(group_row, _place(row), received.epoch, row.time, received.signed)
-    if work.trust.refuses(device) is not None:
+    why = _counts_no_more(work, device, _when(work, row))
+    if why is not None:
         # Shown as refused, and without effect. It may have been written before the revocation:
         # nothing that the relay could not have made up says when.
         history.note(work, said, "refused")
@@ -288,7 +289,7 @@ def _message(
             group_row.conversation_id,
             "refused",
             by=said.person_id,
-            reason="revoked-device",
+            reason=why,
             message_id=identifier,
         )
         return
@@ -297,6 +298,17 @@ def _message(
     work.event(group_row.conversation_id, "message", message_id=identifier)
     history.apply(work, said, row.time)
     _compare_heads(work, group_row, said)
+
+
+def _counts_no_more(work: Work, device: Device, at: int) -> str | None:
+    """Why what a device says is refused: it was revoked, or it or its account had ended at `at`."""
+    if work.trust.refuses(device) is not None:
+        return "revoked-device"
+    try:
+        work.trust.device(device.chain, at)
+    except IdentityError as error:
+        return "ended-account" if error.rule == "expired" else None
+    return None
 
 
 def _compare_heads(work: Work, group_row: groups.GroupRow, said: history.Said) -> None:

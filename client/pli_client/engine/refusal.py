@@ -10,6 +10,7 @@ are named beside it (decision 15).
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from pli_protocol.identity import Device, RevocationEntry, Trust
@@ -17,9 +18,10 @@ from pli_protocol.relay.frames import AskRefusal, GetListPart
 from pli_protocol.relay.log import refusal_challenge
 
 from ..connection import Connection
-from ..errors import DeviceRevoked, PliError, RelayMisbehaved, VaultWiped
+from ..errors import AccountEnded, DeviceRevoked, Offline, PliError, RelayMisbehaved, VaultWiped
+from ..i18n import _
 from ..vault import Vault
-from . import statements
+from . import renewal, statements
 from .work import Work
 
 if TYPE_CHECKING:
@@ -50,9 +52,21 @@ async def explain(engine: Engine) -> PliError | None:
     Returns:
         A better word than the relay's; None: nothing that is signed refuses this device.
     """
+    newer = False
     with suppress(PliError):
-        await _ask(engine)
-    return await settle(engine)
+        newer = await _ask(engine)
+    error = await settle(engine)
+    if error is None and newer:
+        return Offline(_("this device has a newer certificate"))
+    return error or _ended(engine)
+
+
+def _ended(engine: Engine) -> PliError | None:
+    """The account is past its end, as its certificate says."""
+    end = engine.own.device.person.not_after
+    if end is None or engine.timing.clock() <= end:
+        return None
+    return AccountEnded(datetime.fromtimestamp(end).astimezone().strftime("%d/%m/%Y"))
 
 
 async def settle(engine: Engine) -> PliError | None:
@@ -72,7 +86,8 @@ async def settle_vault(vault: Vault, trust: Trust, own: Device) -> PliError | No
     return DeviceRevoked(refusal.entry.reason)
 
 
-async def _ask(engine: Engine) -> None:
+async def _ask(engine: Engine) -> bool:
+    """Take what is signed; whether this device has a newer certificate by it."""
     async with engine.anonymous() as relay:
         greeting = (await relay.online(PATIENCE)).greeting
         signed = refusal_challenge(greeting.relay, greeting.challenge)
@@ -87,6 +102,9 @@ async def _ask(engine: Engine) -> None:
             statements.take_statement(work, told.statement)
 
     await engine.write(step, name=statements.STATEMENTS)
+    if told.person is not None and await renewal.take_over(engine, told.person):
+        return True
+    return await renewal.if_due(engine)
 
 
 async def _newest_list(engine: Engine, relay: Connection) -> bytes | None:

@@ -69,12 +69,14 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What does not change from transaction to transaction."""
+    """What a transaction finds around it; replaced as a whole where something of it changes."""
 
     own: Own
     trust: Trust
     timing: Timing
     random: Random = field(repr=False)
+    clock_doubtful: bool = False
+    """This computer's clock and the relay's differ by more than a day: no end date is acted upon."""
 
 
 class Work:
@@ -86,6 +88,7 @@ class Work:
         self.timing, self.random = around.timing, around.random
         self.now = int(around.timing.clock() * 1000)
         """Milliseconds since 1970, by this computer's clock."""
+        self.clock_doubtful = around.clock_doubtful
         self.identity = TrustCheck(around.trust)
         self._memory = memory
         self._values: dict[bytes, Group] = {}

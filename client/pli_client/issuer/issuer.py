@@ -5,11 +5,12 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from pli_protocol.display_text import displayable
-from pli_protocol.identity import Invitation, RevocationEntry, verify_person
+from pli_protocol.identity import Invitation, RevocationEntry, make_person, verify_person
 from pli_protocol.identity.certificates import MAX_FIELD, RPPS_DIGITS, Kind
 from pli_protocol.identity.statements import Reason, RevokedKind
 from pli_protocol.secret import Secret
@@ -28,6 +29,7 @@ from .tables import AccountRow, InvitationRow, Invited, IssuerKeys
 
 INVITE = transaction("invite")
 REPLACE = transaction("replace")
+CERTIFY = transaction("certify")
 
 INVITATION_DAYS: Final = 7
 """Days that an invitation is good for, unless told otherwise."""
@@ -170,6 +172,67 @@ class Issuer:
         """Everybody who was signed."""
         return await self._vault.read(tables.accounts)
 
+    async def change(
+        self,
+        account: bytes,
+        *,
+        name: str | None = None,
+        profession: str | None = None,
+        rpps: str | None = None,
+        ends_at: int | Literal["same", "never"] = "same",
+    ) -> AccountRow:
+        """Sign a newer certificate for the same account and key; what is not named stays.
+
+        `serve` or `publish` brings it to the relay, where the person's devices find it.
+
+        Args:
+            ends_at: Milliseconds since 1970 of the account's end.
+
+        Raises:
+            UnknownAccount: no such account, or it was revoked. InvalidInput: a field.
+        """
+        row = await self._vault.read(lambda db: tables.account(db, account))
+        if row is None or row.revoked_at is not None:
+            raise UnknownAccount(who=account.hex())
+        now = int(self._clock())
+        known = verify_person((row.certificate, self._keys.certificate), self.authority)
+        not_after = known.not_after if ends_at == "same" else None
+        if isinstance(ends_at, int):
+            not_after = ends_at // 1000
+            if not_after <= now:
+                raise InvalidInput(_("the account's end lies in the past"))
+        changed = replace(
+            row,
+            name=row.name if name is None else _field(name),
+            profession=row.profession if profession is None else _field(profession),
+            rpps=row.rpps if rpps is None else _rpps(rpps),
+            # Later than the one before, also within one second or with a clock that was set back.
+            signed_at=max(now, known.not_before + 1) * 1000,
+        )
+        changed = replace(changed, certificate=self._certificate(changed, not_after))
+        await self._vault.write(lambda db: tables.renew_account(db, changed), name=CERTIFY)
+        self._service.revoked.set()
+        return changed
+
+    def _certificate(self, row: AccountRow, not_after: int | None) -> bytes:
+        return make_person(
+            self._keys.key,
+            self._keys.certificate,
+            account=row.account,
+            name=row.name,
+            profession=row.profession,
+            rpps=row.rpps,
+            kind=row.kind,
+            identity_key=row.identity_key,
+            not_after=not_after,
+            now=row.signed_at // 1000,
+        )
+
+    def ends(self, row: AccountRow) -> int | None:
+        """The account's end (milliseconds since 1970); None: none."""
+        signed = verify_person((row.certificate, self._keys.certificate), self.authority)
+        return None if signed.not_after is None else signed.not_after * 1000
+
     # --- revoking -----------------------------------------------------------------------------
 
     async def find(self, who: str) -> AccountRow:
@@ -255,7 +318,6 @@ class Issuer:
         """An invitation for an account that is known, to another key."""
         _check_days(days)
         secret = Secret(self._random(16))
-        ends = verify_person((row.certificate, self._keys.certificate), self.authority).not_after
         return secret, InvitationRow(
             self._random(16),
             tables.secret_hash(secret),
@@ -264,7 +326,7 @@ class Issuer:
             row.profession,
             row.rpps,
             row.kind,
-            None if ends is None else ends * 1000,
+            self.ends(row),
             int((now + days * 86400) * 1000),
             None,
             row.person_id,

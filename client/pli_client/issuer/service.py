@@ -15,6 +15,7 @@ from pli_protocol.relay.frames import (
     GetRevocations,
     ListEnrolments,
     PendingEnrolment,
+    PublishCertificate,
     PublishPartner,
     PublishRevocations,
 )
@@ -59,7 +60,7 @@ class Service:
         self._connecting = False
         self._turn = asyncio.Condition()
         self.revoked = asyncio.Event()
-        """A newer list than the one published is in the vault."""
+        """A newer list, or certificate, than the one published is in the vault."""
 
     async def serve(self, report: Callable[[Report], None] = lambda _: None) -> None:
         """Answer requests to be enrolled and publish revocations until cancelled.
@@ -91,7 +92,9 @@ class Service:
             Offline: the relay is away; the list is kept and goes with the next connection.
         """
         async with self.online(timeout) as relay:
-            return await self._publish(relay, await relay.online(timeout))
+            number = await self._publish(relay, await relay.online(timeout))
+            await self._publish_certificates(relay)
+            return number
 
     @contextlib.asynccontextmanager
     async def online(self, timeout: float = 30.0) -> AsyncIterator[Connection]:
@@ -163,6 +166,7 @@ class Service:
             number = await self._publish(relay, online)
             if number:
                 report(RevocationsPublished(number))
+            await self._publish_certificates(relay)
             with contextlib.suppress(PartnerNotTaken):  # seen in the list of partners
                 await self.publish_partners(relay)
             if not answered:
@@ -271,6 +275,18 @@ class Service:
             await self._vault.write(partial(tables.set_published, number=number))
             return number
         raise RelayMisbehaved("another revocation list each time")
+
+    async def _publish_certificates(self, relay: Connection) -> None:
+        """Newer certificates of people; one of an account that the relay does not have is given up."""
+        for certificate in await self._vault.read(tables.unpublished_certificates):
+            try:
+                await relay.request(PublishCertificate(0, certificate))
+            except RelayRefused as refused:
+                if refused.refusal not in ("not-found", "invalid"):
+                    raise
+            await self._vault.write(
+                lambda db, c=certificate: tables.set_certificate_published(db, c)  # type: ignore[misc]
+            )
 
     async def _adopt(self, relay: Connection) -> tuple[int, bytes]:
         held = await self._held(relay)

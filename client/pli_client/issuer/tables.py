@@ -254,6 +254,35 @@ def replace_account(db: Database, row: AccountRow) -> None:
     insert_account(db, row)
 
 
+def renew_account(db: Database, row: AccountRow) -> None:
+    """Another certificate for the same account and key, to be brought to the relay."""
+    db.execute(
+        """UPDATE accounts SET name = ?, profession = ?, rpps = ?, certificate = ?, signed_at = ?,
+               unpublished = 1 WHERE account = ? AND person_id = ?""",
+        (
+            row.name,
+            row.profession,
+            row.rpps,
+            row.certificate,
+            row.signed_at,
+            row.account,
+            row.person_id,
+        ),
+    )
+
+
+def unpublished_certificates(db: Database) -> list[bytes]:
+    """Newer certificates that the relay has not taken yet."""
+    rows = db.execute(
+        "SELECT certificate FROM accounts WHERE unpublished = 1 AND revoked_at IS NULL"
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def set_certificate_published(db: Database, certificate: bytes) -> None:
+    db.execute("UPDATE accounts SET unpublished = 0 WHERE certificate = ?", (certificate,))
+
+
 def keep_replacement(
     db: Database, replaced: bytes, successor: bytes, account: bytes, statement: bytes, now_ms: int
 ) -> None:

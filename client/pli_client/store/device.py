@@ -52,6 +52,11 @@ def write_token(db: Database, token: bytes) -> None:
     db.execute("UPDATE device SET token = ?", (bytes(token),))
 
 
+def write_chain(db: Database, chain: tuple[bytes, bytes, bytes]) -> None:
+    """A newer chain for the same keys."""
+    db.execute("UPDATE device SET chain = ?", (msgspec.msgpack.encode(chain),))
+
+
 def write_relay_name(db: Database, name: str) -> None:
     db.execute("UPDATE device SET relay_name = ?", (name,))
 

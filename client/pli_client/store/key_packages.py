@@ -117,9 +117,21 @@ def of_others_at_relay(db: Database, suite: int) -> bool:
     return row is not None
 
 
-def taken_out_of_others(db: Database, suite: int) -> None:
-    """Those of another suite lie at the relay no more; who claimed one before may still use it."""
-    db.execute(
-        f"UPDATE key_packages SET published = 2 WHERE published = 1 AND {_SUITE} != ?",
-        (suite.to_bytes(2, "big"),),
-    )
+# A row of `meta`, there while what lies at the relay is to be replaced.
+_OUTDATED = "key-packages-outdated"
+
+
+def outdate(db: Database) -> None:
+    """Those made until now bear an older certificate: others take their place at the relay."""
+    db.execute("DELETE FROM key_packages WHERE published = 0")
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, x'01')", (_OUTDATED,))
+
+
+def are_outdated(db: Database) -> bool:
+    return db.execute("SELECT 1 FROM meta WHERE key = ?", (_OUTDATED,)).fetchone() is not None
+
+
+def replaced(db: Database) -> None:
+    """The relay dropped what nobody had claimed: from now on its stock is what is published now."""
+    db.execute("UPDATE key_packages SET published = 2 WHERE published = 1")
+    db.execute("DELETE FROM meta WHERE key = ?", (_OUTDATED,))

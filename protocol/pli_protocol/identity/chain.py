@@ -3,7 +3,7 @@
 What is checked, each a rule id of IdentityError: `chain-length`, `encoding` (one DER certificate, no
 more bytes, at most 4096), `version`, `algorithm` (Ed25519 and nothing else), `key` (no key of small
 order), `extensions` (no unknown critical one), `constraints` (the kind, by position), `usage`,
-`subject` (exactly the fields of the kind), `name-chaining`, `signature`, `expired`, `lifetime`.
+`subject` (exactly the fields of the kind), `name-chaining`, `signature`, `expired`, `not-yet`, `lifetime`.
 Nothing here depends on the machine's clock or Unicode tables: two clients never disagree on a chain.
 """
 
@@ -111,6 +111,7 @@ class Person:
     issuer_id: bytes
     not_after: int | None
     """Unix seconds of the account's end; None: none."""
+    not_before: int
     certificate: bytes = field(repr=False)
 
 
@@ -260,6 +261,7 @@ def _person(
         person.key,
         issuer.issuer_id,
         None if person.not_after == certificates.NEVER_SECONDS else person.not_after,
+        person.not_before,
         chain[0],
     )
     return value, person
@@ -371,5 +373,9 @@ def _check_signed(certificate: _Certificate, signer: _Certificate) -> None:
 
 
 def _check_date(certificate: _Certificate, now: int | None) -> None:
-    if now is not None and now > certificate.not_after + CLOCK_TOLERANCE:
+    if now is None:
+        return
+    if now > certificate.not_after + CLOCK_TOLERANCE:
         raise IdentityError("expired", "the certificate is past its end date")
+    if now < certificate.not_before - CLOCK_TOLERANCE:
+        raise IdentityError("not-yet", "the certificate is not valid yet")

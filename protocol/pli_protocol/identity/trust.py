@@ -92,13 +92,20 @@ class Trust:
 
     # --- chains -------------------------------------------------------------------------------
 
-    def device(self, chain: Sequence[bytes], now: int | None) -> Device:
+    def device(
+        self,
+        chain: Sequence[bytes],
+        now: int | None,
+        *,
+        tolerance: int = chains.CLOCK_TOLERANCE,
+    ) -> Device:
         """Check a chain (device, person, issuer) up to a trusted authority.
 
         Whether it was revoked is another question: `refuses`.
 
         Args:
             now: Unix seconds for the dates; None: not checked.
+            tolerance: Seconds by which an end may lie back; 0 for who keeps the time for others.
 
         Raises:
             IdentityError: .rule names the check; "authority": of no establishment trusted.
@@ -110,13 +117,21 @@ class Trust:
             self._cache[key] = device
             if len(self._cache) > _CACHE:
                 self._cache.popitem(last=False)
-        self._check_dates(device.person, device.not_after, now)
+        self._check_begun(device.not_before, now)
+        self._check_ends(device.person, device.not_after, now, tolerance)
         return device
 
-    def person(self, chain: Sequence[bytes], now: int | None = None) -> Person:
+    def person(
+        self,
+        chain: Sequence[bytes],
+        now: int | None = None,
+        *,
+        tolerance: int = chains.CLOCK_TOLERANCE,
+    ) -> Person:
         """Check a chain (person, issuer) up to a trusted authority. Raises IdentityError."""
         person = chains.verify_person(chain, self._authority_of(chain), now=None)
-        self._check_dates(person, None, now)
+        self._check_begun(person.not_before, now)
+        self._check_ends(person, None, now, tolerance)
         return person
 
     def issuer(self, chain: Sequence[bytes]) -> Issuer:
@@ -300,13 +315,20 @@ class Trust:
             return authority.certificate
         raise IdentityError("authority", "the issuer belongs to no establishment trusted here")
 
-    def _check_dates(self, person: Person, not_after: int | None, now: int | None) -> None:
+    def _check_begun(self, not_before: int, now: int | None) -> None:
+        # The signer's clock may be ahead of ours: tolerance here, whoever checks.
+        if now is not None and now < not_before - chains.CLOCK_TOLERANCE:
+            raise IdentityError("not-yet", "the certificate is not valid yet")
+
+    def _check_ends(
+        self, person: Person, not_after: int | None, now: int | None, tolerance: int
+    ) -> None:
         if now is None:
             return
         partner = self._partners.get(person.establishment)
         until = None if partner is None else partner.until
         for end in (not_after, person.not_after, until):
-            if end is not None and now > end + chains.CLOCK_TOLERANCE:
+            if end is not None and now > end + tolerance:
                 raise IdentityError("expired", "the certificate is past its end date")
 
     def _own_or_partner(self, data: bytes) -> Checked[RevocationList]:

@@ -33,6 +33,8 @@ class Act(StrEnum):
     REGISTRATION = "registration"
     ENROLMENT_ASKED = "enrolment-asked"
     ENROLMENT_ANSWERED = "enrolment-answered"
+    CERTIFICATE = "certificate"
+    """A newer certificate of a person; the fact `signed` is the account."""
     REVOCATION = "revocation"
     PARTNER = "partner"
     KEY_PACKAGES_CLAIMED = "key-packages-claimed"

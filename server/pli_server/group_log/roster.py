@@ -14,6 +14,7 @@ from ..settings import Limits
 from ..storage import tables as t
 from ..storage.groups import GroupState, Member, MemberState
 from ..storage.partners import all_partners, establishments_of
+from ..storage.reading import account_counts
 from ..storage.transaction import Appended, Transaction, pack
 from ..storage.usage import Amount
 
@@ -132,7 +133,7 @@ def find_devices(
         query = query.where(
             t.devices.c.locked.is_(None),
             t.devices.c.revoked.is_(None),
-            t.accounts.c.revoked.is_(None),
+            account_counts(tx.now),
         )
     found = tx.connection.execute(query)
     newcomers = {row.device_id: Newcomer(*row) for row in found}

@@ -55,6 +55,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     f.FetchEnrolment: Handler(frozenset({GREETED}), enrolment.fetch_enrolment),
     f.ListEnrolments: Handler(_ISSUER, enrolment.list_enrolments),
     f.AnswerEnrolment: Handler(_ISSUER, enrolment.answer_enrolment),
+    f.PublishCertificate: Handler(_ISSUER, enrolment.publish_certificate),
     f.PublishRevocations: Handler(_SIGNED, establishments.publish_revocations),
     f.GetRevocations: Handler(_SIGNED, establishments.get_revocations),
     f.GetDirectory: Handler(_SIGNED, establishments.get_directory),

@@ -14,7 +14,7 @@ from ..storage import locks
 from ..storage import tables as t
 from ..storage.transaction import Transaction
 from .establishments import cut_revoked
-from .succession import add_statement, store_account, tell_statement
+from .succession import add_statement, renew_account, store_account, tell_statement
 
 ROOM = f.MAX_FRAME - 256
 WAITS_PER_CONNECTION = 4
@@ -176,6 +176,32 @@ async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolm
             relay.checker.accept_replacement, frame.replacement, session.establishment
         )
         await cut_revoked(relay)
+    return f.Done(frame.rid)
+
+
+async def publish_certificate(
+    relay: Relay, session: Session, frame: f.PublishCertificate
+) -> f.Done:
+    """A newer certificate of an account here, for the same key: another name, profession or end."""
+    issuer = session.issuer
+    assert issuer is not None
+    try:
+        person = await relay.checker.run(
+            relay.checker.person, (frame.person, issuer.certificate), session.establishment
+        )
+    except IdentityError:
+        raise Refusal("invalid", "not a person's certificate that checks") from None
+
+    def work(tx: Transaction) -> None:
+        if not renew_account(tx, person, issuer.certificate):
+            raise Refusal("not-found")
+        session.trace(tx, Act.CERTIFICATE, signed=person.account)
+
+    def then(_: None) -> None:
+        relay.tell_establishment(session.establishment, f.DirectoryChanged(session.establishment))
+
+    owners = (locks.of_account(person.establishment, person.account),)
+    await relay.writer.do("certificate", work, then=then, owners=owners)
     return f.Done(frame.rid)
 
 

@@ -25,6 +25,7 @@ from ..session import Session
 from ..storage import locks, timelines
 from ..storage import tables as t
 from ..storage.partners import may_see, partners_of
+from ..storage.reading import account_counts
 from ..storage.transaction import Transaction, pack, unpack
 from .succession import add_statement, tell_statement
 
@@ -318,7 +319,7 @@ async def get_directory(relay: Relay, session: Session, frame: f.GetDirectory) -
             sa.select(t.accounts.c.account, t.accounts.c.person, t.accounts.c.issuer)
             .where(
                 t.accounts.c.establishment == establishment,
-                t.accounts.c.revoked.is_(None),
+                account_counts(relay.clock()),
                 t.accounts.c.account > (frame.after or b""),
             )
             .order_by(t.accounts.c.account)

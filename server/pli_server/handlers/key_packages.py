@@ -13,6 +13,7 @@ from ..session import Session
 from ..settings import Limits
 from ..storage import tables as t
 from ..storage.partners import sees
+from ..storage.reading import account_counts
 from ..storage.transaction import Transaction
 
 MAX_KEY_PACKAGE = 6 * 1024
@@ -124,7 +125,7 @@ def _claim_account(
         .where(
             t.accounts.c.establishment == establishment,
             t.accounts.c.account == account,
-            t.accounts.c.revoked.is_(None),
+            account_counts(tx.now),
             t.devices.c.locked.is_(None),
             t.devices.c.revoked.is_(None),
             t.devices.c.no != session.device_no,

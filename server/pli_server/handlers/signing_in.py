@@ -115,6 +115,7 @@ def _begin(relay: Relay, session: Session, rid: int, device: Device, admitted: _
     session.account_no = admitted.account_no
     _signed_in(session, DEVICE)
     relay.sessions[admitted.device_no] = session
+    relay.note_end(device)
     session.answer(
         f.SignedIn(
             rid,
@@ -242,11 +243,15 @@ def _account(tx: Transaction, device: Device, limit: int) -> int:
                 person=person.certificate,
                 issuer=device.chain[2],
                 created=tx.now,
+                ends=None if person.not_after is None else person.not_after * 1000,
             )
         )
         assert made.inserted_primary_key is not None
         return int(made.inserted_primary_key[0])
     if found.person_id != person.person_id or found.revoked is not None:
+        raise Refusal("sign-in-failed")
+    if found.ends is not None and tx.now > found.ends:
+        # A newer certificate brought the end forward: an older one shown here does not undo that.
         raise Refusal("sign-in-failed")
     return int(found.no)
 

@@ -118,17 +118,8 @@ def store_account(
             t.accounts.c.account == person.account,
         )
     ).first()
-    values = {
-        "person_id": person.person_id,
-        "issuer_id": person.issuer_id,
-        "person": person.certificate,
-        "issuer": issuer,
-        "ends": None if person.not_after is None else person.not_after * 1000,
-    }
     if known is not None and known.person_id == person.person_id:
-        tx.connection.execute(
-            sa.update(t.accounts).where(t.accounts.c.no == known.no).values(**values)
-        )
+        _renew(tx, known.no, person, issuer)
         return False
     if known is not None:
         if replacement is None or replacement.replaced != known.person_id:
@@ -141,10 +132,43 @@ def store_account(
             establishment=person.establishment,
             account=person.account,
             created=tx.now,
-            **values,
+            **_signed(person, issuer),
         )
     )
     return known is not None
+
+
+def renew_account(tx: Transaction, person: Person, issuer: bytes) -> bool:
+    """A newer certificate for the same account and key; whether there is such an account."""
+    known = tx.connection.scalar(
+        sa.select(t.accounts.c.no).where(
+            t.accounts.c.establishment == person.establishment,
+            t.accounts.c.account == person.account,
+            t.accounts.c.person_id == person.person_id,
+            t.accounts.c.revoked.is_(None),
+        )
+    )
+    if known is None:
+        return False
+    _renew(tx, known, person, issuer)
+    return True
+
+
+def _renew(tx: Transaction, account_no: int, person: Person, issuer: bytes) -> None:
+    tx.connection.execute(
+        sa.update(t.accounts).where(t.accounts.c.no == account_no).values(**_signed(person, issuer))
+    )
+
+
+def _signed(person: Person, issuer: bytes) -> dict[str, object]:
+    """What a certificate says of an account."""
+    return {
+        "person_id": person.person_id,
+        "issuer_id": person.issuer_id,
+        "person": person.certificate,
+        "issuer": issuer,
+        "ends": None if person.not_after is None else person.not_after * 1000,
+    }
 
 
 def _set_aside(tx: Transaction, account_no: int, person_id: bytes) -> None:

@@ -195,3 +195,9 @@ _PLACES = sa.select(t.members.c.device_no, t.members.c.since, t.members.c.until)
     t.members.c.device_no.in_(sa.bindparam("devices", expanding=True)),
 )
 _WELCOMES_WAIT = sa.select(sa.exists().where(t.welcome_items.c.device_no == sa.bindparam("device")))
+
+
+def account_counts(now: int) -> sa.ColumnElement[bool]:
+    """Of the table of accounts: neither revoked nor past its end at `now` (milliseconds)."""
+    ends = t.accounts.c.ends
+    return sa.and_(t.accounts.c.revoked.is_(None), sa.or_(ends.is_(None), ends >= now))

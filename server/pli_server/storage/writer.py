@@ -48,6 +48,7 @@ WRITES: Final = (
     "attempt",
     "blob",
     "bring",
+    "certificate",
     "blob-fetch",
     "claim",
     "commit",

@@ -41,6 +41,7 @@ TRACED: dict[type, set[Act]] = {
     f.RegisterEstablishment: {Act.REGISTRATION},
     f.RequestEnrolment: {Act.ENROLMENT_ASKED},
     f.AnswerEnrolment: {Act.ENROLMENT_ANSWERED},
+    f.PublishCertificate: {Act.CERTIFICATE},
     f.PublishRevocations: {Act.REVOCATION},
     f.PublishPartner: {Act.PARTNER},
     f.ClaimKeyPackages: {Act.KEY_PACKAGES_CLAIMED},

@@ -49,10 +49,12 @@ from .enrolment import (
     EnrolmentWaiting,
     FetchEnrolment,
     ListEnrolments,
+    PublishCertificate,
     RequestEnrolment,
 )
 from .establishments import (
     Directory,
+    DirectoryChanged,
     Establishment,
     GetDirectory,
     GetEstablishment,
@@ -197,6 +199,7 @@ __all__ = [
     "DeviceState",
     "Devices",
     "Directory",
+    "DirectoryChanged",
     "Done",
     "EnrolmentAnswer",
     "EnrolmentWaiting",
@@ -253,6 +256,7 @@ __all__ = [
     "Payload",
     "PendingEnrolment",
     "Position",
+    "PublishCertificate",
     "PublishKeyPackages",
     "PublishPartner",
     "PublishRevocations",

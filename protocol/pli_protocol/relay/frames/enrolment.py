@@ -58,5 +58,13 @@ class AnswerEnrolment(Request, frozen=True):
     replacement: Inline | None = None
 
 
-FromClient = RequestEnrolment | FetchEnrolment | ListEnrolments | AnswerEnrolment
+class PublishCertificate(Request, frozen=True):
+    """Issuer: a newer certificate of a person that it signed, for the same account and key."""
+
+    person: Certificate
+
+
+FromClient = (
+    RequestEnrolment | FetchEnrolment | ListEnrolments | AnswerEnrolment | PublishCertificate
+)
 FromRelay = EnrolmentAnswer | Enrolments | EnrolmentWaiting

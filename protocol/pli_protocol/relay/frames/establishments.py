@@ -76,6 +76,12 @@ class RevocationsChanged(Frame, frozen=True):
     number: Number
 
 
+class DirectoryChanged(Frame, frozen=True):
+    """Push: somebody of this establishment has a newer certificate."""
+
+    establishment: Id16
+
+
 class GetDirectory(Request, frozen=True):
     """The people of one's own establishment, or of a partner (without its bots), in pages."""
 
@@ -95,4 +101,4 @@ class Directory(Frame, frozen=True):
 FromClient = (
     RegisterEstablishment | GetEstablishment | PublishRevocations | GetRevocations | GetDirectory
 )
-FromRelay = Establishment | Revocations | RevocationsChanged | Directory
+FromRelay = Establishment | Revocations | RevocationsChanged | Directory | DirectoryChanged
