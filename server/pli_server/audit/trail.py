@@ -20,7 +20,7 @@ from pli_protocol.transparency import (
     leaf_hash,
 )
 
-from ..storage import tables as t
+from ..storage.database import Statements, statements_on
 from .acts import Act, Entry, Fact, body_of
 from .tally import Tally
 
@@ -77,14 +77,14 @@ class Trail:
         entries, chains = self._mark
         del self._entries[entries:], self._chains[chains:]
 
-    def append(self, db: sa.Connection) -> None:
+    def append(self, statements: Statements) -> None:
         """Write the entries; the last thing that the transaction does before COMMIT."""
         bodies = [(act, e.establishment, body_of(e)) for act, e in self._counted()]
         if self._chains:
             bodies.append((Act.MESSAGES, None, batch_body(self._now, self._chains)))
         if bodies or self._tree_wanted:
-            tree = _locked(db, self._timeline)
-            self.tree = self._write(db, tree, bodies) if bodies else tree
+            tree = Frontier.decode(*statements.lock_tree(self._timeline))
+            self.tree = self._write(statements, tree, bodies) if bodies else tree
 
     def _counted(self) -> list[tuple[Act, Entry]]:
         if self._tally is None:
@@ -93,37 +93,21 @@ class Trail:
         due = tally.due(self._now, closing=self._closing)
         return due + [(act, entry) for act, entry in self._entries if not tally.takes(act, entry)]
 
-    def _write(self, db: sa.Connection, frontier: Frontier, bodies: list[Body]) -> Frontier:
-        entries: list[dict[str, Any]] = []
+    def _write(self, statements: Statements, tree: Frontier, bodies: list[Body]) -> Frontier:
+        entries: list[tuple[Any, ...]] = []
         nodes: list[Node] = []
         for act, establishment, body in bodies:
             salt = os.urandom(32)
             digest = digest_of(salt, body)
-            entries.append(
-                {
-                    "timeline": self._timeline,
-                    "no": frontier.size,
-                    "time": self._now,
-                    "kind": act.value,
-                    "establishment": establishment,
-                    "batch": self.batch if act is Act.MESSAGES else None,
-                    "digest": digest,
-                    "salt": salt,
-                    "body": body,
-                }
-            )
-            frontier, done = frontier.append(leaf_hash(leaf_data(act.value, digest)))
+            batch = self.batch if act is Act.MESSAGES else None
+            place = (self._timeline, tree.size, self._now, act.value)
+            entries.append((*place, establishment, batch, digest, salt, body))
+            tree, done = tree.append(leaf_hash(leaf_data(act.value, digest)))
             nodes += done
-        db.execute(sa.insert(t.trace_entries), entries)
-        if nodes:
-            named = [{"timeline": self._timeline, **_columns(node)} for node in nodes]
-            db.execute(sa.insert(t.trace_nodes), named)
-        db.execute(
-            sa.update(t.trace_trees)
-            .where(t.trace_trees.c.timeline == self._timeline)
-            .values(size=frontier.size, frontier=frontier.encode())
-        )
-        return frontier
+        statements.insert_entries(entries)
+        statements.insert_nodes([(self._timeline, *node) for node in nodes])
+        statements.move_tree(self._timeline, tree.size, tree.encode())
+        return tree
 
 
 def record(
@@ -132,26 +116,4 @@ def record(
     """Trace one act in a transaction of a command's own (`init`, `establishment-code`…), as its end."""
     trail = Trail(now, timeline)
     trail.note(act, establishment, None, None, facts)
-    trail.append(db)
-
-
-def _columns(node: Node) -> dict[str, Any]:
-    return {"level": node.level, "no": node.no, "hash": node.hash}
-
-
-def _locked(db: sa.Connection, timeline: int) -> Frontier:
-    """The tree as it is, for nobody else to change until COMMIT."""
-    chosen = sa.select(t.trace_trees).where(t.trace_trees.c.timeline == timeline).with_for_update()
-    found = db.execute(chosen).first()
-    if found is None:
-        first = {"timeline": timeline, "size": 0, "frontier": b""}
-        db.execute(sa.text(_FIRST), first)
-        found = db.execute(chosen).one()
-    return Frontier.decode(found.size, found.frontier)
-
-
-# Two nodes may begin a timeline at once.
-_FIRST = (
-    "INSERT INTO trace_trees (timeline, size, frontier) VALUES (:timeline, :size, :frontier)"
-    " ON CONFLICT DO NOTHING"
-)
+    trail.append(statements_on(db))

@@ -91,6 +91,17 @@ class Statements(Protocol):
     def move_cursors(self, cursors: Sequence[tuple[int, int, int]]) -> None:
         """Group, device, acknowledged; forwards only."""
 
+    def lock_tree(self, timeline: int) -> tuple[int, bytes]:
+        """Size and frontier of a timeline's log, which nobody else changes until the end."""
+
+    def insert_entries(self, entries: Sequence[tuple[Any, ...]]) -> None:
+        """Of the trace: timeline, no, time, kind, establishment, batch, digest, salt, body."""
+
+    def insert_nodes(self, nodes: Sequence[tuple[int, int, int, bytes]]) -> None:
+        """Timeline, level, no, hash."""
+
+    def move_tree(self, timeline: int, size: int, frontier: bytes) -> None: ...
+
 
 class Lane(Protocol):
     """One thread's way to the database: a connection that is opened when it is needed."""
@@ -141,6 +152,17 @@ def open_database(folder: Path, url: DatabaseURL | None) -> Database:
     from .postgresql import PostgreSQL
 
     return PostgreSQL(url)
+
+
+def statements_on(connection: sa.Connection) -> Statements:
+    """The writer's words for a command's own transaction."""
+    if connection.dialect.name == "sqlite":
+        from .sqlite import on_connection
+
+        return on_connection(connection)
+    from .postgresql_statements import PostgreSQLStatements
+
+    return PostgreSQLStatements(connection)
 
 
 def at_once(database: Database, function: Callable[[sa.Connection], T]) -> T:

@@ -44,6 +44,20 @@ WHERE members.group_no = v.group_no AND members.device_no = v.device_no
 AND members.acked < v.acked"""
 
 
+_FIRST_TREE: Final = """
+INSERT INTO trace_trees (timeline, size, frontier) VALUES ($1, 0, '\\x') ON CONFLICT DO NOTHING"""
+_LOCK_TREE: Final = "SELECT size, frontier FROM trace_trees WHERE timeline = $1 FOR UPDATE"
+_MOVE_TREE: Final = "UPDATE trace_trees SET size = $2, frontier = $3 WHERE timeline = $1"
+_INSERT_ENTRIES: Final = """
+INSERT INTO trace_entries
+(timeline, no, time, kind, establishment, batch, digest, salt, body)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[],
+$6::bigint[], $7::bytea[], $8::bytea[], $9::bytea[])"""
+_INSERT_NODES: Final = """
+INSERT INTO trace_nodes (timeline, level, no, hash)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[])"""
+
+
 class PostgreSQLStatements:
     """On one node's writing connection."""
 
@@ -100,6 +114,23 @@ class PostgreSQLStatements:
 
     def move_cursors(self, cursors: Sequence[tuple[int, int, int]]) -> None:
         self._columns(_MOVE_CURSORS, cursors)
+
+    def lock_tree(self, timeline: int) -> tuple[int, bytes]:
+        found = self._fetch(_LOCK_TREE, timeline)
+        if not found:
+            # Two nodes may begin a timeline at once: the second one waits here for the first.
+            self._fetch(_FIRST_TREE, timeline)
+            found = self._fetch(_LOCK_TREE, timeline)
+        return found[0]["size"], found[0]["frontier"]
+
+    def insert_entries(self, entries: Sequence[tuple[Any, ...]]) -> None:
+        self._columns(_INSERT_ENTRIES, entries)
+
+    def insert_nodes(self, nodes: Sequence[tuple[int, int, int, bytes]]) -> None:
+        self._columns(_INSERT_NODES, nodes)
+
+    def move_tree(self, timeline: int, size: int, frontier: bytes) -> None:
+        self._fetch(_MOVE_TREE, timeline, size, frontier)
 
     def _columns(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
         """A statement that takes the rows as one array for each column."""

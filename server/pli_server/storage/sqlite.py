@@ -62,9 +62,7 @@ class SQLiteFile:
         return _Lane(self._path, self._engine, use)
 
     def statements(self, connection: sa.Connection) -> "SQLiteStatements":
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        return SQLiteStatements(driver)
+        return on_connection(connection)
 
     def lock_schema(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -128,6 +126,12 @@ def _configure(connection: Any) -> None:
         "journal_size_limit = 67108864",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def on_connection(connection: sa.Connection) -> "SQLiteStatements":
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return SQLiteStatements(driver)
 
 
 class SQLiteStatements:
@@ -203,6 +207,31 @@ class SQLiteStatements:
             "members.group_no = v.column1 AND members.device_no = v.column2"
             " AND members.acked < v.column3",
             cursors,
+        )
+
+    def lock_tree(self, timeline: int) -> tuple[int, bytes]:
+        chosen = "SELECT size, frontier FROM trace_trees WHERE timeline = ?"
+        found: tuple[int, bytes] | None = self._raw.execute(chosen, (timeline,)).fetchone()
+        if found is None:
+            self._raw.execute("INSERT INTO trace_trees VALUES (?, 0, x'')", (timeline,))
+        return found or (0, b"")
+
+    def insert_entries(self, entries: Sequence[tuple[Any, ...]]) -> None:
+        self._raw.executemany(
+            "INSERT INTO trace_entries (timeline, no, time, kind, establishment, batch, digest, salt,"
+            " body) VALUES (?,?,?,?,?,?,?,?,?)",
+            entries,
+        )
+
+    def insert_nodes(self, nodes: Sequence[tuple[int, int, int, bytes]]) -> None:
+        self._raw.executemany(
+            "INSERT INTO trace_nodes (timeline, level, no, hash) VALUES (?,?,?,?)", nodes
+        )
+
+    def move_tree(self, timeline: int, size: int, frontier: bytes) -> None:
+        self._raw.execute(
+            "UPDATE trace_trees SET size = ?, frontier = ? WHERE timeline = ?",
+            (size, frontier, timeline),
         )
 
     def _update(self, table: str, change: str, match: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -242,7 +242,7 @@ class Transaction:
         """The last step before COMMIT: what was gathered, then the trace of it."""
         self.flush()
         self.usage.write(self.connection)
-        self.trail.append(self.connection)
+        self.trail.append(self._statements)
 
     def flush(self) -> None:
         """Write what was gathered; it is durable with COMMIT only."""
