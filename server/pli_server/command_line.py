@@ -119,5 +119,16 @@ def status(folder: Path, as_json: bool) -> None:
     commands.status(folder, as_json)
 
 
+@cli.command()
+@FOLDER
+@JSON
+@one_sentence
+def usage(folder: Path, as_json: bool) -> None:
+    """Show what each establishment has: accounts, devices, messages, bytes within retention."""
+    from . import accounting
+
+    accounting.show(folder, as_json)
+
+
 for command in (*BACKUP, audit):
     cli.add_command(command)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+import sqlalchemy as sa
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OPEN_SECONDS: Final = 5
+DATABASE_SECONDS: Final = 3
 AGAIN_SECONDS: Final = 30
 LAG_SECONDS: Final = 1.0
 
@@ -87,18 +89,30 @@ class Watching:
             if await self._open():
                 return
 
-    def _answer(self, ws: ServerConnection, request: Request) -> Response:
+    async def _answer(self, ws: ServerConnection, request: Request) -> Response:
         match request.path.partition("?")[0]:
             case "/metrics":
                 response = ws.respond(HTTPStatus.OK, self._relay.metrics.text().decode())
                 del response.headers["Content-Type"]
                 response.headers["Content-Type"] = CONTENT_TYPE
                 return response
-            case "/health" if self._relay.failed.is_set():
-                return ws.respond(HTTPStatus.SERVICE_UNAVAILABLE, "the storage failed\n")
             case "/health":
-                return ws.respond(HTTPStatus.OK, "ok\n")
+                wrong = await self._wrong()
+                status = HTTPStatus.OK if wrong is None else HTTPStatus.SERVICE_UNAVAILABLE
+                return ws.respond(status, f"{wrong or 'ok'}\n")
         return ws.respond(HTTPStatus.NOT_FOUND, "there are /metrics and /health\n")
+
+    async def _wrong(self) -> str | None:
+        """Why nobody should be sent here; None: the relay serves."""
+        if self._relay.failed.is_set():
+            return "the storage failed"
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS):
+                await self._relay.readers.run(lambda db: db.scalar(sa.select(1)))
+        except Exception:
+            # Whatever it is: a node without its database serves nobody.
+            return "the database does not answer"
+        return None
 
     async def _measure_lag(self) -> None:
         loop = asyncio.get_running_loop()

@@ -2,12 +2,21 @@
 
 import json
 import logging
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
+from pli_protocol.relay import frames as f
 from pli_server import log
+from pli_server.errors import Refusal
 from pli_server.settings import Log
+
+from .conftest import Server, running
+from .people import TestEstablishment
+from .raw_client import Refused
+from .team import joins, team
 
 SECRET = "Zoé Durand 192.0.2.7"
 
@@ -66,3 +75,65 @@ def test_the_level_is_ours_and_libraries_tell_warnings(
         logging.getLogger("pli_protocol").setLevel(logging.NOTSET)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["logger"] for line in lines] == ["pli_server.sweep", "sqlalchemy"]
+
+
+class Lines(logging.Handler):
+    """Everything that any logger says, as the relay's log would have it."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(formatter)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@pytest.mark.parametrize("formatter", [log.TextLines(), log.JsonLines()], ids=["text", "json"])
+async def test_a_day_at_debug_level_names_nobody(
+    tmp_path: Path, formatter: logging.Formatter
+) -> None:
+    """Every logger of the process at its most talkative, libraries too."""
+    heard, root = Lines(formatter), logging.getLogger()
+    names = ("sqlalchemy.engine", "asyncio", "websockets.server", "pli_server", "pli_protocol")
+    levels = {name: logging.getLogger(name).level for name in names}
+    root.addHandler(heard)
+    for name in names:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    try:
+        # A database looks at its logger when it is opened.
+        async with running(tmp_path / "relay") as server:
+            said = await _a_day(server)
+    finally:
+        root.removeHandler(heard)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+    text = "\n".join(heard.lines)
+    assert len(heard.lines) > 20
+    for what in said:
+        shown = (what,) if isinstance(what, str) else (what.hex()[:12], repr(what)[2:-1], str(what))
+        assert not [part for part in shown if part in text], what
+
+
+async def _a_day(server: Server) -> list[str | bytes]:
+    """What was said, and who and where they were."""
+    home = TestEstablishment()
+    await server.establish(home, server.code)
+    a, b = await joins(server, home, "Zoé Durand"), await joins(server, home, "Ahmed Benali")
+    made = await team(a, b)
+    await made.says(a, b"Madame Vigne a refus\xc3\xa9 son pansement")
+    blob = os.urandom(32)
+    await a.client.ask(f.PutBlob(a.client.rid(), blob, 0, 7, b"content"))
+    with pytest.raises(Refused):
+        await b.client.ask(f.GetBlob(b.client.rid(), os.urandom(32), 0))
+
+    def fails(_: object) -> None:
+        raise ValueError("Zoé Durand")
+
+    with pytest.raises(Refusal):
+        await server.relay.writer.do("report", fails)
+    stranger = await server.open()
+    await stranger.ws.send(b"\xc1 Zo\xc3\xa9 Durand")
+    await stranger.wait_closed()
+    ids = [a.id, b.id, a.device.account, made.group, home.id, blob, a.client.signed_in.token]
+    return ["Zoé", "Durand", "Benali", "Vigne", "127.0.0.1", str(server.folder), *ids]

@@ -133,8 +133,16 @@ async def test_health_says_whether_the_storage_failed(server: Server) -> None:
     async with watched(server) as url:
         assert await get(f"{url}/health") == (200, "ok\n")
         assert (await get(f"{url}/else"))[0] == 404
+        run = server.relay.readers.run
+
+        async def lost(_: object) -> None:
+            raise ConnectionError
+
+        server.relay.readers.run = lost  # type: ignore[method-assign, assignment]
+        assert await get(f"{url}/health") == (503, "the database does not answer\n")
+        server.relay.readers.run = run  # type: ignore[method-assign]
         server.relay.failed.set()
-        assert (await get(f"{url}/health"))[0] == 503
+        assert await get(f"{url}/health") == (503, "the storage failed\n")
 
 
 async def test_another_address_than_loopback_is_refused(server: Server) -> None:

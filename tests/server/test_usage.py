@@ -1,14 +1,18 @@
 """What an account sends in a day and an establishment stores is counted with it, and bounded."""
 
+import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
 from pli_protocol.relay import frames as f
-from pli_server import sweep
+from pli_server import accounting, sweep
+from pli_server.command_line import cli
 from pli_server.relay import now_ms
 from pli_server.storage import tables as t
 from pli_server.storage.usage import Amount, Usage
@@ -159,3 +163,30 @@ async def test_an_undone_request_is_taken_out_again(limited: Limited) -> None:
     usage: Usage = server.relay.writer._usage
     usage.forget()
     await refused(made.says(a))
+
+
+async def test_the_host_sees_what_each_establishment_has(limited: Limited) -> None:
+    server = await limited()
+    home, other = await founded(server), TestEstablishment("IME Les Lilas")
+    await server.establish(other)
+    a, _, made = await pair(server, home)
+    await made.says(a, bytes(5000))
+    await put(a, 10)
+    found = await asyncio.to_thread(accounting.used, server.folder)
+    first, second = found
+    assert (first.name, first.accounts, first.devices) == (home.name, 2, 2)
+    assert (first.messages, first.file_bytes) == (2, 65_536)
+    assert first.message_bytes > 5000
+    assert (second.establishment, second.name, second.accounts) == (
+        other.id.hex(),
+        "IME Les Lilas",
+        0,
+    )
+    shown = await asyncio.to_thread(
+        CliRunner().invoke, cli, ["usage", str(server.folder), "--json"]
+    )
+    establishments = json.loads(shown.stdout)["establishments"]
+    assert [each["messages"] for each in establishments] == [2, 0]
+    table = await asyncio.to_thread(CliRunner().invoke, cli, ["usage", str(server.folder)])
+    assert "IME Les Lilas" in table.stdout
+    assert len(table.stdout.splitlines()) == 3
