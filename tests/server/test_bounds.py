@@ -23,6 +23,7 @@ BOUNDS: dict[type, str | tuple[str, ...]] = {
     f.FetchEnrolment: READS,
     f.ListEnrolments: READS,
     f.AnswerEnrolment: ("enrolments_answered", "accounts_per_establishment"),
+    f.PublishCertificate: OWN,
     f.PublishRevocations: ("own_revocations", "blob_bytes_per_account"),
     f.GetRevocations: READS,
     f.GetDirectory: READS,
