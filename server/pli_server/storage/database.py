@@ -91,6 +91,9 @@ class Statements(Protocol):
     def move_cursors(self, cursors: Sequence[tuple[int, int, int]]) -> None:
         """Group, device, acknowledged; forwards only."""
 
+    def add_usage(self, amounts: Sequence[tuple[int, int, bytes, int, int, int]]) -> None:
+        """Account, day, establishment, messages, bytes, files; added to what is there."""
+
     def lock_tree(self, timeline: int) -> tuple[int, bytes]:
         """Size and frontier of a timeline's log, which nobody else changes until the end."""
 

@@ -58,6 +58,12 @@ INSERT INTO trace_nodes (timeline, level, no, hash)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[])"""
 
 
+_ADD_USAGE: Final = """INSERT INTO usage (account_no, day, establishment, messages, bytes, files)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[])
+ON CONFLICT (account_no, day) DO UPDATE SET messages = usage.messages + excluded.messages,
+ bytes = usage.bytes + excluded.bytes, files = usage.files + excluded.files"""
+
+
 class PostgreSQLStatements:
     """On one node's writing connection."""
 
@@ -114,6 +120,9 @@ class PostgreSQLStatements:
 
     def move_cursors(self, cursors: Sequence[tuple[int, int, int]]) -> None:
         self._columns(_MOVE_CURSORS, cursors)
+
+    def add_usage(self, amounts: Sequence[tuple[int, int, bytes, int, int, int]]) -> None:
+        self._columns(_ADD_USAGE, amounts)
 
     def lock_tree(self, timeline: int) -> tuple[int, bytes]:
         found = self._fetch(_LOCK_TREE, timeline)

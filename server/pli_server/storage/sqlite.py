@@ -209,6 +209,15 @@ class SQLiteStatements:
             cursors,
         )
 
+    def add_usage(self, amounts: Sequence[tuple[int, int, bytes, int, int, int]]) -> None:
+        self._raw.executemany(
+            "INSERT INTO usage (account_no, day, establishment, messages, bytes, files)"
+            " VALUES (?,?,?,?,?,?) ON CONFLICT (account_no, day) DO UPDATE SET"
+            " messages = usage.messages + excluded.messages,"
+            " bytes = usage.bytes + excluded.bytes, files = usage.files + excluded.files",
+            amounts,
+        )
+
     def lock_tree(self, timeline: int) -> tuple[int, bytes]:
         chosen = "SELECT size, frontier FROM trace_trees WHERE timeline = ?"
         found: tuple[int, bytes] | None = self._raw.execute(chosen, (timeline,)).fetchone()

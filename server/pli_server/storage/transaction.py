@@ -241,7 +241,7 @@ class Transaction:
     def finish(self) -> None:
         """The last step before COMMIT: what was gathered, then the trace of it."""
         self.flush()
-        self.usage.write(self.connection)
+        self.usage.write(self._statements)
         self.trail.append(self._statements)
 
     def flush(self) -> None:

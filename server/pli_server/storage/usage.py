@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ..errors import Refusal
 from ..settings import Limits
 from . import tables as t
+from .database import Statements
 
 DAY_MS: Final = 86_400_000
 BELIEVED_MS: Final = 120_000
@@ -110,23 +111,16 @@ class Usage:
         """Raises Refusal "limit" where an establishment may not store so many bytes more."""
         self._room(db, establishment, size, 1.0)
 
-    def write(self, db: sa.Connection) -> None:
+    def write(self, statements: Statements) -> None:
         """At the end of the transaction."""
         if self._gathered:
-            db.execute(
-                _ADD,
+            day = self._now // DAY_MS
+            statements.add_usage(
                 [
-                    {
-                        "account": account_no,
-                        "day": self._now // DAY_MS,
-                        "establishment": establishment,
-                        "messages": amount.messages,
-                        "bytes": amount.size,
-                        "files": amount.files,
-                    }
+                    (account_no, day, establishment, amount.messages, amount.size, amount.files)
                     # One order for all nodes, so that they do not wait for each other.
                     for (account_no, establishment), amount in sorted(self._gathered.items())
-                ],
+                ]
             )
 
     def _account(self, db: sa.Connection, account_no: int) -> _Account:
@@ -177,11 +171,4 @@ _TODAY = (
 _STORED = sa.select(sa.func.sum(t.usage.c.bytes + t.usage.c.files)).where(
     t.usage.c.establishment == sa.bindparam("establishment"),
     t.usage.c.day > sa.bindparam("day"),
-)
-
-_ADD = sa.text(
-    "INSERT INTO usage (account_no, day, establishment, messages, bytes, files)"
-    " VALUES (:account, :day, :establishment, :messages, :bytes, :files)"
-    " ON CONFLICT (account_no, day) DO UPDATE SET messages = usage.messages + excluded.messages,"
-    " bytes = usage.bytes + excluded.bytes, files = usage.files + excluded.files"
 )
