@@ -3,9 +3,9 @@ establishment's trust."""
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -48,6 +48,62 @@ def end_of(device: Device) -> int:
     return min(end for end in ends if end is not None)
 
 
+class Known(NamedTuple):
+    """What the database says of an establishment."""
+
+    id: bytes
+    revision: int
+    authority: bytes
+    number: int
+    """Of the newest revocation list; 0: none."""
+    revocations: bytes | None
+    statements: Mapping[str, Sequence[bytes]]
+    """By their kind, in the order of their numbers."""
+    newest_statement: int
+    issuers: tuple[bytes, ...]
+    """Hashes of their certificates."""
+    partners: tuple[tuple[bytes, int], ...]
+    """Whom it has signed, and when."""
+
+
+def read_known(db: sa.Connection, establishment: bytes) -> Known | None:
+    """Read an establishment; None: there is no such one."""
+    # The revision first: what is newer than it is looked at again.
+    row = db.execute(
+        sa.select(t.establishments).where(t.establishments.c.id == establishment)
+    ).first()
+    if row is None:
+        return None
+    statements = sa.select(t.statements).where(t.statements.c.establishment == establishment)
+    issuers = sa.select(t.issuers.c.certificate_hash).where(
+        t.issuers.c.establishment == establishment
+    )
+    partners = sa.select(t.partners.c.partner, t.partners.c.signed).where(
+        t.partners.c.establishment == establishment
+    )
+    found = db.execute(statements.order_by(t.statements.c.number)).all()
+    return Known(
+        row.id,
+        row.revision,
+        row.authority,
+        row.revocations_number,
+        row.revocations,
+        {
+            kind: [each.statement for each in found if each.kind == kind]
+            for kind in {each.kind for each in found}
+        },
+        max((each.number for each in found), default=0),
+        tuple(db.scalars(issuers)),
+        tuple((each.partner, each.signed) for each in db.execute(partners)),
+    )
+
+
+def read_all_known(db: sa.Connection) -> list[Known]:
+    """Read all establishments."""
+    ids = list(db.scalars(sa.select(t.establishments.c.id)))
+    return [known for each in ids if (known := read_known(db, each)) is not None]
+
+
 class Checker:
     """Each establishment's trust. All methods but `run` and `close` belong to the checker's thread."""
 
@@ -65,19 +121,25 @@ class Checker:
         """Wait for what runs."""
         self._pool.shutdown()
 
-    def load(self, connection: sa.Connection) -> None:
-        """Learn what the database knows."""
-        for row in connection.execute(sa.select(t.establishments)):
-            self._trusts[row.id] = Trust(
-                row.authority,
-                revocations=() if row.revocations is None else (row.revocations,),
-                device_revocations=_stated(connection, row.id, DeviceRevocation.TYPE),
-                replacements=_stated(connection, row.id, Replacement.TYPE),
+    def learn(self, known: Known) -> None:
+        """Learn what the database knows of an establishment, in the place of what was known of it."""
+        held = self._trusts.get(known.id)
+        if held is None or held.head().number <= known.number:
+            # A newer list that this node has taken, and not stored yet, is kept.
+            self._trusts[known.id] = Trust(
+                known.authority,
+                revocations=() if known.revocations is None else (known.revocations,),
+                device_revocations=known.statements.get(DeviceRevocation.TYPE, ()),
+                replacements=known.statements.get(Replacement.TYPE, ()),
             )
-        for row in connection.execute(
-            sa.select(t.issuers.c.certificate_hash, t.issuers.c.establishment)
-        ):
-            self._issuers[row.certificate_hash] = row.establishment
+        gone = [key for key, of in self._issuers.items() if of == known.id] if held else []
+        for certificate in set(gone) - set(known.issuers):
+            del self._issuers[certificate]
+        self._issuers.update(dict.fromkeys(known.issuers, known.id))
+
+    def knows(self, issuer: bytes) -> bool:
+        """Whether an issuer's certificate belongs to an establishment that was learnt. From any thread."""
+        return certificate_hash(issuer) in self._issuers
 
     def admit(self, authority: bytes, issuer: bytes) -> None:
         """An establishment or a further issuer was registered."""
@@ -205,16 +267,6 @@ class Checker:
         if establishment is None:
             raise IdentityError("authority", "not an issuer known here")
         return self._trusts[establishment]
-
-
-def _stated(connection: sa.Connection, establishment: bytes, kind: str) -> list[bytes]:
-    """The statements of one kind, oldest first."""
-    found = connection.scalars(
-        sa.select(t.statements.c.statement)
-        .where(t.statements.c.establishment == establishment, t.statements.c.kind == kind)
-        .order_by(t.statements.c.number)
-    )
-    return list(found)
 
 
 def _refuse_revoked(trust: Trust, who: Device | Person | Issuer) -> None:

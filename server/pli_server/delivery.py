@@ -57,6 +57,7 @@ class Delivery:
         "changes",
         "device_no",
         "groups",
+        "welcomed",
     )
 
     def __init__(self, relay: "Relay", session: "Session", device_no: int) -> None:
@@ -65,6 +66,8 @@ class Delivery:
         self.device_no = device_no
         self.groups: dict[bytes, int] = {}
         """The groups whose rows are delivered, each with the row after which they are this device's."""
+        self.welcomed: tuple[int, int] = (0, 0)
+        """What `reading.waiting_welcomes` said when it was looked at last."""
         self.changes = 0
         """Grows with each change of `groups` that this node made."""
         self._streams: dict[bytes, Stream] = {}

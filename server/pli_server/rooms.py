@@ -34,7 +34,7 @@ RETRY_SECONDS: Final = 1.0
 class Room:
     """The online devices of one group."""
 
-    __slots__ = ("group_id", "heard", "last", "no", "refounded", "sessions")
+    __slots__ = ("group_id", "heard", "last", "no", "refounded", "roster", "sessions")
 
     def __init__(self, no: int, group_id: bytes, last: int) -> None:
         self.no = no
@@ -43,6 +43,8 @@ class Room:
         """The newest row that was handed to them."""
         self.heard = last
         """The newest row that is known to be in the log."""
+        self.roster = -1
+        """The state of the group's members that was looked at last: `groups.roster`."""
         self.refounded = False
         """They were told of the group's successor."""
         self.sessions: set[Session] = set()
@@ -101,9 +103,17 @@ class Rooms:
         """There is a row `seq` in the log: what the room lacks up to there is read."""
         room.heard = max(room.heard, seq)
         if room.heard > room.last:
-            self._lacking[room.group_id] = room
-            if self._reading is None:
-                self._reading = asyncio.create_task(self._read(), name="pli rooms")
+            self._lacks(room)
+
+    def look(self, room: Room, last: int, roster: int) -> None:
+        """The group's row says this now; what is new of it is read."""
+        if last > room.last or roster != room.roster:
+            self._lacks(room)
+
+    def _lacks(self, room: Room) -> None:
+        self._lacking[room.group_id] = room
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="pli rooms")
 
     def refound(self, room: Room, successor: bytes) -> None:
         """Tell everybody in the room, once, that its group was re-founded."""
@@ -130,15 +140,14 @@ class Rooms:
 
     async def _catch_up(self, room: Room) -> bool:
         """Whether the room has all that was heard of, or nobody is in it any more."""
-        if self._rooms.get(room.group_id) is not room or room.heard <= room.last:
+        if self._rooms.get(room.group_id) is not room:
             return True
         known = {s: s.delivery.changes for s in room.sessions if s.delivery is not None}
-        after, until = room.last, min(room.heard, room.last + READ_ROWS)
+        after = room.last
         try:
-            rows, places = await self._relay.readers.run(
-                lambda db: (
-                    reading.rows(db, room.no, room.group_id, after, until, READ_ROWS),
-                    reading.places(db, room.no, [session.device_no for session in known]),
+            now = await self._relay.readers.run(
+                lambda db: reading.room(
+                    db, room.no, room.group_id, after, READ_ROWS, [s.device_no for s in known]
                 )
             )
         except Exception as error:
@@ -151,9 +160,11 @@ class Rooms:
                 return False
         for session in tuple(room.sessions):
             assert session.delivery is not None
-            session.delivery.placed(room, places.get(session.device_no))
-        self._take(room, rows, after, until)
-        return room.heard <= room.last
+            session.delivery.placed(room, now.places.get(session.device_no))
+        room.roster = now.roster
+        if now.last > after:
+            self._take(room, now.rows, after, min(now.last, after + READ_ROWS))
+        return max(room.heard, now.last) <= room.last
 
     def _take(self, room: Room, rows: Sequence[Row], after: int, until: int) -> None:
         dense = [row.position.seq for row in rows] == list(range(after + 1, after + 1 + len(rows)))

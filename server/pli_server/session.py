@@ -57,15 +57,17 @@ class Session:
         "ended",
         "enrolments",
         "extended",
+        "greeted",
         "fetching",
         "in_flight",
         "issuer",
-        "lists_enrolments",
+        "listed",
         "metrics",
         "number",
         "on_signed_in",
         "opened",
         "requests",
+        "sign_in",
         "state",
         "stepped_up_until",
         "timer",
@@ -82,6 +84,10 @@ class Session:
         self.address = address
         self.state = GREETING
         self.challenge = b""
+        self.greeted = 0
+        """When the challenge was made, milliseconds."""
+        self.sign_in = 0
+        """Which of the device's sign-ins this is: `devices.session`."""
         self.device: Device | None = None
         self.device_no = 0
         self.account_no = 0
@@ -92,7 +98,8 @@ class Session:
         self.opened: tuple[bytes, bytes] | None = None
         self.in_flight = 0
         self.enrolments: set[bytes] | None = None
-        self.lists_enrolments = False
+        self.listed: set[bytes] | None = None
+        """The requests to be enrolled that an issuer has seen, once it asked for them."""
         self.fetching = b""
         self.timer: asyncio.TimerHandle | None = None
         self.extended = False

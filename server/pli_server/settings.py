@@ -130,6 +130,32 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """The least important that is still told."""
 
 
+class Bus(Struct, frozen=True, forbid_unknown_fields=True):
+    """What wakes the other nodes of one PostgreSQL database. Without it they look every second."""
+
+    url: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^(nats|tls|ws|wss)://\S+$",
+                max_length=2000,
+                examples=["nats://127.0.0.1:4222"],
+            ),
+        ]
+        | None
+    ) = None
+    """The NATS server; several of one cluster with commas. With user and password only in PLI_BUS_URL."""
+    credentials: Annotated[str, Meta(examples=["/etc/pli/bus.creds"])] | None = None
+    """A file of NATS credentials (JWT and key)."""
+    ca: Annotated[str, Meta(examples=["/etc/pli/bus-ca.pem"])] | None = None
+    """The authorities that may certify the server, PEM; the system's where it is left out."""
+    look_seconds: Annotated[int, Meta(ge=1, le=4)] = 3
+    """Seconds between two looks into the database while the bus is up; one second while it is down."""
+
+    def __repr__(self) -> str:
+        return "Bus(<hidden>)"
+
+
 class Blobs(Struct, frozen=True, forbid_unknown_fields=True):
     """Where blobs lie."""
 
@@ -207,6 +233,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     blobs: Blobs = Blobs()
     backup: Backup = Backup()
+    bus: Bus = Bus()
     metrics: Metrics = Metrics()
     log: Log = Log()
     accounts: Accounts = Accounts()

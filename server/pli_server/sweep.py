@@ -15,6 +15,7 @@ from .audit import retention as trace_retention
 from .errors import Refusal, StorageFailed
 from .group_log.roster import end_membership
 from .handlers.establishments import cut_revoked
+from .nodes import lease
 from .relay import Relay
 from .storage import tables as t
 from .storage.faults import describe
@@ -33,7 +34,9 @@ async def run(relay: Relay) -> None:
     while True:
         await asyncio.sleep(relay.settings.retention.sweep_seconds)
         try:
-            await sweep(relay)
+            if await relay.writer.do("sweep", partial(_turn, relay), owners=()):
+                await sweep(relay)
+            # Each node has figures of its own to write, and connections of its own to close.
             await keep_head(relay)
             # Who signed in before the account or the device's certificate ended may be online still.
             await cut_revoked(relay)
@@ -42,6 +45,11 @@ async def run(relay: Relay) -> None:
         except Exception as error:
             # It must go on for years: what failed is told, and tried again.
             log.error("a sweep failed: %s", describe(error))
+
+
+def _turn(relay: Relay, tx: Transaction) -> bool:
+    """Whether this node sweeps for all. One that was stopped in the middle goes on, and does no harm."""
+    return lease.take(tx, "sweep", relay.node, relay.settings.retention.sweep_seconds)
 
 
 async def sweep(relay: Relay) -> None:
@@ -147,6 +155,7 @@ def _end_removed(tx: Transaction, settled: int) -> int:
         member = None if group is None else group.members.get(device_no)
         if group is not None and member is not None and member.state is MemberState.REMOVED:
             end_membership(tx, group, member)
+    tx.devices_changed(device_no for _, device_no in found)
     return len(found)
 
 

@@ -26,7 +26,7 @@ class Log:
     """What another node and this one have committed; reads take as long as the test wants."""
 
     def __init__(self) -> None:
-        self.last = 0
+        self.last = self.roster = 0
         self.gone: set[int] = set()
         self.since: dict[int, int] = {}
         self.until: dict[int, int] = {}
@@ -94,7 +94,7 @@ class World:
         self.readers, self.writer = Readers(self.log), Writer(self.log)
         self.rooms = Rooms(self)  # type: ignore[arg-type]
         monkeypatch.setattr(reading, "rows", _rows)
-        monkeypatch.setattr(reading, "places", _places)
+        monkeypatch.setattr(reading, "room", _room)
         monkeypatch.setattr(reading, "welcomes", _welcomes)
 
     def line(self, device_no: int, acked: int | None = None) -> Line:
@@ -133,10 +133,12 @@ def _rows(log: Log, _no: int, group: bytes, after: int, until: int, limit: int) 
     return [as_row(appended(seq)) for seq in there[:limit]]
 
 
-def _places(log: Log, _no: int, devices: list[int]) -> dict[int, reading.Place]:
-    return {
-        no: reading.Place(log.since[no], log.until.get(no)) for no in devices if no in log.since
-    }
+def _room(
+    log: Log, no: int, group: bytes, after: int, limit: int, devices: list[int]
+) -> reading.RoomNow:
+    found = _rows(log, no, group, after, min(log.last, after + limit), limit)
+    places = {d: reading.Place(log.since[d], log.until.get(d)) for d in devices if d in log.since}
+    return reading.RoomNow(log.last, log.roster, found, places)
 
 
 def _welcomes(log: Log, device_no: int, limit: int) -> list[f.WelcomeWaiting]:
@@ -230,6 +232,33 @@ async def test_a_device_whose_membership_another_node_ended_gets_what_is_up_to_t
     await world.quiet()
     assert (line.seqs, stays.seqs) == ([1, 2, 3], [1, 2, 3, 4])
     assert GROUP not in line.delivery.groups
+
+
+async def test_what_was_only_claimed_to_be_in_the_log_changes_nothing(monkeypatch: Any) -> None:
+    world = World(monkeypatch)
+    line = world.line(1)
+    world.rooms.look(world.room, 2**50, 7)  # as a forged hint would say
+    await world.quiet()
+    assert world.room.last == 0
+    world.log.last = 2
+    world.rooms.publish(appended(1))
+    world.rooms.publish(appended(2))
+    assert line.seqs == [1, 2]
+
+
+async def test_a_membership_that_ended_without_a_row_is_found_by_the_groups_counter(
+    monkeypatch: Any,
+) -> None:
+    world = World(monkeypatch)
+    line, stays = world.line(1), world.line(2)
+    world.rooms.look(world.room, 0, 0)
+    await world.quiet()
+    world.log.until[1], world.log.roster = 0, 1
+    world.rooms.look(world.room, 0, 1)
+    await world.quiet()
+    world.log.last = 1
+    world.rooms.publish(appended(1))
+    assert (line.seqs, stays.seqs) == ([], [1])
 
 
 async def test_a_look_finds_what_another_node_did_and_may_be_repeated(monkeypatch: Any) -> None:

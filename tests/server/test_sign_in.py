@@ -17,6 +17,7 @@ from pli_protocol.identity import (
 )
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import sign_in_challenge
+from pli_server.relay import now_ms
 
 from .conftest import Server
 from .people import NOW, TestDevice, TestEstablishment, mls
@@ -343,8 +344,45 @@ async def test_two_sign_ins_of_one_device_at_once_leave_one_connection(
     outcomes = await asyncio.gather(
         *(client.sign_in(device) for client in clients), return_exceptions=True
     )
-    assert all(isinstance(outcome, f.SignedIn) for outcome in outcomes)
+    # Who was greeted before another one signed in is told to come again: its token may be an old one.
+    signed_in = [outcome for outcome in outcomes if isinstance(outcome, f.SignedIn)]
+    refused = [outcome.code for outcome in outcomes if isinstance(outcome, Refused)]
+    assert signed_in
+    assert refused == ["try-later"] * (4 - len(signed_in))
     assert len(server.relay.sessions) == 1
     member = server.relay.sessions[1]
     assert member.device is not None
     assert mls(b"g" * 16, 1)
+
+
+async def test_a_sign_in_that_waited_while_the_device_signed_in_elsewhere_is_no_copy(
+    server: Server, home: TestEstablishment
+) -> None:
+    """As at a node that was stopped: it reads the old token when the device has a new one."""
+    device = home.person().device()
+    first = await server.signed(device)
+    old = first.signed_in.token
+    late = await server.open()
+    server.clock = lambda: now_ms() + 10
+    second = await server.signed(device, old)  # shows, and confirms, a newer token
+    third = await server.signed(device, second.signed_in.token)
+    with pytest.raises(Refused, match="try-later"):
+        await late.sign_in(device, old)
+    # Nothing has changed: not locked, and the newest connection and token count.
+    await third.settle()
+    again = await server.signed(device, third.signed_in.token)
+    # Shown to a greeting of now, the old token is a copy's.
+    with pytest.raises(Refused, match="clone"):
+        await server.signed(device, old)
+    await again.wait_closed()
+
+
+async def test_what_order_decides_is_refused_to_a_connection_that_another_node_has_replaced(
+    server: Server, home: TestEstablishment
+) -> None:
+    device = home.person().device()
+    client = await server.signed(device)
+    # The device signs in at another node, and this one was not told yet.
+    server.change("UPDATE devices SET session = session + 1")
+    with pytest.raises(Refused, match="replaced"):
+        await client.ask(f.PublishKeyPackages(client.rid(), (b"key package",), None, True))

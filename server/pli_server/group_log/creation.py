@@ -143,4 +143,5 @@ def open_group(
             sa.update(t.groups).where(t.groups.c.no == old.no).values(successor=group_id)
         )
         old.successor = group_id
+        tx.changes.groups[old.group_id] = old.last
     return group

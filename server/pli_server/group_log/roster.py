@@ -208,6 +208,7 @@ def end_removed(tx: Transaction, group: GroupState, reporter: Member, seq: int) 
         ):
             end_membership(tx, group, member)
             ended.append((member.device_no, group.last))
+    tx.devices_changed(device_no for device_no, _ in ended)
     return RosterEffects(ended=tuple(ended))
 
 
@@ -228,6 +229,7 @@ def leave(tx: Transaction, group: GroupState, account_no: int) -> RosterEffects:
             member.state = MemberState.LEAVING if was is MemberState.ACTIVE else MemberState.ENDED
             _store_state(tx, group, member)
             ended.append((member.device_no, 0))
+    tx.devices_changed(device_no for device_no, _ in ended)
     return RosterEffects(ended=tuple(ended))
 
 
@@ -315,6 +317,7 @@ def store_welcomes(
             for device_no, frame in waiting
         ],
     )
+    tx.devices_changed(numbers)
     return waiting
 
 

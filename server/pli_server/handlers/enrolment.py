@@ -46,16 +46,14 @@ async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnro
                 created=tx.now,
             )
         )
+        tx.changes.enrolments.add(frame.request_id)
         tx.trace(Act.ENROLMENT_ASKED, frame.establishment, request=frame.request_id)
         return True
 
     def then(new: bool) -> None:
         if not new:
             return
-        waiting = f.EnrolmentWaiting(f.PendingEnrolment(frame.request_id, frame.sealed))
-        for issuer in relay.issuers.values():
-            if issuer.lists_enrolments and issuer.establishment == frame.establishment:
-                issuer.answer(waiting)
+        relay.tell_issuers(frame.establishment, frame.request_id, frame.sealed)
 
     wait_for_answer(relay, session, frame.request_id)
     await relay.writer.do(
@@ -84,7 +82,7 @@ async def fetch_enrolment(
 
 async def list_enrolments(relay: Relay, session: Session, frame: f.ListEnrolments) -> f.Enrolments:
     """The requests that wait, oldest first, at most a frame full; new ones are pushed from now on."""
-    session.lists_enrolments = True
+    listed = session.listed = session.listed or set()
     establishment = session.establishment
 
     def read(db: sa.Connection) -> f.Enrolments:
@@ -105,7 +103,9 @@ async def list_enrolments(relay: Relay, session: Session, frame: f.ListEnrolment
             waiting.append(f.PendingEnrolment(row.request_id, row.sealed))
         return f.Enrolments(frame.rid, tuple(waiting))
 
-    return await relay.readers.run(read)
+    answer = await relay.readers.run(read)
+    listed.update(each.request_id for each in answer.waiting)
+    return answer
 
 
 async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolment) -> f.Done:
@@ -143,6 +143,7 @@ async def answer_enrolment(relay: Relay, session: Session, frame: f.AnswerEnrolm
             .where(t.enrolments.c.request_id == frame.request_id)
             .values(answer=frame.sealed, answered=tx.now)
         )
+        tx.changes.enrolments.add(frame.request_id)
         if person is None:
             session.trace(tx, Act.ENROLMENT_ANSWERED, request=frame.request_id)
             return None

@@ -117,6 +117,7 @@ def _store_issuer(
             created=tx.now,
         )
     )
+    tx.establishment_changed(establishment)
 
 
 async def get_establishment(
@@ -203,6 +204,7 @@ async def _publish_list(relay: Relay, session: Session, payload: f.Payload, data
             for kind in ("device", "person")
         }
         _mark(tx, establishment, by_kind["device"], by_kind["person"], list(issuers))
+        tx.establishment_changed(establishment)
         session.trace(tx, Act.REVOCATION, number=taken.number, entries=len(taken.entries))
         return partners_of(tx.connection, establishment, tx.now)
 

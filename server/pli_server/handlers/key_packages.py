@@ -8,6 +8,7 @@ from pli_protocol.relay import frames as f
 
 from ..audit.acts import Act
 from ..errors import Refusal
+from ..nodes.sign_ins import require_newest
 from ..relay import Relay
 from ..session import Session
 from ..settings import Limits
@@ -31,6 +32,8 @@ async def publish(relay: Relay, session: Session, frame: f.PublishKeyPackages) -
         raise Refusal("too-large", f"a key package has at most {MAX_KEY_PACKAGE} bytes")
 
     def work(tx: Transaction) -> None:
+        # Late, it would drop what the device has published since elsewhere.
+        require_newest(tx, session)
         if frame.replace:
             _drop_unclaimed(tx, session.device_no)
         for key_package in frame.key_packages:

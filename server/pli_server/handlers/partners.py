@@ -76,6 +76,7 @@ def _store(
             until=min(signed.until * 1000, FOR_EVER),
         )
     )
+    tx.establishment_changed(own)
 
 
 async def get_partners(relay: Relay, session: Session, frame: f.GetPartners) -> f.Partners:

@@ -34,8 +34,8 @@ def hello(relay: Relay, session: Session, frame: f.Hello) -> f.Welcomed:
         side = "update the relay" if newer else "update the client"
         raise Refusal("unsupported-version", side)
     session.state = GREETED
-    session.challenge = os.urandom(32)
-    return f.Welcomed(common[0], relay.settings.name, session.challenge, relay.clock())
+    session.challenge, session.greeted = os.urandom(32), relay.clock()
+    return f.Welcomed(common[0], relay.settings.name, session.challenge, session.greeted)
 
 
 async def sign_in(relay: Relay, session: Session, frame: f.SignIn) -> None:
@@ -44,6 +44,8 @@ async def sign_in(relay: Relay, session: Session, frame: f.SignIn) -> None:
     # One try per challenge: another sign-in needs another connection.
     session.challenge = os.urandom(32)
     try:
+        if frame.chain:
+            await relay.learn_issuer(frame.chain[-1])
         if len(frame.chain) == 1:
             issuer = await relay.checker.run(relay.checker.issuer, frame.chain)
             verify(issuer.key, challenge, frame.signature)
@@ -80,11 +82,13 @@ class _Admitted:
     welcomes: bool
     statements: int
     trail: Trail
+    session: int
+    revision: int
 
 
 async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, device: Device) -> None:
     def work(tx: Transaction) -> _Admitted | None:
-        return _admit(tx, device, frame.token, relay.limits)
+        return _admit(tx, device, frame.token, session.greeted, relay.limits)
 
     def then(admitted: _Admitted | None) -> None:
         if admitted is None:
@@ -100,17 +104,22 @@ async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, devic
         raise
     if admitted is None:
         raise Refusal("clone")
+    establishment = device.person.establishment
+    if relay.follower is not None and admitted.revision != relay.known_revision(establishment):
+        # Another node has stored something of which this one was not told yet.
+        await relay.learn_establishment(establishment)
 
 
 def _begin(relay: Relay, session: Session, rid: int, device: Device, admitted: _Admitted) -> None:
     """On the loop, in the order of the log: nothing is pushed before SignedIn."""
-    if not session.open:
-        return
     older = relay.sessions.get(admitted.device_no)
     if older is not None:
         relay.drop(older)
         older.refuse(None, Refusal("replaced"))
+    if not session.open:
+        return
     session.device = device
+    session.sign_in = admitted.session
     session.device_no = admitted.device_no
     session.account_no = admitted.account_no
     _signed_in(session, DEVICE)
@@ -185,7 +194,7 @@ async def confirm_token(relay: Relay, session: Session, frame: f.ConfirmToken) -
 
 
 def _admit(
-    tx: Transaction, device: Device, token: bytes | None, limits: Limits
+    tx: Transaction, device: Device, token: bytes | None, greeted: int, limits: Limits
 ) -> _Admitted | None:
     """The device's place here; None: a clone, which locked the device (a Refusal would undo that)."""
     account_no = _account(tx, device, limits.accounts_per_establishment)
@@ -201,6 +210,10 @@ def _admit(
             raise Refusal("sign-in-failed")
         if known.locked is not None:
             raise Refusal("clone")
+        if known.signed_in > greeted:
+            # It waited at a node that was stopped, and the device has signed in since: its token is
+            # old, but no copy's (decision 12).
+            raise Refusal("try-later", "the device has signed in meanwhile", retry_after=1000)
         device_no, confirmed, unconfirmed = known.no, known.token, known.next_token
         shown = None if token is None else _hash(token)
         # A restored relay knows no token: the first one shown is taken.
@@ -209,6 +222,7 @@ def _admit(
             tx.connection.execute(
                 sa.update(t.devices).where(t.devices.c.no == device_no).values(locked=tx.now)
             )
+            tx.devices_changed([known.no])
             _trace(tx, Act.CLONE, device)
             return None
     tx.trail.want_tree()
@@ -316,6 +330,18 @@ def _store_tokens(
     )
 
 
+def _count_session(tx: Transaction, device_no: int) -> int:
+    """The number of this sign-in: connections of before are replaced, on all nodes."""
+    tx.connection.execute(
+        sa.update(t.devices)
+        .where(t.devices.c.no == device_no)
+        .values(session=t.devices.c.session + 1, signed_in=tx.now)
+    )
+    tx.devices_changed([device_no])
+    number = sa.select(t.devices.c.session).where(t.devices.c.no == device_no)
+    return int(tx.connection.scalar(number) or 0)
+
+
 def _admitted(
     tx: Transaction, device: Device, device_no: int, account_no: int, token: bytes, first: bool
 ) -> _Admitted:
@@ -338,7 +364,14 @@ def _admitted(
         reading.welcomes_wait(db, device_no),
         newest_statement(db, device.person.establishment),
         tx.trail,
+        _count_session(tx, device_no),
+        _revision(db, device.person.establishment),
     )
+
+
+def _revision(db: sa.Connection, establishment: bytes) -> int:
+    chosen = t.establishments.c.revision
+    return db.scalar(sa.select(chosen).where(t.establishments.c.id == establishment)) or 0
 
 
 def _head(relay: Relay, trail: Trail) -> SignedHead:

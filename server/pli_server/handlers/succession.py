@@ -209,6 +209,7 @@ def add_statement(
             created=tx.now,
         )
     )
+    tx.establishment_changed(establishment)
     return number, partners_of(tx.connection, establishment, tx.now)
 
 

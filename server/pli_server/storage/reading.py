@@ -39,6 +39,16 @@ class Place(NamedTuple):
     """None: it receives. 0: its person left."""
 
 
+class RoomNow(NamedTuple):
+    """A group as the database has it, for the devices of one room."""
+
+    last: int
+    roster: int
+    """Counts the changes of the group's members."""
+    rows: list[Row]
+    places: dict[int, Place]
+
+
 def rows(
     db: sa.Connection, group_no: int, group_id: bytes, after: int, until: int, limit: int
 ) -> list[Row]:
@@ -113,6 +123,21 @@ def places(db: sa.Connection, group_no: int, devices: Sequence[int]) -> dict[int
         for row in db.execute(_PLACES, chosen):
             found[row.device_no] = Place(row.since, row.until)
     return found
+
+
+def room(
+    db: sa.Connection,
+    group_no: int,
+    group_id: bytes,
+    after: int,
+    limit: int,
+    devices: Sequence[int],
+) -> RoomNow:
+    """What a room lacks: rows first, so that the places are no older than the commits among them."""
+    last, roster = db.execute(_GROUP, {"group": group_no}).one()
+    until = min(last, after + limit)
+    found = rows(db, group_no, group_id, after, until, limit) if until > after else []
+    return RoomNow(last, roster, found, places(db, group_no, devices))
 
 
 def welcomes_wait(db: sa.Connection, device_no: int) -> bool:
@@ -190,6 +215,7 @@ _MEMBERSHIPS = (
         ),
     )
 )
+_GROUP = sa.select(t.groups.c.last, t.groups.c.roster).where(t.groups.c.no == sa.bindparam("group"))
 _PLACES = sa.select(t.members.c.device_no, t.members.c.since, t.members.c.until).where(
     t.members.c.group_no == sa.bindparam("group"),
     t.members.c.device_no.in_(sa.bindparam("devices", expanding=True)),

@@ -50,7 +50,9 @@ establishments = Table(
     Column("revocations", LargeBinary),
     Column("revocations_payload", LargeBinary),
     Column("revocations_is_blob", Number, nullable=False, server_default="0"),
+    Column("revision", Number, nullable=False, server_default="0"),
 )
+"""`revision` counts changes of what nodes keep in memory: certificates, lists, statements, partners."""
 
 issuers = Table(
     "issuers",
@@ -123,8 +125,11 @@ devices = Table(
     Column("next_token", LargeBinary),
     Column("locked", Number),
     Column("revoked", Number),
+    Column("session", Number, nullable=False, server_default="0"),
+    Column("signed_in", Number, nullable=False, server_default="0"),
 )
-"""`token` and `next_token` are SHA-256 of the confirmed and the unconfirmed sign-in token."""
+"""`token` and `next_token` are SHA-256 of the confirmed and the unconfirmed sign-in token. `session` counts
+sign-ins, the last of which was at `signed_in`: the newest connection counts, on whichever node."""
 
 enrolments = Table(
     "enrolments",
@@ -419,3 +424,12 @@ linkings = Table(
     Index("linkings_by_age", "created"),
 )
 """For a day: further devices that asked, and the sealed letters to those that were approved."""
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", LargeBinary, nullable=False),
+    Column("until", Number, nullable=False),
+)
+"""Work that one node does at a time, and which node has it until when."""

@@ -13,6 +13,8 @@ from pli_protocol.relay.log import chain_hash
 from ..audit.acts import Act, Fact
 from ..audit.tally import Tally
 from ..audit.trail import Trail
+from . import tables as t
+from .changes import Changes
 from .database import Statements
 from .groups import GroupCache, GroupState, Member
 from .usage import Amount, Usage
@@ -91,6 +93,8 @@ class Transaction:
         self.touched: set[bytes] = set()
         self.usage = usage
         usage.begin(now)
+        self.changes = Changes()
+        """What other nodes are told after COMMIT."""
         self.trail = Trail(now, timeline, tally)
 
     # --- groups -------------------------------------------------------------------------------
@@ -121,6 +125,7 @@ class Transaction:
     def roster_changed(self, group: GroupState) -> None:
         """Some member's place was written: other nodes read the roster again."""
         group.roster += 1
+        self.changes.groups[group.group_id] = group.last
         self._moved[group.no] = group
 
     def forget_group(self, group_id: bytes) -> None:
@@ -140,6 +145,21 @@ class Transaction:
     ) -> None:
         """Note an act that matters; it is in the log with COMMIT. Ids only, no content (audit.acts)."""
         self.trail.note(act, establishment, account, device, facts)
+
+    # --- what other nodes hold in memory ------------------------------------------------------
+
+    def establishment_changed(self, establishment: bytes) -> None:
+        """Its certificates, lists, statements or partners: every node reads them again."""
+        self.changes.establishments.add(establishment)
+        self.connection.execute(
+            sa.update(t.establishments)
+            .where(t.establishments.c.id == establishment)
+            .values(revision=t.establishments.c.revision + 1)
+        )
+
+    def devices_changed(self, devices: Iterable[int]) -> None:
+        """Their memberships or Welcomes: the node at which they are online looks."""
+        self.changes.devices.update(devices)
 
     # --- rows ---------------------------------------------------------------------------------
 
@@ -206,6 +226,7 @@ class Transaction:
         )
         self.trail.row(chain)
         group.last, group.chain = seq, chain
+        self.changes.groups[group.group_id] = seq
         self._moved[group.no] = group
         self._known[sender.device_no, send_id] = Held(group.no, seq, chain, time)
         return Appended(

@@ -25,6 +25,7 @@ from pli_protocol.failpoint import declare, failpoint
 
 from ..audit.tally import Tally
 from ..errors import Refusal, StorageFailed
+from .changes import Changes
 from .database import Database, Lane, Statements, Use
 from .faults import OF_THE_BATCH, Fault, describe
 from .groups import GroupCache
@@ -156,8 +157,11 @@ class Writer:
         usage: Usage,
         on_failure: Callable[[], None],
         on_commit: Callable[[int, float], None] = lambda jobs, seconds: None,
+        on_changes: Callable[[Changes], None] = lambda changes: None,
     ) -> None:
-        """`on_commit` is told, on the writer's thread, of each transaction's jobs and seconds."""
+        """`on_commit` is told, on the writer's thread, of each transaction's jobs and seconds;
+        `on_changes`, on the loop, of what it changed, once its jobs were answered.
+        """
         self._loop = asyncio.get_running_loop()
         self._database = database
         self._lane: Lane | None = None
@@ -166,6 +170,7 @@ class Writer:
         self._limit = queued_bytes
         self._on_failure = on_failure
         self._on_commit = on_commit
+        self._on_changes = on_changes
         self.undone: Counter[str] = Counter()
         """Transactions that were undone, by cause."""
         self._cache = GroupCache()
@@ -276,6 +281,10 @@ class Writer:
             except Exception as error:
                 log.error("finishing a %s failed: %s", job.what, describe(error))
 
+    def _committed(self, batch: list[Job], outcomes: Sequence[Any], changes: Changes) -> None:
+        self._deliver(batch, outcomes)
+        self._on_changes(changes)
+
     def _fail(self, batch: list[Job]) -> None:
         self._failed = True
         self._deliver(batch, [StorageFailed()] * len(batch))
@@ -323,7 +332,7 @@ class Writer:
             self._committing = False
             begun = time.perf_counter()
             try:
-                outcomes = lane.run(lambda db: self._transact(db, batch, cursors, kinds))
+                outcomes, changes = lane.run(lambda db: self._transact(db, batch, cursors, kinds))
             except Exception as error:
                 fault = self._undo(lane, error)
                 unknown = fault is Fault.LOST and self._committing
@@ -334,7 +343,7 @@ class Writer:
             self._on_commit(len(batch), time.perf_counter() - begun)
             _passage(kinds, "after")
             self._away = False
-            self._loop.call_soon_threadsafe(self._deliver, batch, outcomes)
+            self._loop.call_soon_threadsafe(self._committed, batch, outcomes, changes)
             return
         self._away = fault is Fault.LOST
         self._give_up(batch, fault, unknown=False)
@@ -345,7 +354,7 @@ class Writer:
         batch: list[Job],
         cursors: dict[tuple[int, int], int],
         kinds: list[str],
-    ) -> Sequence[Any]:
+    ) -> tuple[Sequence[Any], Changes]:
         statements, shared = self._database.statements(connection), self._database.shared
         statements.begin()
         tx = Transaction(
@@ -368,7 +377,7 @@ class Writer:
         _passage(kinds, "within")
         self._committing = True
         statements.commit()
-        return outcomes
+        return outcomes, tx.changes
 
     def _apply(self, tx: Transaction, job: Job) -> Any:
         if job.hot:

@@ -1,5 +1,7 @@
 """What a host needs for years: portable types, the trace, accounts, succession, timelines, quotas."""
 
+import os
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -29,6 +31,22 @@ def _portable() -> None:
     if db.dialect.name == "postgresql":
         _widen(db)
     op.add_column("groups", sa.Column("roster", NUMBER, nullable=False, server_default="0"))
+    for table, column in (
+        ("devices", "session"),
+        ("devices", "signed_in"),
+        ("establishments", "revision"),
+    ):
+        op.add_column(table, sa.Column(column, NUMBER, nullable=False, server_default="0"))
+    db.execute(
+        sa.text("INSERT INTO meta (key, value) VALUES ('cluster', :value)"),
+        {"value": os.urandom(16).hex()},
+    )
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("holder", sa.LargeBinary, nullable=False),
+        sa.Column("until", NUMBER, nullable=False),
+    )
 
 
 def _widen(db: sa.Connection) -> None:

@@ -1,0 +1,28 @@
+"""What a transaction changed that another node, or a cache of this one, may hold an older copy of."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Changes:
+    """Gathered while requests are applied, handed out after COMMIT. It may name more than was changed."""
+
+    groups: dict[bytes, int] = field(default_factory=dict)
+    """Groups that got rows or a successor, each with its last row."""
+    devices: set[int] = field(default_factory=set)
+    """Numbers of devices whose session, memberships or Welcomes changed."""
+    establishments: set[bytes] = field(default_factory=set)
+    """Whose certificates, statements, lists or partners changed."""
+    enrolments: set[bytes] = field(default_factory=set)
+    """Requests that came, or were answered."""
+
+    def __bool__(self) -> bool:
+        return bool(self.groups or self.devices or self.establishments or self.enrolments)
+
+    def add(self, other: "Changes") -> None:
+        """Take those of another transaction too."""
+        for group_id, last in other.groups.items():
+            self.groups[group_id] = max(last, self.groups.get(group_id, 0))
+        self.devices |= other.devices
+        self.establishments |= other.establishments
+        self.enrolments |= other.enrolments
