@@ -35,6 +35,7 @@ from .storage.usage import Usage
 from .storage.writer import Writer
 
 if TYPE_CHECKING:
+    from .nodes.bus import Bus
     from .nodes.follower import Follower
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,10 @@ class Relay:
         settings: Settings,
         *,
         clock: Callable[[], int] = now_ms,
+        bus: "Bus | None" = None,
     ) -> None:
+        """`bus`: another one than the settings name, for tests."""
+        self._bus = bus
         self.folder = folder
         self.settings = settings
         self.limits = settings.limits
@@ -146,7 +150,7 @@ class Relay:
         from .nodes.follower import Follower
         from .nodes.nats_bus import NatsBus
 
-        made = NoBus() if bus.url is None else NatsBus(bus, self.cluster)
+        made = self._bus or (NoBus() if bus.url is None else NatsBus(bus, self.cluster))
         follower = Follower(self, made, self.node)
         follower.start()
         return follower

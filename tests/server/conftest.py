@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from pli_protocol.relay import frames as f
 from pli_server import folder as folders
 from pli_server.listener import Listener
+from pli_server.nodes.bus import Bus
 from pli_server.relay import Relay, now_ms
 from pli_server.settings import Limits, Settings, load
 from pli_server.storage import tables as t
@@ -51,6 +52,7 @@ class Server:
         self.code = code
         self.options = settings
         self.clock: Callable[[], int] = now_ms
+        self.bus: Bus | None = None
         self.relay: Relay
         self.url: str
         self._listener: Listener
@@ -60,7 +62,7 @@ class Server:
         settings: Settings = msgspec.structs.replace(
             load(self.folder), listen="127.0.0.1:0", **self.options
         )
-        self.relay = Relay(self.folder, settings, clock=lambda: self.clock())
+        self.relay = Relay(self.folder, settings, clock=lambda: self.clock(), bus=self.bus)
         await self.relay.start()
         self._listener = Listener(self.relay)
         self.url = await self._listener.start()

@@ -52,13 +52,16 @@ class Follower:
         self._everything = True
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self.joined = asyncio.Event()
+        """The bus was up once."""
         self.heard = 0
+        """Hints from other nodes."""
         self.dropped = 0
         """Messages on the bus that were no hints."""
 
     def start(self) -> None:
         """Look at everything once, and from then on."""
-        self._bus.start(self._hear, self._look_at_everything)
+        self._bus.start(self._hear, self._joined)
         self._tasks = [
             asyncio.create_task(self._look_for_ever(), name="pli follower"),
             asyncio.create_task(self._tick(), name="pli follower's clock"),
@@ -98,6 +101,11 @@ class Follower:
                 set(hint.enrolments) if relay.waiting or relay.issuers else set(),
             )
         )
+
+    def _joined(self) -> None:
+        """The bus is up, or up again: what was said meanwhile is lost."""
+        self.joined.set()
+        self._look_at_everything()
 
     def _want(self, changes: Changes) -> None:
         if changes:

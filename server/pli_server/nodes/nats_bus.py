@@ -62,6 +62,7 @@ class NatsBus:
         task.add_done_callback(self._saying.discard)
 
     async def close(self) -> None:
+        self._complained = True
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
