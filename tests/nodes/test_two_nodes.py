@@ -184,7 +184,7 @@ async def test_a_request_and_its_answer_cross(nodes: Nodes, home: TestEstablishm
     await issuer.ask(f.AnswerEnrolment(issuer.rid(), request, b"answer"))
     answer = await joiner.push(f.EnrolmentAnswer)
     assert (answer.request_id, answer.sealed) == (request, b"answer")
-    await issuer.settle()
+    await issuer.ask(f.ListEnrolments(issuer.rid()))
     assert not issuer.pushes
 
 

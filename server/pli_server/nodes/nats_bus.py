@@ -1,6 +1,7 @@
 """Hints over NATS: one subject for each database, a connection that is found again for ever."""
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Callable
@@ -84,6 +85,7 @@ class NatsBus:
             try:
                 await nats.connect(**self._options())
                 await nats.subscribe(self._subject, cb=self._message)
+                await nats.flush(CONNECT_SECONDS)  # the server has the subscription now
                 self._nats = nats
                 self._connected()
                 return
@@ -123,6 +125,9 @@ class NatsBus:
         self._complain(None)
 
     async def _reconnected(self) -> None:
+        assert self._nats is not None
+        with contextlib.suppress(Exception):
+            await self._nats.flush(CONNECT_SECONDS)
         self._connected()
 
     def _connected(self) -> None:
