@@ -73,7 +73,7 @@ async def test_whoever_leaves_at_one_node_gets_nothing_more_at_the_other(
     nodes: Nodes, home: TestEstablishment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anne = await joins(nodes.a, home)
-    second = anne.person.device()
+    second = await nodes.b.further_device(anne.person)
     other = Member(anne.person, second, await nodes.b.signed(second))
     bruno = await joins(nodes.b, home, "Bruno Petit")
     group = await team(bruno, anne, other)
