@@ -16,28 +16,34 @@ GUESTS: Final = {"gaston": "Gaston Petit", "helene": "Hélène Roy"}
 BOT: Final = "Planning du Pont"
 YEAR: Final = 365 * 86_400
 
-HOUSES: Final = {ESTABLISHMENT: "admin", NAME: "admin-pont"}
+THIRD: Final = "IME des Sources"
+HOUSES: Final = {ESTABLISHMENT: "admin", NAME: "admin-pont", THIRD: "admin-sources"}
 """Establishment to the folder of its administrator's vault."""
 
+STAFF: Final = {
+    NAME: {**GUESTS, "planning": BOT},
+    THIRD: {"ines": "Inès Faure", "namesake": "Bruno Leroy"},
+}
 
-async def settle_in(world: World) -> None:
+
+async def settle_in(world: World, name: str = NAME) -> None:
     """Found the neighbours' establishment and enrol its people; the relay runs."""
     code = await asyncio.to_thread(folders.further_code, world.folder / "relay")
-    folder = world.folder / HOUSES[NAME]
+    folder = world.folder / HOUSES[name]
     await establish(
         folder,
         PASSPHRASE,
         AUTHORITY_PASSPHRASE,
-        name=NAME,
+        name=name,
         relay_url=world.url,
         code=code,
         kdf=CHEAP,
     )
     async with await Issuer.open(folder, PASSPHRASE) as issuer:
         serving = asyncio.create_task(issuer.serve())
-        for who, name in (*GUESTS.items(), ("planning", BOT)):
-            kind = "bot" if name == BOT else "person"
-            invited = await issuer.invite(name=name, profession="Éducateur", kind=kind)  # type: ignore[arg-type]
+        for who, person in STAFF[name].items():
+            kind = "bot" if person == BOT else "person"
+            invited = await issuer.invite(name=person, profession="Éducateur", kind=kind)  # type: ignore[arg-type]
             async with await Vault.create(world.vault(who), PASSPHRASE, kdf=CHEAP) as vault:
                 await enrol(vault, invited.invitation, patience=PATIENCE)
         serving.cancel()
@@ -66,7 +72,7 @@ async def ends(world: World, who: str, about: str) -> Partnership:
         return await issuer.partners.publish(sign(statement, key), certificate)
 
 
-async def partners(world: World) -> None:
+async def partners(world: World, one: str = ESTABLISHMENT, other: str = NAME) -> None:
     """Both sign."""
-    assert (await signs(world, ESTABLISHMENT, NAME)).state == "waiting"
-    assert (await signs(world, NAME, ESTABLISHMENT)).state == "open"
+    assert (await signs(world, one, other)).state == "waiting"
+    assert (await signs(world, other, one)).state == "open"

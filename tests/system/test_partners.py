@@ -5,12 +5,23 @@ from pathlib import Path
 import pytest
 
 from pli_client import Client
-from pli_client.engine.errors import NotPartner, UnknownPartner, UnknownPerson
+from pli_client.engine.errors import NotAllPartners, NotPartner, UnknownPartner, UnknownPerson
 from pli_client.issuer import Issuer
 from pli_client.store import groups
 from pli_protocol.relay.frames import GetDirectory, GetEstablishment, GetRevocations
 
-from .neighbours import BOT, ESTABLISHMENT, GUESTS, HOUSES, NAME, ends, partners, settle_in, signs
+from .neighbours import (
+    BOT,
+    ESTABLISHMENT,
+    GUESTS,
+    HOUSES,
+    NAME,
+    THIRD,
+    ends,
+    partners,
+    settle_in,
+    signs,
+)
 from .team import member_names, posts, settle, together
 from .world import PASSPHRASE, PATIENCE, PEOPLE, World
 
@@ -220,3 +231,38 @@ async def test_who_was_away_when_partners_were_signed_is_added_all_the_same(worl
         row = await gaston.engine.read(lambda db: groups.current(db, theirs.id))
         assert row is not None
         assert row.state == "active"
+
+
+async def test_partners_of_ours_who_are_not_each_others_are_not_brought_together(
+    world: World,
+) -> None:
+    await world.relay.start()
+    for house in (NAME, THIRD):
+        await settle_in(world, house)
+        await partners(world, ESTABLISHMENT, house)
+    async with together(world, "amelie", "bruno", "gaston", "ines") as (amelie, bruno, gaston, _):
+        await opened(amelie)
+        conversation = await amelie.start("Passage", [BRUNO, GASTON])
+        await (await conversation.send("Bienvenue")).stored(PATIENCE)
+        await has(gaston, "Passage", "Bienvenue")
+        with pytest.raises(NotAllPartners):
+            await conversation.add("Inès Faure", timeout=PATIENCE)
+        await (await conversation.send("Toujours nous trois")).stored(PATIENCE)
+        await has(gaston, "Passage", "Toujours nous trois")
+        await has(bruno, "Passage", "Toujours nous trois")
+        await partners(world, NAME, THIRD)
+        await conversation.add("Inès Faure", timeout=PATIENCE)
+        assert await member_names(conversation) == sorted([AMELIE, BRUNO, GASTON, "Inès Faure"])
+
+
+async def test_a_name_means_a_colleague_before_somebody_from_outside(world: World) -> None:
+    await world.relay.start()
+    await settle_in(world, THIRD)
+    await partners(world, ESTABLISHMENT, THIRD)
+    async with together(world, "amelie") as (amelie,):
+        await opened(amelie)
+        await amelie.people(refresh=True, establishment=THIRD)
+        ours, theirs = [await amelie.find_person(name) for name in (BRUNO, f"{BRUNO} ({THIRD})")]
+        assert (ours.outside, theirs.outside) == (None, THIRD)
+        assert ours.person_id != theirs.person_id
+        assert (await amelie.find_person("Inès")).shown == f"Inès Faure ({THIRD})"

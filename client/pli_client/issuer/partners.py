@@ -6,6 +6,7 @@ issuer's vault keeps what was signed and brings it to the relay.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -18,10 +19,10 @@ from pli_protocol.identity import (
     verify_authority,
     verify_statement,
 )
-from pli_protocol.relay.frames import GetEstablishment, GetPartners, Partner
+from pli_protocol.relay.frames import GetEstablishment, Partner
 
 from ..connection import Connection
-from ..errors import InvalidInput, RelayMisbehaved, RelayRefused
+from ..errors import InvalidInput, Offline, RelayMisbehaved, RelayRefused
 from ..i18n import _
 from ..store.names import same_name
 from ..vault import Database, Vault, transaction
@@ -31,6 +32,7 @@ from .errors import (
     OtherAuthority,
     OwnPartnerCode,
     PartnerNotAtRelay,
+    PartnerNotTaken,
     UnknownPartner,
 )
 from .service import Service
@@ -127,6 +129,7 @@ class Partnerships:
             raise InvalidInput(_("the end of a partnership lies in the future"))
         if not 1 <= len(name) <= 64 or not name.isprintable():
             raise InvalidInput(_("an establishment's name has 1 to 64 characters"))
+        await self._level()
         now = await self._next_time(partner.establishment)
         own = self._keys.authority.establishment
         return PartnerStatement(own, name, partner.fingerprint, until, now)
@@ -147,7 +150,8 @@ class Partnerships:
         row = found[0]
         now = await self._next_time(row.establishment)
         own = self._keys.authority.establishment
-        return PartnerStatement(own, row.name, row.fingerprint, now, now), row.authority
+        until = min(now, self.now)
+        return PartnerStatement(own, row.name, row.fingerprint, until, now), row.authority
 
     async def publish(self, signed: bytes, authority: bytes) -> Partnership:
         """Keep what the authority signed, then bring it to the relay.
@@ -181,29 +185,25 @@ class Partnerships:
         ]
 
     async def _level(self) -> dict[bytes, Partner] | None:
-        """Learn what other administrators' vaults published; None: the relay is away."""
-        from ..errors import Offline
+        """Tell the relay what it lacks, and learn what other administrators' vaults published.
 
-        listed: list[Partner] = []
+        None: the relay is away.
+        """
         try:
             async with self._service.online(PATIENCE) as relay:
-                after: bytes | None = None
-                while True:
-                    page = await relay.request(GetPartners(0, after))
-                    listed += page.partners
-                    if page.after is None or page.after <= (after or b""):
-                        break
-                    after = page.after
+                with suppress(PartnerNotTaken):  # the list says so
+                    await self._service.publish_partners(relay)
+                held = await self._service.held_partners(relay)
         except Offline:
             return None
-        rows = [row for partner in listed if (row := self._checked(partner)) is not None]
+        rows = [row for partner in held.values() if (row := self._checked(partner)) is not None]
 
         def step(db: Database) -> None:
             for row in rows:
                 tables.keep_partner(db, row)
 
         await self._vault.write(step, name=SIGNED)
-        return {partner.establishment: partner for partner in listed}
+        return held
 
     def _checked(self, held: Partner) -> PartnerRow | None:
         try:

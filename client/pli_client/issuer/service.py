@@ -12,8 +12,10 @@ from pli_protocol.relay.frames import (
     AnswerEnrolment,
     EnrolmentWaiting,
     GetEstablishment,
+    GetPartners,
     GetRevocations,
     ListEnrolments,
+    Partner,
     PendingEnrolment,
     PublishCertificate,
     PublishPartner,
@@ -176,14 +178,18 @@ class Service:
             await first_done(self.revoked.wait(), gone.wait())
 
     async def publish_partners(self, relay: Connection) -> None:
-        """Bring the relay what the authority signed of partners and it has not been told yet.
+        """Bring the relay what the authority signed of partners and it does not hold.
+
+        That is what is new, and after a relay was set back what it has lost.
 
         Raises:
             PartnerNotTaken: it refuses one; that one is not tried again. RelayError.
         """
         refusal = None
+        held = await self.held_partners(relay)
         for row in await self._vault.read(tables.partners):
-            if row.published != 0:
+            there = held.get(row.establishment)
+            if row.published < 0 or (there is not None and there.statement == row.statement):
                 continue
             outcome = 1
             try:
@@ -191,12 +197,25 @@ class Service:
             except RelayRefused as refused:
                 if refused.refusal == "try-later":
                     raise
+                if row.published:  # another administrator's is newer
+                    continue
                 outcome, refusal = -1, PartnerNotTaken(name=row.name, refusal=refused.refusal)
             await self._vault.write(
                 partial(tables.set_partner_published, statement=row.statement, outcome=outcome)
             )
         if refusal is not None:
             raise refusal
+
+    async def held_partners(self, relay: Connection) -> dict[bytes, Partner]:
+        """What the relay holds of one's own authority's statements, by partner."""
+        held: dict[bytes, Partner] = {}
+        after: bytes | None = None
+        while True:
+            page = await relay.request(GetPartners(0, after))
+            held.update((partner.establishment, partner) for partner in page.partners)
+            if page.after is None or page.after <= (after or b""):
+                return held
+            after = page.after
 
     async def _answer_waiting(self, relay: Connection, report: Callable[[Report], None]) -> None:
         """Answer all that waits; the relay lists a frame full at a time."""

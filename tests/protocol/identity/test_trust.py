@@ -21,6 +21,7 @@ from pli_protocol.identity import (
     sign,
     verify_authority,
 )
+from pli_protocol.identity.chain import CLOCK_TOLERANCE
 from pli_protocol.identity.statements import Reason, RevokedKind
 
 from .establishment import NOW, establishment, key
@@ -28,6 +29,7 @@ from .establishment import NOW, establishment, key
 HOME = establishment()
 OTHER = establishment("Ailleurs", "other ")
 ID = verify_authority(HOME.authority).establishment
+THERE = verify_authority(OTHER.authority).establishment
 UNTIL = NOW + 10 * 86400
 
 
@@ -384,3 +386,24 @@ def test_an_older_word_about_a_device_does_not_undo_a_later_one() -> None:
     refusal = trust.refuses(trust.device(HOME.chain, NOW))
     assert refusal is not None
     assert refusal.entry.reason == "stolen"
+
+
+def test_people_of_a_partner_may_be_added_until_the_second_of_its_end() -> None:
+    trust = Trust(HOME.authority, partners=[(partner(), OTHER.authority)])
+    there, own = THERE, trust.own.establishment
+    assert trust.vouches(there, UNTIL - 1)
+    assert not trust.vouches(there, UNTIL)
+    assert trust.vouches(own, UNTIL * 2)
+    assert not trust.vouches(bytes(16), UNTIL - 1)
+
+
+def test_a_date_ends_a_partnership_a_day_later_and_a_signed_end_at_once() -> None:
+    trust = Trust(HOME.authority, partners=[(partner(), OTHER.authority)])
+    there = THERE
+    assert not trust.ended(there, UNTIL + CLOCK_TOLERANCE)
+    assert trust.ended(there, UNTIL + CLOCK_TOLERANCE + 1)
+    assert not trust.ended(trust.own.establishment, UNTIL * 2)
+    (known,) = trust.partners.values()
+    end = msgspec.structs.replace(known, until=known.time + 5, time=known.time + 5)
+    trust.accept_partner(sign(end, HOME.authority_key), OTHER.authority)
+    assert trust.ended(there, end.until)
