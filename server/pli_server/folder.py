@@ -27,24 +27,34 @@ def make(folder: Path, text: str, url: DatabaseURL | None = None) -> str:
     """Make the folder with its settings file and database; returns a first establishment code.
 
     Args:
-        url: A database that may be there already, another node's; None: the embedded one.
+        url: An empty PostgreSQL database; None: the embedded one.
 
     Raises:
-        OperatorError: it exists with something in it, or cannot be made; the database cannot be used.
+        OperatorError: it exists with something in it, or cannot be made; the database cannot be used,
+            or has a relay already. Nothing is left behind then.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(folder.iterdir()):
             raise OperatorError(f"{folder} is not empty; choose a new folder for the relay")
         with _private_files():
-            log_key.make(folder)
-            code = at_once(open_database(folder, url), lambda db: _first_values(folder, db))
-            (folder / "blobs").mkdir(mode=0o700)
-            (folder / settings.FILE_NAME).write_text(text, encoding="utf-8")
+            return _fill(folder, text, url)
     except OSError as error:
         raise OperatorError(
             f"{folder} cannot be made ({error.strerror or error}); choose another folder"
         ) from None
+
+
+def _fill(folder: Path, text: str, url: DatabaseURL | None) -> str:
+    try:
+        code = at_once(open_database(folder, url), lambda db: _first_values(folder, db))
+        (folder / "blobs").mkdir(mode=0o700)
+        (folder / settings.FILE_NAME).write_text(text, encoding="utf-8")
+    except BaseException:
+        # It was empty a moment ago, and shall be when it is tried again.
+        for path in folder.iterdir():
+            path.unlink() if path.is_file() else path.rmdir()
+        raise
     return code
 
 
@@ -113,14 +123,18 @@ def _lock(descriptor: int) -> None:
 
 
 def _first_values(folder: Path, connection: sa.Connection) -> str:
-    """What a database begins with; another node's is there already."""
+    """What a database and a folder begin with."""
     with writing(connection):
         first = connection.execute(
             sa.text("INSERT INTO meta (key, value) VALUES ('timeline', '1') ON CONFLICT DO NOTHING")
         )
-        if first.rowcount:
-            now = time.time_ns() // 1_000_000
-            trail.record(connection, now, 1, Act.ADMINISTRATION, None, what="init")
+        if not first.rowcount:
+            raise OperatorError(
+                "this database has a relay already; a further node gets a copy of the first one's "
+                "folder (relay.toml, accounts.key, audit.key), and needs no init"
+            )
+        now = time.time_ns() // 1_000_000
+        trail.record(connection, now, 1, Act.ADMINISTRATION, None, what="init")
     key_file.read(folder, connection)
     log_key.of_relay(folder, connection)
     return make_code(connection)

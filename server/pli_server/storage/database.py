@@ -231,7 +231,7 @@ def migrate(database: Database, connection: sa.Connection) -> None:
                 "this database was written by a newer pli-server; update this one and try again"
             )
         if found != HEAD:
-            _upgrade(connection)
+            upgrade(connection)
     except BaseException:
         connection.exec_driver_sql("ROLLBACK")
         raise
@@ -246,7 +246,8 @@ def version(connection: sa.Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def upgrade(connection: sa.Connection, step: str = "head") -> None:
+    """Take the schema to a step, inside a transaction."""
     # Alembic is needed at a change of schema only: it costs a third of a second and some memory.
     from alembic import command
     from alembic.config import Config
@@ -254,4 +255,4 @@ def _upgrade(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, step)
