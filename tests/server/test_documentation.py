@@ -41,6 +41,18 @@ def shown(text: str) -> object:
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        field.name
+        for field in msgspec.structs.fields(Settings)
+        if not isinstance(field.default, msgspec.Struct)
+    ],
+)
+def test_every_setting_of_the_whole_relay_is_told(name: str) -> None:
+    assert re.search(rf"`{name}`|`{name} = |`--{name}`|^{name} = ", OPERATIONS, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
     "field", [field for section in SECTIONS for field in msgspec.structs.fields(section)]
 )
 def test_every_setting_stands_with_its_default(field: msgspec.structs.FieldInfo) -> None:

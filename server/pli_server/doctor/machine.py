@@ -45,6 +45,13 @@ def permissions(situation: Situation) -> Iterable[Finding]:
             "files in the folder belong to different users",
             f"chown -R {owner} {folder}",
         )
+    elif os.geteuid() != owner:
+        # What it writes (a database's log, a lock) would be another user's.
+        yield warn(
+            "permissions",
+            "this is not the relay's user",
+            f"runuser -u '#{owner}' -- pli-server doctor {folder}",
+        )
     else:
         yield ok("permissions", "the relay's user alone")
 

@@ -98,6 +98,15 @@ def test_the_remedy_stands_below_what_is_wrong(folder: Path) -> None:
     assert f"chmod -R go= {folder}" in lines[at + 1]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+def test_another_user_than_the_relays_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    (found,) = machine.permissions(situation(folder))
+    assert (found.state, "runuser" in found.remedy) == ("warn", True)
+
+
 def test_wrong_settings_are_the_only_finding(folder: Path) -> None:
     configure(folder, nmae="x")
     found = diagnosed(folder)
