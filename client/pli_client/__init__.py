@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import Client
-    from .connecting import connect, join
+    from .connecting import connect, join, link
     from .conversation import Conversation, ConversationMember, SentMessage
     from .engine.timing import Timing
     from .errors import PliError
@@ -27,6 +27,7 @@ _HOMES = {
     "Client": "client",
     "connect": "connecting",
     "join": "connecting",
+    "link": "connecting",
     "Conversation": "conversation",
     "ConversationMember": "conversation",
     "SentMessage": "conversation",
@@ -51,6 +52,7 @@ __all__ = [
     "Timing",
     "connect",
     "join",
+    "link",
 ]
 
 

@@ -20,6 +20,7 @@ from pli_protocol.content import (
 from pli_protocol.identity import Device, Person, Trust, safety_number
 
 from . import events as e
+from .account import Account
 from .connection import ConnectionState
 from .conversation import QUEUE, Conversation, SentMessage
 from .engine import founding, records, sending
@@ -43,6 +44,7 @@ from .event_stream import event_of
 from .files import Progress, SealedFile, download, unseal
 from .i18n import _
 from .message import Attachment, StoredMessage, of_row, read_message
+from .own_devices import OwnDevices
 from .store import conversations, key_packages, messages, partners, people
 from .store import events as event_store
 from .store import records as record_store
@@ -110,6 +112,17 @@ class Client:
     @property
     def vault(self) -> Vault:
         return self.engine.vault
+
+    @property
+    def account(self) -> Account:
+        """Account password and second factor at the relay."""
+        own = self.person
+        return Account(self.engine.connection, own.establishment, own.account)
+
+    @property
+    def own_devices(self) -> OwnDevices:
+        """The devices of this person."""
+        return OwnDevices(self.engine)
 
     async def online(self, timeout: float | None = None) -> None:
         """Wait for the relay. Raises Offline, or what a person must mend first."""

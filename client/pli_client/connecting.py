@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pli_protocol.identity import Device
+from pli_protocol.identity.password import COST, Cost
 from pli_protocol.secret import Secret
 
 from .client import Client
@@ -18,6 +19,8 @@ from .engine.work import Random
 from .enrolment import Rejoined, enrol, parse_invitation
 from .enrolment import rejoin as rejoin_with
 from .errors import PliError
+from .linking import link as link_device
+from .linking.asking import Tell
 from .store import device
 from .vault import DEFAULT_KDF, Kdf, Vault, passphrase
 
@@ -143,3 +146,44 @@ async def rejoin(
                 await client.online(30)
                 await client.until(client.stocked, 30)
     return done
+
+
+async def link(
+    address: str,
+    vault_folder: Path | str,
+    passphrase: str | Secret,
+    password: str,
+    code: str,
+    *,
+    ca: str | None = None,
+    proxy: str | None = None,
+    progress: Tell | None = None,
+    kdf: Kdf = DEFAULT_KDF,
+    cost: Cost = COST,
+    timing: Timing | None = None,
+) -> Device:
+    """Make a vault that is a further device of an account; an enrolled device must approve it.
+
+    Called again with the same folder after a crash, it takes up an answer that was given meanwhile.
+
+    Args:
+        address: as `Client.own_devices.address` has it.
+        password: the account password. code: of the second factor, or a recovery code.
+        progress: told of each step; with `asked` the code to be typed on the enrolled device.
+
+    Raises:
+        What linking.link raises. VaultError.
+    """
+    folder, secret = Path(vault_folder), _secret(passphrase)
+    opening = Vault.open(folder, secret) if (folder / "vault.json").exists() else None
+    vault = await (opening or Vault.create(folder, secret, kdf=kdf))
+    async with vault:
+        options: dict[str, Any] = {"ca": ca, "proxy": proxy, "cost": cost}
+        if progress is not None:
+            options["tell"] = progress
+        linked = await link_device(vault, address, password, code, **options)
+        async with _running(vault, timing, os.urandom, Connection) as client:
+            with suppress(PliError):
+                await client.online(30)
+                await client.until(client.stocked, 30)
+    return linked

@@ -9,7 +9,7 @@ import click
 
 from ..errors import PliError, VaultMissing
 from ..i18n import _
-from . import partners, passphrases
+from . import admin_accounts, partners, passphrases
 from .connection import connection_command
 from .joining import ca_option, certificates, checked, proxy_option
 from .options import Settings, common, settings
@@ -300,6 +300,9 @@ def _carry_out(command: str, **arguments: Any) -> int:
 async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> AsyncIterator[Reply]:
     args = request.args
     match request.command:
+        case command if command.startswith(admin_accounts.PREFIX):
+            async for reply in admin_accounts.perform(issuer, request):
+                yield reply
         case command if command.startswith("partner"):
             async for reply in partners.perform(issuer, request):
                 yield reply
@@ -525,6 +528,8 @@ def _moment(milliseconds: int) -> str:
 
 
 admin.add_command(partners.COMMAND)
+for command in admin_accounts.commands(existing_folder):
+    admin.add_command(command)
 admin.add_command(
     connection_command(
         _folder,

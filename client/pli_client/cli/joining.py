@@ -105,7 +105,7 @@ def join(code: str, ca_file: Path | None, proxy: str | None, wait: float) -> int
         return 0
     shown = {**joined, "profession": profession_shown(joined["profession"])}
     say(_("Welcome, %(name)s (%(profession)s), at %(establishment)s.") % shown)
-    say(_("Your vault: %(vault)s. Its passphrase cannot be replaced: keep it.") % joined)
+    say(_("Your vault: %(vault)s. Nobody can give you another passphrase: keep it.") % joined)
     return 0
 
 

@@ -9,7 +9,7 @@ import click
 
 from ..errors import EXIT_FAILED, EXIT_USAGE, PliError
 from ..i18n import _
-from . import admin, bot, connection, conversations, demo, joining, records
+from . import account, admin, bot, connection, conversations, demo, devices, joining, records
 from .options import Settings, common
 from .output import tell
 
@@ -43,6 +43,8 @@ for command in (
     *joining.COMMANDS,
     *conversations.COMMANDS,
     *records.COMMANDS,
+    *account.COMMANDS,
+    *devices.COMMANDS,
     *connection.COMMANDS,
     admin.COMMAND,
     bot.COMMAND,

@@ -31,6 +31,11 @@ class NoAuthorityPassphrase(NoPassphrase):
     REMEDY = N_("Give it with --authority-passphrase-file.")
 
 
+class NoAccountPassword(NoPassphrase):
+    CAUSE = N_("There is no terminal to ask for the account password.")
+    REMEDY = N_("Give it with --password-file, a new one with --new-password-file.")
+
+
 class PassphraseUnreadable(PliError):
     code = "passphrase-unreadable"
     exit_code = EXIT_PASSPHRASE
@@ -71,6 +76,34 @@ def chosen(settings: Settings, prompt: str | None = None) -> Secret:
     if len(text) < SHORTEST:
         raise PassphraseTooShort(shortest=SHORTEST)
     return passphrase(text)
+
+
+def password(file: Path | None, prompt: str) -> str:
+    """An account password, as text."""
+    if file is not None:
+        return _first_line(str(file), file)
+    try:
+        return _typed(prompt)
+    except NoPassphrase:
+        raise NoAccountPassword() from None
+
+
+def chosen_password(file: Path | None) -> str:
+    """A new account password; typed twice."""
+    if file is not None:
+        text = _first_line(str(file), file)
+    else:
+        text = password(None, _("Choose an account password: "))
+        if _typed(_("The same once more: ")) != text:
+            raise PassphrasesDiffer()
+    if len(text) < SHORTEST:
+        raise PassphraseTooShort(shortest=SHORTEST)
+    return text
+
+
+def replacement(file: Path | None) -> Secret:
+    """A passphrase in the place of the one that a vault has."""
+    return chosen(Settings(passphrase_file=file), _("Choose a new passphrase: "))
 
 
 def from_file(path: Path) -> Secret:

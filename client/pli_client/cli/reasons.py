@@ -39,6 +39,18 @@ class Reason(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
+class OwnReason(Reason):
+    """Why a person takes a device of their own out: lost, or retired. A stolen one is the issuer's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        code = super().convert(value, param, ctx)
+        if code not in ("lost", "retired"):
+            self.fail(
+                _("say lost or retired; for a stolen device ask your administrator"), param, ctx
+            )
+        return code
+
+
 def reason_typed(code: str) -> str:
     """The word of the language in use for a code."""
     return next(word for word, meant in _TYPED[current()].items() if meant == code)

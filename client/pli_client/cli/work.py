@@ -30,6 +30,7 @@ from ..handover import Request
 from ..i18n import _
 from ..message import StoredMessage
 from ..store import device, records
+from . import account_work
 from .replies import Names, conversation_reply, history_reply, message_reply, person_reply
 
 Reply = dict[str, Any]
@@ -49,6 +50,9 @@ async def perform(client: Client, request: Request) -> Replies:
     Raises:
         PliError: what the person who asked should know; replies given before stand.
     """
+    if request.command in account_work.FACTORS:
+        yield await account_work.FACTORS[request.command](client.account, request.args)
+        return
     work = _WORK.get(request.command)
     if work is None:
         raise InvalidInput(
@@ -288,6 +292,7 @@ _WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
     "remove": _remove,
     "leave": _leave,
     "rename": _rename,
+    **account_work.WORK,
 }
 
 

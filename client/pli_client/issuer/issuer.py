@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 from pli_protocol.display_text import displayable
-from pli_protocol.identity import Invitation, RevocationEntry, make_person, verify_person
+from pli_protocol.identity import Invitation, RevocationEntry, key_id, make_person, verify_person
 from pli_protocol.identity.certificates import MAX_FIELD, RPPS_DIGITS, Kind
 from pli_protocol.identity.statements import Reason, RevokedKind
 from pli_protocol.secret import Secret
@@ -104,6 +104,11 @@ class Issuer:
     @property
     def establishment(self) -> bytes:
         return self._keys.authority.establishment
+
+    @property
+    def issuer_id(self) -> bytes:
+        """The first 16 bytes of SHA-256 of the issuer's key."""
+        return key_id(self._keys.key.public)
 
     @property
     def authority(self) -> bytes:

@@ -10,7 +10,7 @@ class WrongAddress(PliError):
     code = "bad-address"
     exit_code = EXIT_USAGE
     CAUSE = N_("The account's address is not one, or a letter of it is wrong or missing.")
-    REMEDY = N_("On a device of yours run: pli account, and copy the address it shows.")
+    REMEDY = N_("On a device of yours run: pli account show, and copy the address it shows.")
 
     def __init__(self, why: str) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class LinkingOver(PliError):
     code = "linking-over"
     CAUSE = N_("The request to link the device is over: it is good for two minutes.")
     REMEDY = N_(
-        "Begin again on the new device with pli devices link. Without any enrolled device ask your "
-        "administrator for a new invitation, or use the recovery sheet."
+        "Begin again on the new device with pli devices link. Without any enrolled device, ask your "
+        "administrator, who gives you a new invitation (pli admin replace)."
     )
 
 
