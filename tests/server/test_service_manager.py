@@ -10,6 +10,8 @@ import pytest
 
 from pli_server import service_manager
 
+from .processes import RelayProcess, make_folder
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="systemd is Linux'")
 
 
@@ -52,3 +54,14 @@ async def test_without_a_watchdog_it_ends(
     if asked is not None:
         monkeypatch.setenv(service_manager.WATCHDOG, asked)
     await service_manager.keep_alive()
+
+
+@pytest.mark.processes
+def test_a_relay_says_when_it_is_ready_and_when_it_stops(
+    systemd: socket.socket, tmp_path: Path
+) -> None:
+    make_folder(tmp_path / "relay")
+    relay = RelayProcess.start(tmp_path / "relay")
+    assert systemd.recv(100) == b"READY=1"
+    assert relay.stop()[0] == 0
+    assert systemd.recv(100) == b"STOPPING=1"
