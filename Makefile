@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench bench-mls interop fuzz format clean
+.PHONY: help demo check test bench stress bench-mls interop fuzz format clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ test: $(READY) ## all tests that need only python3 and make
 
 bench: $(READY) ## the benchmarks of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+stress: $(READY) ## hostile clients of all kinds beside an honest pair (about ten minutes)
+	$(BIN)/python -m tests.bench.stress
 
 bench-mls: $(READY) ## MLS beside mls-rs and the primitives, as docs/benchmarks.md has it
 	$(BIN)/python -m tests.bench.mls $(BENCH)
