@@ -18,9 +18,12 @@ from pli_protocol.content import (
     RecordRef,
 )
 from pli_protocol.identity import Device, Person, Trust, safety_number
+from pli_protocol.transparency import HeadFile
 
+from . import audit_log
 from . import events as e
 from .account import Account
+from .audit_log import AuditLog
 from .connection import ConnectionState
 from .conversation import QUEUE, Conversation, SentMessage
 from .engine import founding, records, sending
@@ -485,6 +488,22 @@ class Client:
         return None if found is None else (found[0].decode(), found[1])
 
     # --- events -------------------------------------------------------------------------------
+
+    async def audit_log(self) -> AuditLog | None:
+        """What is kept of the relay's audit log; None before the first sign-in."""
+        return await audit_log.read(self.engine)
+
+    async def check_head(self, given: HeadFile) -> str | None:
+        """Compare a head that a colleague or a witness handed over; None: the log holds it.
+
+        Returns:
+            The reason of a contradiction (`LogContradicted.reason`), which is kept as evidence.
+
+        Raises:
+            InvalidInput: it is no head of this relay.
+            RelayError: the relay could not be asked.
+        """
+        return await audit_log.check(self.engine, given)
 
     async def events(self, reader: str | None = None) -> AsyncIterator[e.Event]:
         """What happens, in order, for ever.

@@ -9,7 +9,7 @@ import click
 
 from ..errors import EXIT_FAILED, EXIT_USAGE, PliError
 from ..i18n import _
-from . import account, admin, bot, connection, conversations, demo, devices, joining, records
+from . import account, admin, audit, bot, connection, conversations, demo, devices, joining, records
 from .options import Settings, common
 from .output import tell
 
@@ -46,6 +46,7 @@ for command in (
     *account.COMMANDS,
     *devices.COMMANDS,
     *connection.COMMANDS,
+    *audit.COMMANDS,
     admin.COMMAND,
     bot.COMMAND,
     demo.COMMAND,

@@ -1,4 +1,4 @@
-"""The reasons of a revocation, as they are typed and as they are told, in French and English."""
+"""Reasons of revocations, typed and told, and of contradictions in the relay's log, told."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -59,3 +59,19 @@ def reason_typed(code: str) -> str:
 def reason_told(code: str) -> str:
     """Why somebody was revoked, as people say it."""
     return _(_TOLD[code]) if code in _TOLD else code
+
+
+_CONTRADICTIONS: Final = {
+    "another-key": N_("it was signed with another key than the relay's log always had"),
+    "signature": N_("its signature is not the relay's"),
+    "forked": N_("at the same size the log has another content"),
+    "truncated": N_("the log is shorter than it was"),
+    "set-back": N_("the relay went back to an older timeline"),
+    "inconsistent": N_("the relay's proof does not hold: its log was rewritten or forked"),
+    "refused": N_("the relay does not prove what an honest relay always can"),
+}
+
+
+def contradiction_told(reason: str) -> str:
+    """Why a head contradicts the relay's log, by `LogContradicted.reason`."""
+    return _(_CONTRADICTIONS[reason]) if reason in _CONTRADICTIONS else reason

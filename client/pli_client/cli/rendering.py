@@ -7,6 +7,7 @@ from typing import Any, Final
 from ..i18n import _, ngettext
 from .output import Styled, paragraph, say
 from .professions import profession_shown
+from .reasons import contradiction_told
 
 Reply = Mapping[str, Any]
 
@@ -209,6 +210,31 @@ def size(count: int) -> str:
     return _("%(count)s MB") % {"count": round(count / 1024 / 1024, 1)}
 
 
+def _audit(reply: Reply) -> None:
+    say(_("Relay: %(relay)s") % reply)
+    say(_("Its log's key: %(key)s") % {"key": reply["log_key"]})
+    for head in reply["heads"]:
+        _audit_head(head)
+    for found in reply["contradictions"]:
+        words = {"why": contradiction_told(found["reason"]), "when": clock(found["time"])}
+        say(Styled(_("%(when)s: contradiction, %(why)s") % words, fg="red"))
+        if found["by"]:
+            say("    ", _("shown by a message of %(by)s") % found)
+        for name in ("ours", "other"):
+            if found[name]:
+                say("    ", found[name]["code"])
+
+
+def _audit_head(reply: Reply) -> None:
+    words = {**reply, "when": clock(reply["time"])}
+    say(_("Head %(code)s: %(size)s entries, signed %(when)s") % words)
+
+
+def _audit_check(reply: Reply) -> None:
+    if reply["agrees"]:
+        say(_("The relay's log holds all that it held at head %(code)s.") % reply)
+
+
 _KINDS: Final[Mapping[str, Callable[[Reply], None]]] = {
     "message": _message,
     "event": _event,
@@ -217,4 +243,7 @@ _KINDS: Final[Mapping[str, Callable[[Reply], None]]] = {
     "partner": _partner,
     "saved": _saved,
     "done": _done,
+    "audit": _audit,
+    "audit-head": _audit_head,
+    "audit-check": _audit_check,
 }

@@ -30,7 +30,7 @@ from ..handover import Request
 from ..i18n import _
 from ..message import StoredMessage
 from ..store import device, records
-from . import account_work
+from . import account_work, audit_work
 from .replies import Names, conversation_reply, history_reply, message_reply, person_reply
 
 Reply = dict[str, Any]
@@ -275,6 +275,20 @@ async def _rename(client: Client, args: Arguments) -> Replies:
         yield notice
 
 
+async def _audit_status(client: Client, args: Arguments) -> Replies:
+    async for notice in _up_to_date(client, args):
+        yield notice
+    async for reply in audit_work.status(client, args):
+        yield reply
+
+
+async def _audit_head(client: Client, args: Arguments) -> Replies:
+    async for notice in _up_to_date(client, args):
+        yield notice
+    async for reply in audit_work.head(client, args):
+        yield reply
+
+
 _WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
     "conversations": _conversations,
     "read": _read,
@@ -293,6 +307,9 @@ _WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
     "leave": _leave,
     "rename": _rename,
     **account_work.WORK,
+    "audit-status": _audit_status,
+    "audit-head": _audit_head,
+    "audit-check": audit_work.check,
 }
 
 
@@ -317,6 +334,8 @@ async def _up_to_date(client: Client, args: Arguments) -> Replies:
             _cause(client, error) + " " + _("What is shown is what this computer has already."),
             error.exit_code if isinstance(error, RelayError) else EXIT_RELAY,
         )
+    if (warning := await audit_work.warning(client)) is not None:
+        yield warning
 
 
 async def _try_online(client: Client, args: Arguments) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pli_protocol.identity import IdentityError
@@ -56,11 +57,11 @@ class LogWatch:
     async def after_sign_in(self, relay: str, signed_in: SignedIn) -> None:
         """Compare what the relay shows with what is kept; then what members showed meanwhile."""
         async with self._lock:
-            question = await self._engine.write(
+            found = await self._engine.write(
                 lambda work: _first_look(work, relay, signed_in), name=HEADS
             )
-            if question is not None:
-                await self._prove(question)
+            with suppress(RelayError):
+                await self._prove(found)
         await self._check_heard()
 
     def heard_of(self, heads: Iterable[tuple[SignedHead, bytes]]) -> None:
@@ -76,23 +77,36 @@ class LogWatch:
         if self._heard and not self._checking:
             self._engine.spawn(self._check_heard(), "pli log heads")
 
-    async def check(self, signed: SignedHead, by: bytes | None = None) -> None:
-        """Compare a head with what is kept, asking the relay for a proof where it takes one."""
+    async def check(self, signed: SignedHead, by: bytes) -> str | None:
+        """Compare a head with what is kept, asking the relay for a proof where it takes one.
+
+        Args:
+            by: the person who showed it; nothing: a file.
+
+        Returns:
+            None where all agrees, else the reason of the contradiction, which is kept.
+
+        Raises:
+            RelayError: the relay could not be asked.
+        """
         async with self._lock:
-            question = await self._engine.write(lambda work: look(work, signed, by), name=HEADS)
-            if question is not None:
-                await self._prove(question)
+            found = await self._engine.write(lambda work: look(work, signed, by), name=HEADS)
+            return await self._prove(found)
 
     async def _check_heard(self) -> None:
         self._checking = True
         try:
             while self._heard and self._engine.online:
-                await self.check(*self._heard.popleft())
+                signed, by = self._heard.popleft()
+                with suppress(RelayError):
+                    await self.check(signed, by)
         finally:
             self._checking = False
 
-    async def _prove(self, question: Question) -> None:
-        older, newer = question.older.head, question.newer.head
+    async def _prove(self, found: Question | str | None) -> str | None:
+        if not isinstance(found, Question):
+            return found
+        older, newer = found.older.head, found.newer.head
         asked = GetConsistency(0, newer.timeline, older.size, newer.size)
         reason: str | None = None
         try:
@@ -102,27 +116,28 @@ class LogWatch:
             reason = "inconsistent"
         except RelayRefused as refused:
             if refused.refusal not in NOT_PROVEN:
-                return  # busy: asked again at the next sign-in
+                raise  # busy: asked again at the next sign-in
             reason = "refused"
         except RequestTimedOut:
             reason = "refused"
-        except RelayError:
-            return
-        await self._engine.write(lambda work: _settle(work, question, reason), name=HEADS)
+        await self._engine.write(lambda work: _settle(work, found, reason), name=HEADS)
+        return reason
 
 
-def _first_look(work: Work, relay: str, signed_in: SignedIn) -> Question | None:
+def _first_look(work: Work, relay: str, signed_in: SignedIn) -> Question | str | None:
     pinned = log_heads.read_key(work.db)
     if pinned is None:
         log_heads.pin_key(work.db, relay, signed_in.log_key, work.now)
     elif pinned[1] != signed_in.log_key:
-        _contradiction(work, "another-key", log_heads.newest(work.db), signed_in.head, None)
-        return None
+        newest = log_heads.newest(work.db)
+        return _contradiction(work, "another-key", newest, signed_in.head, None)
     return look(work, signed_in.head, None)
 
 
-def look(work: Work, signed: SignedHead, by: bytes | None) -> Question | None:
+def look(work: Work, signed: SignedHead, by: bytes | None) -> Question | str | None:
     """What can be told of a head without a proof; else the question that a proof must answer.
+
+    None: it agrees, or tells nothing. A text: the reason why it contradicts.
 
     Args:
         by: the person whose message carried it; None: the relay shows it as its newest.
@@ -134,12 +149,11 @@ def look(work: Work, signed: SignedHead, by: bytes | None) -> Question | None:
         head = verify_head(pinned[0], signed, pinned[1])
     except IdentityError:
         if by is None:
-            _contradiction(work, "signature", log_heads.newest(work.db), signed, None)
+            return _contradiction(work, "signature", log_heads.newest(work.db), signed, None)
         return None  # a member can make up anything but the relay's signature
     newest = log_heads.newest(work.db)
     if by is None and newest is not None and head.timeline < newest.head.timeline:
-        _contradiction(work, "set-back", newest, signed, None)
-        return None
+        return _contradiction(work, "set-back", newest, signed, None)
     kept = log_heads.head_of(work.db, head.timeline)
     if kept is None:
         _new_timeline(work, newest, signed)
@@ -162,17 +176,18 @@ def _new_timeline(work: Work, newest: SignedHead | None, signed: SignedHead) -> 
         )
 
 
-def _compare(work: Work, kept: SignedHead, signed: SignedHead, by: bytes | None) -> Question | None:
+def _compare(
+    work: Work, kept: SignedHead, signed: SignedHead, by: bytes | None
+) -> Question | str | None:
     ours, shown = kept.head, signed.head
     if shown.size == ours.size:
         if shown.root != ours.root:
-            _contradiction(work, "forked", kept, signed, by)
+            return _contradiction(work, "forked", kept, signed, by)
         return None
     if shown.size > ours.size:
         return Question(kept, signed, by)
     if by is None:
-        _contradiction(work, "truncated", kept, signed, None)
-        return None
+        return _contradiction(work, "truncated", kept, signed, None)
     return Question(signed, kept, by)
 
 
@@ -191,6 +206,7 @@ def _is_kept(work: Work, signed: SignedHead) -> bool:
 
 def _contradiction(
     work: Work, reason: str, ours: SignedHead | None, other: SignedHead, by: bytes | None
-) -> None:
+) -> str:
     log_heads.add_contradiction(work.db, reason, ours, other, by, work.now)
-    work.event(None, "log-contradicted", reason=reason, by=by)
+    work.event(None, "log-contradicted", reason=reason, by=by or None)
+    return reason
