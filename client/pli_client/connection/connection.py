@@ -17,9 +17,10 @@ from ..errors import Offline, PliError, RelayError, SignInRefused
 from ..i18n import _
 from . import backoff
 from .address import RelayAddress
-from .dialling import dial, hang_up
+from .dialling import hang_up
 from .inbox import Inbox
 from .requests import Requests, Unanswered
+from .route import Route
 from .session import Push, Session
 from .sign_in import TERMINAL, Signer, sign_in
 from .state import Connecting, ConnectionState, Disconnected, Online
@@ -73,7 +74,8 @@ class Connection(Requests):
     ) -> None:
         self.address = RelayAddress.parse(url)
         self.relay_name = relay_name or self.address.host
-        self._signer, self._ca, self._proxy = signer, ca, proxy
+        self._signer = signer
+        self._route = Route(self.address, ca, proxy)
         self._on_push, self._on_state = on_push, on_state
         self._explain = explain
         self._software = software
@@ -224,7 +226,7 @@ class Connection(Requests):
 
     async def _use_websocket(self, online: Callable[[Welcomed, SignedIn | None], None]) -> None:
         await self._left()
-        websocket = await dial(self.address, self._ca, self._proxy)
+        websocket = await self._route.dial()
         session = Session(websocket, self._inbox)
         ending: PliError = Offline(_("not connected any more"))
         reading: asyncio.Task[None] | None = None

@@ -32,8 +32,11 @@ from .address import RelayAddress, proxy_for, tls
 OPEN_TIMEOUT = 15.0
 """Seconds for TCP, proxy, TLS and the WebSocket's opening together."""
 
-HEARTBEAT = 20.0
-"""Seconds between pings, and for the answer to one."""
+HEARTBEAT = 3.0
+"""Seconds between pings: a node that was stopped keeps its connections and says nothing."""
+
+HEARTBEAT_ANSWER = 5.0
+"""Seconds for the answer to one; then another node is looked for."""
 
 
 class _Connect(connect):
@@ -43,13 +46,26 @@ class _Connect(connect):
         return exc
 
 
-async def dial(address: RelayAddress, ca: str | None, proxy: str | bool) -> ClientConnection:
+async def dial(
+    address: RelayAddress,
+    ca: str | None,
+    proxy: str | bool,
+    *,
+    endpoint: tuple[str, int] | None = None,
+    timeout: float | None = None,
+) -> ClientConnection:
     """Open a WebSocket with flat memory: no compression, small frames, a short queue.
+
+    Args:
+        endpoint: The IP address and port to use instead of looking the name up.
+        timeout: Seconds; OPEN_TIMEOUT when None.
 
     Raises:
         Offline, ProxyFailed, UntrustedCertificate, MissingExtra.
     """
     options: dict[str, Any] = {"ssl": tls(ca)} if address.secure else {}
+    if endpoint is not None:
+        options |= {"host": endpoint[0], "port": endpoint[1]}
     try:
         return await _Connect(
             address.url,
@@ -57,9 +73,9 @@ async def dial(address: RelayAddress, ca: str | None, proxy: str | bool) -> Clie
             compression=None,
             max_size=MAX_FRAME,
             max_queue=8,
-            open_timeout=OPEN_TIMEOUT,
+            open_timeout=OPEN_TIMEOUT if timeout is None else timeout,
             ping_interval=HEARTBEAT,
-            ping_timeout=HEARTBEAT,
+            ping_timeout=HEARTBEAT_ANSWER,
             close_timeout=2,
             user_agent_header=None,
             logger=_quiet_logger(),
