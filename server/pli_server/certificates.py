@@ -33,7 +33,7 @@ class Certificates:
         self._current = self._load()
         self.context = _context()
         """For the listener: who begins a handshake is given the current certificate."""
-        self.context.load_cert_chain(chain, key)
+        self.context.load_cert_chain(chain, key, _no_passphrase)
         self.context.sni_callback = self._hand_over
 
     def reload(self) -> bool:
@@ -57,7 +57,7 @@ class Certificates:
     def _load(self) -> ssl.SSLContext:
         context = _context()
         try:
-            context.load_cert_chain(self._chain, self._key)
+            context.load_cert_chain(self._chain, self._key, _no_passphrase)
             self.expires = leaf(self._chain).not_valid_after_utc.timestamp()
         except (OSError, ValueError) as error:
             # An OSError names the file, which is what the operator needs; an SSLError says why.
@@ -85,6 +85,11 @@ def _context() -> ssl.SSLContext:
     # A session ticket costs memory per connection and saves a device that stays for hours nothing.
     context.num_tickets = 0
     return context
+
+
+def _no_passphrase() -> bytes:
+    """For a key that needs one: OpenSSL would ask for it on the terminal, and everybody would wait."""
+    return b""
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from pli_server.certificates import Certificates
 from pli_server.errors import OperatorError
@@ -110,6 +111,19 @@ def test_what_is_no_certificate_stops_the_start(tmp_path: Path, content: bytes |
     if content is not None:
         (tmp_path / "chain.pem").write_bytes(content)
     with pytest.raises(OperatorError, match="certificate"):
+        Certificates(tmp_path / "chain.pem", tmp_path / "key.pem")
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked(tmp_path: Path) -> None:
+    write(tmp_path)
+    key = serialization.load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    sealed = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"passphrase"),
+    )
+    (tmp_path / "key.pem").write_bytes(sealed)
+    with pytest.raises(OperatorError, match="key"):
         Certificates(tmp_path / "chain.pem", tmp_path / "key.pem")
 
 
