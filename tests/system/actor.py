@@ -135,7 +135,7 @@ class Actor:
         def look(db: Database) -> bool:
             row = messages.read(db, message_id)
             assert row is not None
-            assert row.state != "failed", "it could not be sent"
+            assert row.state != "failed", f"it could not be sent: {_why(db, message_id)}"
             return row.state == "stored"
 
         await self.until(look)
@@ -185,6 +185,10 @@ class Actor:
     async def settled(self) -> None:
         """Until nothing is left to send or to do, and the log was read to its end."""
         await self.client.settled()
+
+
+def _why(db: Database, message_id: bytes) -> object:
+    return db.execute("SELECT reason FROM outbox WHERE message_id = ?", (message_id,)).fetchone()
 
 
 def reconnect_quickly() -> None:

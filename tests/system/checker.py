@@ -42,7 +42,8 @@ async def check(
     findings = Findings()
     _nothing_lost(findings, vaults, logs, acknowledged, returned)
     _nothing_twice(findings, vaults)
-    _one_order(findings, vaults, logs)
+    _the_relays_rows(findings, vaults, logs, returned)
+    _one_order(findings, vaults)
     _one_state(findings, vaults, logs)
     _every_send_ended(findings, vaults)
     assert not findings.problems, "\n" + "\n".join(findings.problems)
@@ -98,12 +99,25 @@ def _nothing_twice(findings: Findings, vaults: Sequence[VaultState]) -> None:
                     findings.note("I2", f"{vault.who} shows something {count} times: {what!r}")
 
 
-def _one_order(findings: Findings, vaults: Sequence[VaultState], logs: dict[bytes, Log]) -> None:
+def _the_relays_rows(
+    findings: Findings,
+    vaults: Sequence[VaultState],
+    logs: dict[bytes, Log],
+    returned: Collection[str],
+) -> None:
+    """What was received is what the relay's log holds; of a lost timeline, at least each send."""
     for vault in vaults:
         for (group_id, place), chain in vault.chains.items():
             log = logs.get(group_id)
-            if log is None or log.chains.get(place) != chain:
+            held = None if log is None else log.chains.get(place)
+            sent = log is not None and vault.sends[group_id, place] in {
+                row.send_id for row in log.rows
+            }
+            if (held or chain) != chain or not (sent or vault.who in returned):
                 findings.note("I3", f"{vault.who} holds a row that is not the relay's: {place}")
+
+
+def _one_order(findings: Findings, vaults: Sequence[VaultState]) -> None:
     for conversation in {c for vault in vaults for c in vault.conversations}:
         orders = {
             vault.who: [m.message_id for m in vault.messages if _shown(m, conversation)]

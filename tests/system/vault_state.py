@@ -64,6 +64,8 @@ class VaultState:
     groups: dict[bytes, HeldGroup]
     chains: dict[tuple[bytes, tuple[int, int]], bytes]
     """(group, (timeline, seq)): the log's chain hash of each row received."""
+    sends: dict[tuple[bytes, tuple[int, int]], bytes]
+    """The send id of each of them."""
     outbox: tuple[tuple[bytes, str, str], ...]
     """(message id, state, reason) of what has not come back in the log."""
     pending: tuple[bytes, ...]
@@ -127,6 +129,10 @@ def _read(who: str, db: Database) -> VaultState:
         {
             (row[0], (row[1], row[2])): row[3]
             for row in rows("SELECT group_id, timeline, seq, chain FROM rows")
+        },
+        {
+            (row[0], (row[1], row[2])): row[3]
+            for row in rows("SELECT group_id, timeline, seq, send_id FROM rows")
         },
         tuple(rows("SELECT message_id, state, reason FROM outbox")),
         tuple(row[0] for row in rows("SELECT group_id FROM pending_commits")),

@@ -107,6 +107,8 @@ class ConversationWorker:
             return await self._coming_back.step(current)
         if current.state != "active":
             return await self._end(current)
+        if not await self._engine.repair.admitted(current.group_id):
+            return self._engine.timing.trouble
         pending = await self._engine.read(lambda db: mls_state.pending(db, current.group_id))
         if pending is not None and not self._held:
             open_sends = await self._engine.read(lambda db: outbox.unfinished(db, current.group_id))

@@ -37,12 +37,18 @@ def enter(work: Work, group_row: groups.GroupRow, row: Row) -> groups.GroupRow |
     return groups.read(work.db, row.group)
 
 
-def enter_at(work: Work, group_row: groups.GroupRow, timeline: int, next_seq: int) -> None:
+def enter_at(
+    work: Work,
+    group_row: groups.GroupRow,
+    timeline: int,
+    next_seq: int,
+    chain: bytes = FIRST_CHAIN,
+) -> None:
     """Go on in a new timeline; how far the old one is known here stays known."""
     repair.write_old_log(
         work.db, group_row.group_id, group_row.timeline, group_row.next_seq, group_row.chain
     )
-    groups.enter_timeline(work.db, group_row.group_id, timeline, next_seq)
+    groups.enter_timeline(work.db, group_row.group_id, timeline, next_seq, chain)
 
 
 def known_before(work: Work, row: Row, message: bytes) -> bool:

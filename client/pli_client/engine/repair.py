@@ -43,6 +43,10 @@ TIMELINE: Final = transaction("timeline")
 LOST_COMMIT: Final = "lost-commit"
 """Why a device cannot go on whose commits came too late to a restored relay."""
 
+FIRST: Final = 1
+"""The timeline of a relay that was never restored; the others are the time of restoring, in milliseconds."""
+LONGEST: Final = 72 * 3_600_000
+"""Milliseconds after which nobody is awaited any more."""
 _OVERHEAD: Final = 256
 """Bytes of a row in a frame besides its payload, at most."""
 _ROWS: Final = 64
@@ -117,6 +121,8 @@ class Repair:
     async def mend(self, group_id: bytes) -> None:
         """Bring what the relay lacks of a group, and enter its timeline. Does nothing the second time."""
         engine, timeline = self._engine, self.timeline
+        if timeline <= FIRST:
+            return
         row = await engine.read(lambda db: groups.read(db, group_id))
         done = await engine.read(lambda db: repair.mended(db, group_id))
         if row is None or done >= timeline or not 0 < row.timeline < timeline:
@@ -131,6 +137,20 @@ class Repair:
             return  # not a member as far as the relay knows: it may learn better from others
         await self._bring_welcomes(row, held)
         await engine.write(lambda work: _enter(work, row, held, timeline), name=MEND)
+
+    async def admitted(self, group_id: bytes) -> bool:
+        """Whether the relay knows this device as a member; if not yet, others may bring what says so."""
+        timeline, clock = self.timeline, self._engine.timing.clock
+        if timeline <= FIRST or clock() * 1000 > timeline + LONGEST:
+            return True
+        await self.mend(group_id)
+
+        def look(db: Database) -> bool:
+            row = groups.read(db, group_id)
+            older = row is not None and 0 < row.timeline < timeline
+            return not older or repair.mended(db, group_id) >= timeline
+
+        return await self._engine.read(look)
 
     async def _ask(self, row: groups.GroupRow, timeline: int) -> LogHeld | None:
         with suppress(RelayRefused):
@@ -208,8 +228,6 @@ class Repair:
     async def _bring_welcomes(self, row: groups.GroupRow, held: LogHeld) -> None:
         engine = self._engine
         for position, welcome in await engine.read(lambda db: repair.welcomes(db, row.group_id)):
-            if position.seq <= held.began:
-                continue
             payload = await as_payload(engine.connection, welcome, engine.around.random)
             with suppress(RelayRefused):
                 await engine.connection.request(BringWelcome(0, row.group_id, position, payload))
@@ -235,14 +253,17 @@ def _ever_been_there(db: Database) -> bool:
 def _enter(work: Work, before: groups.GroupRow, held: LogHeld, timeline: int) -> None:
     """What the relay holds is known now: seal again what it lacks, and go on in its timeline."""
     row = groups.read(work.db, before.group_id)
-    if row is None or row.timeline != before.timeline:
+    done = repair.mended(work.db, before.group_id) >= timeline
+    if row is None or done or row.timeline != before.timeline:
         return
     unbrought = repair.rows_after(work.db, row.group_id, row.timeline, held.last, -1)
     lost = [item for item in unbrought if item.kind == "commit"]
     _seal_again(work, row, unbrought)
     groups.set_last_send(work.db, row.group_id, held.last_send)
     repair.set_mended(work.db, row.group_id, timeline)
-    if row.next_seq > held.began + 1:
+    if held.joined is not None:
+        old_logs.enter_at(work, row, timeline, held.began + 1, held.joined)
+    elif row.next_seq > held.began + 1:
         old_logs.enter_at(work, row, timeline, held.began + 1)
     if row.state == "active" and (lost or row.epoch > held.epoch):
         first = min((item.epoch for item in lost), default=held.epoch)

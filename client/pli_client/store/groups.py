@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from pli_protocol.relay.frames import Position
-from pli_protocol.relay.log import FIRST_CHAIN
 
 from ..vault import Database
 
@@ -131,11 +130,13 @@ def set_timeline(db: Database, group_id: bytes, timeline: int) -> None:
     db.execute("UPDATE groups SET timeline = ? WHERE group_id = ?", (timeline, group_id))
 
 
-def enter_timeline(db: Database, group_id: bytes, timeline: int, next_seq: int) -> None:
-    """The log goes on in a new timeline of a restored relay; its hash chain begins anew."""
+def enter_timeline(
+    db: Database, group_id: bytes, timeline: int, next_seq: int, chain: bytes
+) -> None:
+    """The log goes on in a new timeline of a restored relay."""
     db.execute(
         "UPDATE groups SET timeline = ?, next_seq = ?, chain = ? WHERE group_id = ?",
-        (timeline, next_seq, FIRST_CHAIN, group_id),
+        (timeline, next_seq, chain, group_id),
     )
 
 

@@ -89,10 +89,21 @@ def bring(
             t.rows.c.group_no == group.no, t.rows.c.no <= timelines.began_after
         )
     )
-    own = group.members.get(session.device_no)
+    tx.flush()
+    return Mended(_held(tx, frame.rid, log, group, began or 0, session.device_no), taken)
+
+
+def _held(
+    tx: Transaction, rid: int, log: OldLog, group: GroupState, began: int, device_no: int
+) -> f.LogHeld:
+    own, joined = group.members.get(device_no), None
+    if own is not None and own.since > began:
+        began = own.since
+        joined = tx.connection.scalar(
+            sa.select(t.rows.c.chain).where(t.rows.c.group_no == group.no, t.rows.c.seq == began)
+        )
     last_send = None if own is None else own.last_send
-    held = f.LogHeld(frame.rid, log.last, log.chain, began or 0, group.epoch, last_send)
-    return Mended(held, taken)
+    return f.LogHeld(rid, log.last, log.chain, began, group.epoch, last_send, joined)
 
 
 def _authorise(group: GroupState | None, session: Session) -> GroupState:
@@ -113,8 +124,6 @@ def old_log(
     if found is not None:
         return OldLog(found.last, found.chain)
     after, until = timelines.rows_of(timeline)
-    if until is None:
-        return OldLog(0, FIRST_CHAIN)
     own = tx.connection.execute(
         sa.select(t.rows.c.seq, t.rows.c.chain)
         .where(t.rows.c.group_no == group.no, t.rows.c.no > after, t.rows.c.no <= until)

@@ -60,11 +60,11 @@ class Timelines:
         """Whether the group was opened before the current timeline began."""
         return bool(self._marks) and number <= self._marks[-1].groups_after
 
-    def rows_of(self, timeline: int) -> tuple[int, int | None]:
-        """A timeline's rows have numbers above the first and up to the second (None: no end)."""
-        began = next((m.rows_after for m in self._marks if m.timeline == timeline), 0)
+    def rows_of(self, timeline: int) -> tuple[int, int]:
+        """An older timeline's rows have numbers above the first and up to the second; none: (0, 0)."""
+        began = {FIRST: 0} | {mark.timeline: mark.rows_after for mark in self._marks}
         ends = [mark.rows_after for mark in self._marks if mark.timeline > timeline]
-        return began, min(ends, default=None)
+        return (began[timeline], min(ends)) if timeline in began and ends else (0, 0)
 
     @property
     def began_after(self) -> int:

@@ -60,10 +60,12 @@ class LogHeld(Frame, frozen=True):
     """0: nothing of it."""
     chain: Id32
     began: Number
-    """The `seq` after which the current timeline begins in this group."""
+    """The `seq` after which the current timeline begins for this device in this group."""
     epoch: Number
     last_send: Id16 | None = None
     """The newest send of this device that the relay holds."""
+    joined: Id32 | None = None
+    """Of a device that is a member by a commit that was brought, at `began`: the new chain there."""
 
 
 class BringWelcome(Request, frozen=True):
