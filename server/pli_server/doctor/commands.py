@@ -1,6 +1,7 @@
 """`pli-server doctor` and `pli-server status`."""
 
 import json
+import logging
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ QUICK: Final[tuple[Check, ...]] = (
     network.proxy,
     network.port,
     network.figures,
+    network.bus,
     storage.schema,
     storage.clock,
     keeping.backup,
@@ -51,6 +53,8 @@ def diagnose(folder: Path, *, quick: bool) -> Iterator[Finding]:
 
 def doctor(folder: Path, quick: bool, as_json: bool) -> int:
     """Show the findings; returns the exit code."""
+    # What the checks call may log; the findings say it better.
+    logging.getLogger("pli_server").addHandler(logging.NullHandler())
     found = []
     for finding in diagnose(folder, quick=quick):
         found.append(finding)

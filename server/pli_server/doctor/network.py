@@ -1,5 +1,6 @@
 """Checks of what clients meet: certificate, port or running relay, the proxy in front."""
 
+import asyncio
 import socket
 import ssl
 import time
@@ -16,12 +17,14 @@ from pli_protocol.relay.frames import PROTOCOL_VERSIONS, Hello, Welcomed
 
 from ..certificates import Certificates, leaf
 from ..errors import OperatorError
-from ..settings import is_loopback
+from ..nodes.nats_bus import NatsBus
+from ..settings import Bus, is_loopback
 from .findings import Finding, Situation, fail, ok, warn
 
 DAY: Final = 86_400
 RENEW_DAYS: Final = 14
 SECONDS: Final = 10.0
+BUS_SECONDS: Final = 5.0
 
 
 def certificate(situation: Situation) -> Iterable[Finding]:
@@ -100,6 +103,30 @@ def proxy(situation: Situation) -> Iterable[Finding]:
             "all clients behind it count as one address and share one limit",
             'trusted_proxies = ["127.0.0.1"], and let the proxy set X-Forwarded-For',
         )
+
+
+def bus(situation: Situation) -> Iterable[Finding]:
+    """The NATS server that wakes the other nodes lets this one in."""
+    settings = situation.settings.bus
+    if settings.url is None:
+        return
+    try:
+        asyncio.run(_reach(settings))
+    except (OperatorError, TimeoutError) as error:
+        why = str(error) or f"nothing answered within {BUS_SECONDS:.0f} s"
+        yield fail("bus", why, "start NATS, or mend [bus]; nodes work without it, a second later")
+    else:
+        yield ok("bus", "the NATS server lets this node in")
+
+
+async def _reach(settings: Bus) -> None:
+    reached, tried = asyncio.Event(), NatsBus(settings, "doctor")
+    tried.start(lambda _: None, reached.set)
+    try:
+        async with asyncio.timeout(BUS_SECONDS):
+            await reached.wait()
+    finally:
+        await tried.close()
 
 
 def _free(situation: Situation) -> Iterable[Finding]:

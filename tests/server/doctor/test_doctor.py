@@ -19,9 +19,9 @@ import trustme
 from click.testing import CliRunner
 
 from pli_server.command_line import cli
-from pli_server.doctor import commands, keeping, machine
+from pli_server.doctor import commands, keeping, machine, network
 from pli_server.doctor.findings import Finding, Situation, examine
-from pli_server.settings import Backup, Settings
+from pli_server.settings import Backup, Bus, Settings
 
 from ..databases import new_folder
 from ..processes import RelayProcess
@@ -246,6 +246,22 @@ def test_a_key_of_another_certificate_is_found(folder: Path) -> None:
     assert diagnosed(folder)["certificate"].state == "fail"
 
 
+def test_a_bus_that_does_not_answer_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "BUS_SECONDS", 0.2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"nats://127.0.0.1:{free.getsockname()[1]}"
+        (found,) = network.bus(situation(folder, bus=Bus(url=url)))
+    assert (found.state, "nothing answered" in found.text) == ("fail", True)
+    assert list(network.bus(situation(folder))) == []
+
+
+@pytest.mark.needs_nats
+def test_a_bus_that_answers_is_well(folder: Path) -> None:
+    (found,) = network.bus(situation(folder, bus=Bus(url=os.environ["PLI_TEST_NATS"])))
+    assert found.state == "ok"
+
+
 def test_a_proxy_that_nobody_named_is_told(folder: Path) -> None:
     configure(folder, name="pli.example")
     assert "trusted_proxies" in diagnosed(folder)["proxy"].remedy
@@ -329,7 +345,7 @@ def test_a_running_relay_is_asked_and_shows_how_it_does(folder: Path) -> None:
 
 
 def test_every_check_is_called() -> None:
-    from pli_server.doctor import network, storage
+    from pli_server.doctor import storage
 
     defined: set[Callable[..., Any]] = {
         value
