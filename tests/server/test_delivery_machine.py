@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,6 +14,7 @@ from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
 
 from .conftest import Server, running
+from .databases import POSTGRESQL, SQLITE
 from .people import TestDevice, TestEstablishment, commit, mls
 from .raw_client import RawClient, Refused
 
@@ -35,11 +37,13 @@ class Side:
 class Delivery(RuleBasedStateMachine):
     """Three devices in one group on one relay."""
 
+    engine = SQLITE
+
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory(prefix="pli-machine-")
-        self.manager = running(Path(self.folder.name) / "relay")
+        self.manager = running(Path(self.folder.name) / "relay", self.engine)
         self.server: Server = self.runner.run(self.manager.__aenter__())
         self.group, self.epoch, self.last = os.urandom(16), 1, 1
         self.sides: list[Side] = []
@@ -245,10 +249,22 @@ class Delivery(RuleBasedStateMachine):
                 seq = row.position.seq
 
 
+class OnPostgreSQL(Delivery):
+    """The same on the database that nodes share."""
+
+    engine = POSTGRESQL
+
+
+def examples(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
 TestDelivery = Delivery.TestCase
-TestDelivery.settings = settings(
-    max_examples=30,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+TestDelivery.settings = examples(30)
+TestOnPostgreSQL = pytest.mark.needs_postgresql(OnPostgreSQL.TestCase)
+TestOnPostgreSQL.settings = examples(8)

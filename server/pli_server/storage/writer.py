@@ -328,7 +328,8 @@ class Writer:
         kinds = sorted({job.what for job in batch} | ({"acknowledge"} if cursors else set()))
         _passage(kinds, "before")
         for pause in PAUSES:
-            self._stopping.wait(pause)
+            if pause:
+                self._stopping.wait(pause)
             self._committing = False
             begun = time.perf_counter()
             try:
