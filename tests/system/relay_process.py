@@ -54,6 +54,13 @@ def init(folder: Path) -> str:
     return folders.make(folder, settings_file.template(HOST, f"{HOST}:0"))
 
 
+def further_code(folder: Path) -> str:
+    """Another establishment code, for a further issuer."""
+    from pli_server import folder as folders
+
+    return folders.further_code(folder)
+
+
 class RelayProcess:
     """The relay of one folder. `forked=False` runs the command as an operator does."""
 

@@ -9,7 +9,7 @@ import click
 
 from ..errors import PliError, VaultMissing
 from ..i18n import _
-from . import admin_accounts, partners, passphrases
+from . import admin_accounts, issuers, partners, passphrases
 from .connection import connection_command
 from .joining import ca_option, certificates, checked, proxy_option
 from .options import Settings, common, settings
@@ -143,7 +143,7 @@ def invite(
     days: float,
     until: datetime | None,
 ) -> int:
-    return _carry_out(
+    return carry_out(
         "invite",
         ends_at=_last_moment(until),
         name=name,
@@ -159,7 +159,7 @@ def invite(
 @click.option("--reason", type=Reason(), default=reason_typed(LEFT), show_default=True)
 @common
 def revoke(who: str, reason: str) -> int:
-    return _carry_out("revoke", who=who, reason=reason)
+    return carry_out("revoke", who=who, reason=reason)
 
 
 @admin.command(
@@ -184,7 +184,7 @@ def change(
     if until is not None and no_end:
         raise click.UsageError(_("An option and its opposite cannot go together."))
     ends_at = _last_moment(until)
-    return _carry_out(
+    return carry_out(
         "change",
         who=who,
         ends_at="never" if no_end else "same" if ends_at is None else ends_at,
@@ -227,7 +227,7 @@ def _last_moment(day: datetime | None) -> int | None:
 )
 @common
 def replace(who: str, stolen: tuple[str, ...], nothing_at_hand: bool, days: float) -> int:
-    return _carry_out(
+    return carry_out(
         "replace",
         who=who,
         stolen=[_device(text) for text in stolen],
@@ -249,7 +249,7 @@ def _device(text: str) -> str:
 @admin.command("people", help=_("List those who were signed, and open invitations."))
 @common
 def people() -> int:
-    return _carry_out("people")
+    return carry_out("people")
 
 
 @admin.command("serve", help=_("Answer those who join, and publish revocations, until stopped."))
@@ -275,7 +275,8 @@ def serve() -> int:
 # --- the work, here or in the process that serves ----------------------------------------------
 
 
-def _carry_out(command: str, **arguments: Any) -> int:
+def carry_out(command: str, **arguments: Any) -> int:
+    """Have a command done by whoever has the administrator's vault; the exit code."""
     from ..handover import Request
 
     asked = settings()
@@ -305,6 +306,9 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
                 yield reply
         case command if command.startswith("partner"):
             async for reply in partners.perform(issuer, request):
+                yield reply
+        case "issuers" | "resign" | "revoke-issuer":
+            async for reply in issuers.perform(issuer, request):
                 yield reply
         case "invite":
             invited = await issuer.invite(
@@ -406,6 +410,7 @@ async def _publish(issuer: "Issuer") -> AsyncIterator[Reply]:
 
 
 def _show(reply: Reply) -> None:
+    issuers.show(reply)
     match reply["kind"]:
         case "invitation":
             say(_("Invitation for %(name)s, good until %(expires_at)s:") % _dated(reply))
@@ -530,6 +535,7 @@ def _moment(milliseconds: int) -> str:
 admin.add_command(partners.COMMAND)
 for command in admin_accounts.commands(existing_folder):
     admin.add_command(command)
+admin.add_command(issuers.COMMAND)
 admin.add_command(
     connection_command(
         _folder,

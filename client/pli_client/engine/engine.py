@@ -21,7 +21,8 @@ from pli_protocol.mls.group import Group
 from pli_protocol.relay.frames import ClaimKeyPackages, Fetch, Row
 
 from ..connection import Connection, ConnectionState, Disconnected, Online
-from ..errors import PliError, RelayError, VaultWiped
+from ..errors import Offline, PliError, RelayError, VaultWiped
+from ..i18n import _
 from ..payloads import if_there
 from ..store import conversations, groups, outbox, people
 from ..store.device import DeviceRow, read_device, read_trust, write_relay_name
@@ -305,12 +306,16 @@ class Engine:
         )
 
     def adopt(self, device: Device) -> None:
-        """This device has a newer certificate, which the vault has by now."""
+        """This device has a newer certificate, which the vault has by now: it signs in anew with it."""
         self.own = replace(self.own, device=device)
         self.around = replace(self.around, own=self.own)
-        self._signer.chain = device.chain
-        if self.online:
-            self.spawn(self.housekeeping.restock_again(), "pli key packages")
+        self._signer.newest = device.chain
+        self.connection.stop(Offline(_("this device has a newer certificate")))
+
+    @property
+    def signed_in_as_before(self) -> bool:
+        """The relay was last shown an older certificate than this device has by now."""
+        return self._signer.shown != self.own.chain
 
     async def directory_changed(self) -> None:
         """Somebody has a newer certificate, this person perhaps."""

@@ -158,6 +158,8 @@ class Housekeeping:
                         )
                         if work.trust.refuses(person) is not None:
                             people.mark_revoked(work.db, person.person_id, work.now)
+                        else:
+                            people.count_again(work.db, person.person_id)
 
             await engine.write(step, name=DIRECTORY)
             own = next(filter(self._newer, page.people), own)

@@ -52,9 +52,9 @@ async def explain(engine: Engine) -> PliError | None:
     Returns:
         A better word than the relay's; None: nothing that is signed refuses this device.
     """
-    newer = False
+    newer = engine.signed_in_as_before
     with suppress(PliError):
-        newer = await _ask(engine)
+        newer = await _ask(engine) or newer
     error = await settle(engine)
     if error is None and newer:
         return Offline(_("this device has a newer certificate"))

@@ -13,7 +13,13 @@ class DeviceSigner:
 
     def __init__(self, vault: Vault, chain: tuple[bytes, bytes, bytes], key: SigningKey) -> None:
         self._vault, self._key = vault, key
-        self.chain = chain
+        self.newest = self.shown = chain
+
+    @property
+    def chain(self) -> tuple[bytes, bytes, bytes]:
+        """The newest; from now on the one that the relay was shown."""
+        self.shown = self.newest
+        return self.newest
 
     def sign(self, data: bytes) -> bytes:
         return self._key.sign(data)

@@ -12,11 +12,13 @@ from .errors import (
     NotAnIssuer,
     RegistrationRefused,
     UnknownAccount,
+    UnknownIssuer,
 )
 from .establishing import Established, establish
 from .issuer import Issuer
 from .partners import Partnership
 from .reports import EnrolmentAnswered, Report, RevocationsPublished, ServiceOffline, ServiceOnline
+from .succeeding import IssuerState, add_issuer
 from .tables import AccountRow, InvitationRow, Invited
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "InvitationRow",
     "Invited",
     "Issuer",
+    "IssuerState",
     "NotAnIssuer",
     "Partnership",
     "RegistrationRefused",
@@ -38,6 +41,8 @@ __all__ = [
     "ServiceOffline",
     "ServiceOnline",
     "UnknownAccount",
+    "UnknownIssuer",
+    "add_issuer",
     "establish",
     "open_authority",
     "seal_authority",

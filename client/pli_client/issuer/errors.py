@@ -95,3 +95,10 @@ class UnknownPartner(PliError):
     exit_code = EXIT_USAGE
     CAUSE = N_("There is no partner %(who)s.")
     REMEDY = N_("See the list: pli admin partner list.")
+
+
+class UnknownIssuer(PliError):
+    code = "unknown-issuer"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("No other issuer of this establishment is known as %(which)s.")
+    REMEDY = N_("See the list: pli admin issuer list; an issuer does not revoke itself.")

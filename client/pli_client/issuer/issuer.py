@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 from pli_protocol.display_text import displayable
-from pli_protocol.identity import Invitation, RevocationEntry, key_id, make_person, verify_person
+from pli_protocol.identity import (
+    Invitation,
+    Person,
+    RevocationEntry,
+    key_id,
+    make_person,
+    verify_person,
+)
 from pli_protocol.identity.certificates import MAX_FIELD, RPPS_DIGITS, Kind
 from pli_protocol.identity.statements import Reason, RevokedKind
 from pli_protocol.secret import Secret
@@ -19,7 +26,7 @@ from ..connection import Connection
 from ..errors import InvalidInput
 from ..i18n import _
 from ..vault import Database, Vault, transaction
-from . import tables
+from . import succeeding, tables
 from .errors import FoundingUnfinished, NotAnIssuer, UnknownAccount
 from .partners import Partnerships
 from .reports import Report
@@ -200,7 +207,7 @@ class Issuer:
         if row is None or row.revoked_at is not None:
             raise UnknownAccount(who=account.hex())
         now = int(self._clock())
-        known = verify_person((row.certificate, self._keys.certificate), self.authority)
+        known = self._read(row)
         not_after = known.not_after if ends_at == "same" else None
         if isinstance(ends_at, int):
             not_after = ends_at // 1000
@@ -235,8 +242,13 @@ class Issuer:
 
     def ends(self, row: AccountRow) -> int | None:
         """The account's end (milliseconds since 1970); None: none."""
-        signed = verify_person((row.certificate, self._keys.certificate), self.authority)
+        signed = self._read(row)
         return None if signed.not_after is None else signed.not_after * 1000
+
+    def _read(self, row: AccountRow) -> Person:
+        return verify_person(
+            (row.certificate, row.issuer or self._keys.certificate), self.authority
+        )
 
     # --- revoking -----------------------------------------------------------------------------
 
@@ -336,6 +348,37 @@ class Issuer:
             None,
             row.person_id,
         )
+
+    # --- other issuers ------------------------------------------------------------------------
+
+    async def issuers(self) -> list[succeeding.IssuerState]:
+        """The establishment's issuers, and how many people each has signed. Raises Offline."""
+        async with self._service.online() as relay:
+            await succeeding.learn_people(self._vault, self._keys, relay)
+            return await succeeding.issuers(self._vault, self._keys, relay)
+
+    async def resign(self, which: str) -> list[AccountRow]:
+        """Sign anew whom another issuer had signed, and bring the certificates to the relay.
+
+        Args:
+            which: The beginning of the issuer's id in hexadecimal.
+
+        Raises:
+            UnknownIssuer, Offline.
+        """
+        chosen = succeeding.pick(await self.issuers(), which)
+        done = await succeeding.resign(self._vault, self._keys, chosen.issuer_id, self._clock)
+        await self._service.publish()
+        return done
+
+    async def revoke_issuer(self, which: str, reason: Reason) -> int:
+        """Revoke another issuer, and with it whom it signed and nobody signed anew; the list's number.
+
+        Raises:
+            UnknownIssuer, Offline.
+        """
+        chosen = succeeding.pick(await self.issuers(), which)
+        return await self._revoke([("issuer", chosen.issuer_id)], reason, None)
 
     async def _revoke(
         self, what: Sequence[tuple[RevokedKind, bytes]], reason: Reason, account: bytes | None

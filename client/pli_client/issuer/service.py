@@ -32,6 +32,7 @@ from .answering import ANSWER, answer
 from .errors import PartnerNotTaken
 from .reports import Report, RevocationsPublished, ServiceOffline, ServiceOnline
 from .revoking import REVOKE, adopt
+from .succeeding import learn_people
 from .tables import IssuerKeys
 
 TOKEN = transaction("issuer-token")
@@ -173,6 +174,7 @@ class Service:
                 await self.publish_partners(relay)
             if not answered:
                 self._others = await self._other_keys(relay)
+                await learn_people(self._vault, self._keys, relay)
                 await self._answer_waiting(relay, report)
                 answered = True
             await first_done(self.revoked.wait(), gone.wait())

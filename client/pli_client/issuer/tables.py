@@ -74,6 +74,8 @@ class AccountRow:
     signed_at: int
     revoked_at: int | None
     reason: str | None
+    issuer: bytes | None = None
+    """The certificate of another issuer that signed it; None: this vault's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +227,13 @@ def withdraw_invitation(db: Database, identifier: bytes) -> bool:
 
 _ACCOUNT = (
     "account, person_id, name, profession, rpps, kind, identity_key, certificate, signed_at, "
-    "revoked_at, reason"
+    "revoked_at, reason, issuer"
 )
 
 
 def insert_account(db: Database, row: AccountRow) -> None:
     db.execute(
-        f"INSERT INTO accounts ({_ACCOUNT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO accounts ({_ACCOUNT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             row.account,
             row.person_id,
@@ -244,6 +246,7 @@ def insert_account(db: Database, row: AccountRow) -> None:
             row.signed_at,
             row.revoked_at,
             row.reason,
+            row.issuer,
         ),
     )
 
@@ -258,7 +261,7 @@ def renew_account(db: Database, row: AccountRow) -> None:
     """Another certificate for the same account and key, to be brought to the relay."""
     db.execute(
         """UPDATE accounts SET name = ?, profession = ?, rpps = ?, certificate = ?, signed_at = ?,
-               unpublished = 1 WHERE account = ? AND person_id = ?""",
+               issuer = NULL, unpublished = 1 WHERE account = ? AND person_id = ?""",
         (
             row.name,
             row.profession,

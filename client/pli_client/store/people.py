@@ -182,3 +182,8 @@ def chains(db: Database, device_ids: list[bytes]) -> list[tuple[bytes, bytes, by
         if row is not None:
             found.append((row[0], row[1], row[2]))
     return found
+
+
+def count_again(db: Database, person_id: bytes) -> None:
+    """Whose issuer was revoked was signed anew by another."""
+    db.execute("UPDATE people SET revoked_at = NULL WHERE person_id = ?", (person_id,))

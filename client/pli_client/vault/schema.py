@@ -500,6 +500,8 @@ _ACCOUNTS: Final[Statements] = (
 _SUCCESSION: Final[Statements] = (
     # The person (id) whose account another key takes over by this invitation.
     "ALTER TABLE invitations ADD COLUMN replaces BLOB",
+    # Who signed it (DER); NULL: this vault's issuer.
+    "ALTER TABLE accounts ADD COLUMN issuer BLOB",
     # A newer certificate that the relay does not have yet.
     "ALTER TABLE accounts ADD COLUMN unpublished INTEGER NOT NULL DEFAULT 0",
     # An issuer's vault: those that it signed; a person's: those that it was shown.

@@ -139,18 +139,23 @@ def store_account(
 
 
 def renew_account(tx: Transaction, person: Person, issuer: bytes) -> bool:
-    """A newer certificate for the same account and key; whether there is such an account."""
+    """A newer certificate for the same account and key; whether there is such an account.
+
+    One whose issuer was revoked counts again: its person is signed anew by another, and not revoked.
+    """
     known = tx.connection.scalar(
         sa.select(t.accounts.c.no).where(
             t.accounts.c.establishment == person.establishment,
             t.accounts.c.account == person.account,
             t.accounts.c.person_id == person.person_id,
-            t.accounts.c.revoked.is_(None),
         )
     )
     if known is None:
         return False
     _renew(tx, known, person, issuer)
+    tx.connection.execute(
+        sa.update(t.accounts).where(t.accounts.c.no == known).values(revoked=None)
+    )
     return True
 
 
