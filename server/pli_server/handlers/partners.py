@@ -13,7 +13,7 @@ from ..session import Session
 from ..settings import Limits
 from ..storage import locks
 from ..storage import tables as t
-from ..storage.partners import partners_of
+from ..storage.partners import concerned, partners_of
 from ..storage.transaction import Transaction
 
 FOR_EVER = 2**53
@@ -31,12 +31,9 @@ async def publish(relay: Relay, session: Session, frame: f.PublishPartner) -> f.
         raise Refusal("invalid", "the statement or the certificate does not check") from None
 
     def work(tx: Transaction) -> list[bytes]:
-        before = partners_of(tx.connection, own, tx.now)
         _store(tx, own, partner, signed, frame, relay.limits)
         session.trace(tx, Act.PARTNER, partner=partner)
-        # Whoever was let go hears of it too; who has signed nothing hears nothing.
-        seen = {*before, *partners_of(tx.connection, own, tx.now)}
-        return [partner] if partner in seen else []
+        return [e for e in concerned(tx.connection, own, tx.now) if e == partner]
 
     def then(told: list[bytes]) -> None:
         for establishment in (own, *told):

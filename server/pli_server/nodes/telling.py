@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pli_protocol.relay import frames as f
 
-from ..storage.partners import partners_of
+from ..storage.partners import concerned, partners_of
 
 if TYPE_CHECKING:
     from ..checker import Known
@@ -21,6 +21,6 @@ async def tell_changes(relay: "Relay", before: "Known", now: "Known") -> None:
         if now.newest_statement > before.newest_statement:
             relay.tell_establishment(told, f.StatementsChanged(establishment, now.newest_statement))
     if now.partners != before.partners:
-        # Whoever was let go hears of it too.
-        for told in {establishment, *partners, *(each for each, _ in before.partners)}:
+        others = await relay.readers.run(lambda db: concerned(db, establishment, relay.clock()))
+        for told in (establishment, *others):
             relay.tell_establishment(told, f.PartnersChanged())

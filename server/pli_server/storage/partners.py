@@ -21,6 +21,14 @@ def partners_of(db: sa.Connection, establishment: bytes, now: int) -> list[bytes
     return list(db.scalars(_OPEN, {"establishment": establishment, "now": now}))
 
 
+def concerned(db: sa.Connection, establishment: bytes, now: int) -> list[bytes]:
+    """Whom a new statement of this one concerns: whom it has signed, ended or not, and who trust it now.
+
+    Whoever has signed nothing, or has ended it, learns nothing.
+    """
+    return list(db.scalars(_CONCERNED, {"establishment": establishment, "now": now}))
+
+
 def sees(db: sa.Connection, viewer: bytes, other: bytes, now: int) -> bool:
     """Whether people of `viewer` may know that `other` exists: it is their own, or a partner."""
     return viewer == other or other in partners_of(db, viewer, now)
@@ -57,7 +65,7 @@ def establishments_of(db: sa.Connection, accounts: Collection[int]) -> set[bytes
 
 
 _BACK = t.partners.alias("back")
-_OPEN = (
+_CONCERNED = (
     sa.select(t.partners.c.partner)
     .join(
         _BACK,
@@ -68,8 +76,8 @@ _OPEN = (
     )
     .where(
         t.partners.c.establishment == sa.bindparam("establishment"),
-        t.partners.c.until > sa.bindparam("now"),
         _BACK.c.until > sa.bindparam("now"),
     )
     .order_by(t.partners.c.partner)
 )
+_OPEN = _CONCERNED.where(t.partners.c.until > sa.bindparam("now"))
