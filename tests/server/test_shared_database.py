@@ -14,7 +14,10 @@ import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
+from pli_protocol.transparency import SignedHead, verify_consistency, verify_head
 from pli_server import folder as folders
+from pli_server.audit.verifying import verify
+from pli_server.relay import now_ms
 from pli_server.settings import load
 from pli_server.storage import tables as t
 from pli_server.storage.database import Use, open_database
@@ -93,6 +96,38 @@ async def opened(creator: RawClient, *others: TestDevice) -> bytes:
     first = commit(group, 0, tuple(device.id for device in others))
     await creator.ask(f.CreateGroup(creator.rid(), group, os.urandom(16), first, b"welcome"))
     return group
+
+
+async def test_both_nodes_append_to_one_trace_whose_heads_only_grow(nodes: Nodes) -> None:
+    """Red where a node keeps the tree in memory instead of reading it under its lock."""
+    people = await nodes.people(6)
+    group = await opened(people[0][2], *(device for _, device, _ in people[1:]))
+
+    async def talk(client: RawClient) -> list[SignedHead]:
+        heads, previous = [client.signed_in.head], None
+        for _ in range(25):
+            send_id = os.urandom(16)
+            await client.sends(mls(group, 1, body=send_id), previous, send_id=send_id)
+            heads.append((await client.ask(f.GetHead(client.rid()))).head)
+            previous = send_id
+        return heads
+
+    shown = await asyncio.gather(*(talk(client) for _, _, client in people))
+    for heads in shown:
+        sizes = [signed.head.size for signed in heads]
+        assert sizes == sorted(sizes)
+    client = people[1][2]
+    last = (await client.ask(f.GetHead(client.rid()))).head.head
+    for signed in {(h.head.size, h) for heads in shown for h in heads}:
+        head = verify_head("relay.test", signed[1], client.signed_in.log_key)
+        asked = f.GetConsistency(client.rid(), head.timeline, head.size, last.size)
+        path = (await client.ask(asked)).path
+        verify_consistency(head.size, head.root, last.size, last.root, path)
+    key = client.signed_in.log_key
+    store = open_database(nodes.folder, load(nodes.folder).database_url)
+    report = ask(store, Use.READING, lambda db: verify(db, "relay.test", key, now_ms()))
+    assert (report.faults, report.rows) == ([], 151)
+    assert report.entries == last.size
 
 
 async def test_messages_through_both_nodes_make_one_dense_log_with_one_chain(nodes: Nodes) -> None:
