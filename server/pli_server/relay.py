@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from .nodes.follower import Follower
 
 log = logging.getLogger(__name__)
+
+SIGN_INS: Final = 16
+"""Sign-ins that are carried out at once."""
 
 _CLUSTER = sa.select(t.meta.c.value).where(t.meta.c.key == "cluster")
 
@@ -74,6 +77,7 @@ class Relay:
         self.issuers: dict[bytes, Session] = {}
         self.asked = Daily()
         """Requests to be enrolled, by address; it belongs to the writer's thread."""
+        self.signing_in = asyncio.Semaphore(SIGN_INS)
         self.waiting: dict[bytes, Session] = {}
         self.next_end: int | None = None
         """Unix seconds: the first end among those who are online, as ends.run knows it."""

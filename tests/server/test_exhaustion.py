@@ -28,7 +28,7 @@ from pli_server.errors import Refusal, StorageFailed
 from pli_server.handlers.establishments import cut_revoked
 from pli_server.pace import STRIDE, Daily, Pace
 from pli_server.proxy import source
-from pli_server.relay import now_ms
+from pli_server.relay import SIGN_INS, now_ms
 from pli_server.storage.blobs import BlobFolder
 
 from .conftest import Server
@@ -613,3 +613,26 @@ def test_addresses_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatch
     assert daily.ask("192.0.2.9", 1) == 2
     assert daily.ask("192.0.2.0", 1) == 1
     assert daily.ask("192.0.2.9", 86_400_000) == 1
+
+
+async def test_sign_ins_wait_for_each_other_and_nobody_else_for_them(
+    server: Server, home: TestEstablishment
+) -> None:
+    a = await joins(server, home)
+    made = await team(a)
+    relay = server.relay
+    for _ in range(SIGN_INS):
+        await relay.signing_in.acquire()
+    waiting, gone = await server.open(), await server.open()
+    signing = asyncio.create_task(waiting.sign_in(home.person().device()))
+    leaving = asyncio.create_task(gone.sign_in(home.person().device()))
+    # Messages go on meanwhile.
+    assert (await made.says(a)).position.seq == 2
+    await gone.ws.close()
+    with pytest.raises(ConnectionClosed):
+        await leaving
+    assert not signing.done()
+    for _ in range(SIGN_INS):
+        relay.signing_in.release()
+    await signing
+    assert len(relay.sessions) == 2

@@ -39,7 +39,16 @@ def hello(relay: Relay, session: Session, frame: f.Hello) -> f.Welcomed:
 
 
 async def sign_in(relay: Relay, session: Session, frame: f.SignIn) -> None:
-    """Check chain and signature, then take or refuse the token; rows follow."""
+    """Check chain and signature, then take or refuse the token; rows follow.
+
+    A few at a time: when all devices come back at once, nobody who is online waits behind them.
+    """
+    async with relay.signing_in:
+        if session.open:
+            await _sign_in(relay, session, frame)
+
+
+async def _sign_in(relay: Relay, session: Session, frame: f.SignIn) -> None:
     challenge = sign_in_challenge(relay.settings.name, session.challenge, frame.token)
     # One try per challenge: another sign-in needs another connection.
     session.challenge = os.urandom(32)
