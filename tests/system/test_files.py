@@ -189,3 +189,15 @@ async def test_a_message_taken_back_in_the_middle_of_its_file_goes_no_further(
         assert "Une photo" not in texts
         assert not list((world.vault("amelie") / "files").iterdir())
         assert not await sent.cancel()
+
+
+async def test_two_who_save_the_same_file_at_once_do_not_write_into_each_others(
+    world: World, photo: Path, tmp_path: Path
+) -> None:
+    async with counted(world) as proxy, together(world, "amelie", "bruno") as (amelie, bruno):
+        await (await (await amelie.conversation(TITLE)).send("!", files=[photo])).stored(PATIENCE)
+        await received(bruno)
+        both = await asyncio.gather(saved(bruno, tmp_path / "a"), saved(bruno, tmp_path / "b"))
+        assert both == [photo.read_bytes()] * 2
+        offsets = [frame.offset for frame in got(proxy)]
+        assert offsets == sorted(set(offsets)) * 2

@@ -142,6 +142,13 @@ def save(message: str, folder: Path, wait: float) -> int:
     return carry_out("save", show, message=message, folder=str(folder.resolve()), wait=wait)
 
 
+@click.command("cancel", help=_("Take back a message that waits to be sent, with its files."))
+@click.argument("message", metavar=_("MESSAGE"))
+@common
+def cancel(message: str) -> int:
+    return carry_out("cancel", show, message=message)
+
+
 @click.command("people", help=_("List the people of the establishment, or of a partner."))
 @click.option(
     "--establishment", metavar=_("NAME"), help=_("A partner establishment; see pli partners.")
@@ -205,6 +212,7 @@ COMMANDS: Final = (
     new,
     search,
     save,
+    cancel,
     people,
     partners,
     add,

@@ -14,6 +14,7 @@ from ..conversation import Conversation, SentMessage
 from ..engine.errors import (
     NotSettled,
     SendFailed,
+    TooLate,
     UnknownConversation,
     UnknownMessage,
 )
@@ -198,6 +199,16 @@ async def _send(client: Client, args: Arguments) -> Replies:
         yield reply
 
 
+async def _cancel(client: Client, args: Arguments) -> Replies:
+    """Nothing is waited for: what is to be taken back is here, or it is too late."""
+    message = await _message(client, args["message"], args)
+    sent = SentMessage(client, message.conversation_id, message.message_id)
+    if not message.own or not await sent.cancel():
+        raise TooLate()
+    taken_back = await client.message(message.message_id)
+    yield message_reply(taken_back or message, await Names.of(client))
+
+
 async def _attach(client: Client, args: Arguments) -> Replies:
     message = await _message(client, args["message"], args)
     record = await _reference(client, args)
@@ -299,6 +310,7 @@ _WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
     "record": _record,
     "save": _save,
     "send": _send,
+    "cancel": _cancel,
     "attach": _attach,
     "detach": _detach,
     "new": _new,

@@ -135,6 +135,13 @@ class SendFailed(PliError):
         super().__init__(reason=reason)
 
 
+class TooLate(PliError):
+    """A message that cannot be taken back."""
+
+    code = "too-late"
+    CAUSE = N_("This message cannot be taken back: it is on its way, was sent, or is not yours.")
+
+
 class NotSettled(PliError):
     """Something still waits when the time was over."""
 
