@@ -8,6 +8,9 @@ import pytest
 from pli_protocol.identity import LeaveStatement, RevocationEntry, RevocationList, sign
 from pli_protocol.relay import frames as f
 from pli_server.delivery import Delivery
+from pli_server.nodes import lease
+from pli_server.relay import Relay, now_ms
+from pli_server.session import GREETED
 from tests.server.people import NOW, TestEstablishment, commit, mls
 from tests.server.raw_client import RawClient, Refused
 from tests.server.team import Member, joins, team
@@ -245,3 +248,48 @@ async def test_the_same_send_at_both_nodes_is_stored_once(
     answers = [each for each in (first, second) if isinstance(each, f.Accepted)]
     assert {each.position.seq for each in answers} == {3}
     assert await seqs(bruno, 3) == [2, 3]
+
+
+async def test_the_letter_to_a_further_device_crosses(
+    nodes: Nodes, home: TestEstablishment
+) -> None:
+    anne = await joins(nodes.a, home)
+    request = os.urandom(16)
+    waiter = await nodes.b.open()
+    number = nodes.a.read(lambda db: db.exec_driver_sql("SELECT no FROM accounts").scalar())
+    nodes.a.change(
+        "INSERT INTO linkings (request_id, account_no, request, created)"
+        f" VALUES (decode('{request.hex()}', 'hex'), {number}, 'asks', {now_ms()})"
+    )
+    waiting = next(iter(s for s in nodes.b.relay.connected if s.state == GREETED))
+    nodes.b.relay.waiting[request] = waiting
+    letter = f.AnswerLinking(anne.client.rid(), request, os.urandom(16), b"letter")
+    await anne.client.ask(letter)
+    answer = await waiter.push(f.LinkingAnswer)
+    assert (answer.request_id, answer.sealed) == (request, b"letter")
+
+
+async def test_a_newer_certificate_is_told_at_the_other_node(
+    nodes: Nodes, home: TestEstablishment
+) -> None:
+    anne, bruno = await both(nodes, home)
+    issuer = await nodes.a.issuer(home)
+    newer = f.PublishCertificate(issuer.rid(), anne.person.certificate)
+    await issuer.ask(newer)
+    assert (await bruno.client.push(f.DirectoryChanged)).establishment == home.id
+
+
+async def test_one_node_has_a_lease_until_it_ends(nodes: Nodes) -> None:
+    a, b = nodes.a.relay, nodes.b.relay
+
+    async def takes(relay: Relay, seconds: int) -> bool:
+        return await relay.writer.do(
+            "sweep", lambda tx: lease.take(tx, "sweep", relay.node, seconds), owners=()
+        )
+
+    assert await takes(a, 60)
+    assert not await takes(b, 60)
+    assert await takes(a, 60)  # the same node again
+    nodes.a.clock = nodes.b.clock = lambda: now_ms() + 61_000
+    assert await takes(b, 60)
+    assert not await takes(a, 60)

@@ -252,6 +252,7 @@ def _commit(
     if position.seq != 1:
         tx.sent(group, sender, brought.row.send_id)
     apply_change(tx, group, sender, appended, plan, None, limits)
+    tx.devices_changed(newcomer.no for newcomer in plan.added)
     return appended, RosterEffects(entered=tuple(newcomer.no for newcomer in plan.added))
 
 

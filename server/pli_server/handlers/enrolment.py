@@ -196,6 +196,7 @@ async def publish_certificate(
     def work(tx: Transaction) -> None:
         if not renew_account(tx, person, issuer.certificate):
             raise Refusal("not-found")
+        tx.establishment_changed(session.establishment)
         session.trace(tx, Act.CERTIFICATE, signed=person.account)
 
     def then(_: None) -> None:

@@ -100,10 +100,11 @@ async def answer_linking(relay: Relay, session: Session, frame: f.AnswerLinking)
             .where(t.linkings.c.request_id == frame.request_id)
             .values(answer=frame.sealed, device_id=frame.device, answered=tx.now)
         )
+        tx.changes.enrolments.add(frame.request_id)
         session.trace(tx, Act.LINKING_ANSWERED, request=frame.request_id, linked=frame.device)
 
     def then(_: None) -> None:
-        waiting = relay.waiting.get(frame.request_id)
+        waiting = relay.waiting.pop(frame.request_id, None)
         if waiting is not None:
             waiting.answer(f.LinkingAnswer(frame.request_id, frame.sealed))
 

@@ -59,6 +59,11 @@ class Follower:
         self.dropped = 0
         """Messages on the bus that were no hints."""
 
+        metrics = relay.metrics
+        metrics.gauge("bus_up", "1: hints reach the other nodes.", lambda: float(bus.up))
+        metrics.counter("hints", "Hints heard from other nodes.", lambda: self.heard)
+        metrics.counter("bad_hints", "What came over the bus and is no hint.", lambda: self.dropped)
+
     def start(self) -> None:
         """Look at everything once, and from then on."""
         self._bus.start(self._hear, self._joined)
@@ -144,12 +149,14 @@ class Follower:
         )
         devices = list(relay.sessions) if everything else list(wanted.devices)
         enrolments = list(relay.waiting) if everything else list(wanted.enrolments)
+        linkings = [each for each in enrolments if each in relay.waiting]
         return [
             # Who may not be here any more, first.
             partial(self._look_at_establishments, None if everything else wanted.establishments),
             partial(self._look_at_devices, devices, everything),
             partial(self._look_at_groups, [room.no for room in rooms]),
             partial(self._look_at_enrolments, enrolments),
+            partial(self._look_at_linkings, linkings),
             *([self._look_at_waiting] if everything else []),
         ]
 
@@ -234,6 +241,13 @@ class Follower:
                         waiter.answer(f.EnrolmentAnswer(now.request_id, now.answer))
                 else:
                     self._relay.tell_issuers(now.establishment, now.request_id, now.sealed)
+
+    async def _look_at_linkings(self, requests: list[bytes]) -> None:
+        for chunk in looking.chunks(requests):
+            for request_id, answer in (await self._read(looking.linkings, chunk)).items():
+                waiter = self._relay.waiting.pop(request_id, None)
+                if waiter is not None:
+                    waiter.answer(f.LinkingAnswer(request_id, answer))
 
     async def _look_at_waiting(self) -> None:
         """Requests that came at another node, for the issuers that are online here."""

@@ -73,6 +73,11 @@ def enrolments(db: sa.Connection, requests: Sequence[bytes]) -> list[EnrolmentNo
     return [EnrolmentNow(*row) for row in db.execute(_ENROLMENTS, {"keys": requests})]
 
 
+def linkings(db: sa.Connection, requests: Sequence[bytes]) -> dict[bytes, bytes]:
+    """The letters to those of these requests of further devices that were answered."""
+    return {row.request_id: row.answer for row in db.execute(_LINKINGS, {"keys": requests})}
+
+
 def waiting(db: sa.Connection, establishment: bytes) -> list[bytes]:
     """The requests that wait for an establishment's issuer."""
     return list(db.scalars(_WAITING, {"establishment": establishment}))
@@ -98,6 +103,10 @@ _ENROLMENTS = sa.select(
     t.enrolments.c.sealed,
     t.enrolments.c.answer,
 ).where(t.enrolments.c.request_id.in_(sa.bindparam("keys", expanding=True)))
+_LINKINGS = sa.select(t.linkings.c.request_id, t.linkings.c.answer).where(
+    t.linkings.c.request_id.in_(sa.bindparam("keys", expanding=True)),
+    t.linkings.c.answer.is_not(None),
+)
 _WAITING = (
     sa.select(t.enrolments.c.request_id)
     .where(

@@ -20,6 +20,9 @@ async def tell_changes(relay: "Relay", before: "Known", now: "Known") -> None:
             relay.tell_establishment(told, f.RevocationsChanged(establishment, now.number))
         if now.newest_statement > before.newest_statement:
             relay.tell_establishment(told, f.StatementsChanged(establishment, now.newest_statement))
+    if now._replace(revision=before.revision) == before:
+        # Nothing that is known here: certificates of its people.
+        relay.tell_establishment(establishment, f.DirectoryChanged(establishment))
     if now.partners != before.partners:
         others = await relay.readers.run(lambda db: concerned(db, establishment, relay.clock()))
         for told in (establishment, *others):
