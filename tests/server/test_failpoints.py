@@ -198,7 +198,7 @@ class Day:
         chain = chain_hash(
             FIRST_CHAIN, self.brought, place, 0, "commit", self.anne.id, self.ids[11], message
         )
-        row = f.BroughtRow(1, 0, "commit", self.anne.id, self.ids[11], NOW, message, chain)
+        row = f.BroughtRow(1, 0, "commit", self.anne.id, self.ids[11], now_ms(), message, chain)
         await anne.ask(f.BringDevices(anne.rid(), (self.anne.chain, self.karim.chain)))
         held = await anne.ask(f.BringRows(anne.rid(), self.brought, 1, (row,)))
         assert (held.last, held.chain, held.epoch) == (1, chain, 1)

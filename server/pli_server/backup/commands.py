@@ -134,14 +134,31 @@ def verify(
 @KEY
 @PASSPHRASE
 @click.option("--to", required=True, type=_DIRECTORY, help="A new or empty folder.")
+@click.option(
+    "--database-url", help="An empty PostgreSQL database; with a password, as PLI_DATABASE_URL."
+)
 @JSON
 @one_sentence
 def restore(
-    archive: Path, key: Path, passphrase_file: Path | None, to: Path, as_json: bool
+    archive: Path,
+    key: Path,
+    passphrase_file: Path | None,
+    to: Path,
+    database_url: str | None,
+    as_json: bool,
 ) -> None:
-    """Restore ARCHIVE into a new folder, in a new timeline: clients then bring what it lacks."""
-    private = _private_key(key, passphrase_file)
-    manifest, timeline = restoring.restore(archive, private, to, now_ms(), _progress(as_json))
+    """Restore ARCHIVE into a new folder, in a new timeline: clients then bring what it lacks.
+
+    Into a file there, or into an empty PostgreSQL database, whichever the archive is of.
+    """
+    private, url = _private_key(key, passphrase_file), setting.database_url(database_url)
+    manifest, timeline = restoring.restore(archive, private, to, now_ms(), _progress(as_json), url)
+    if setting.load(to).database_url != url:
+        click.echo(
+            "pli-server: the database that relay.toml or PLI_DATABASE_URL names is not the one that was "
+            "restored into; set `database_url` before you start the relay",
+            err=True,
+        )
     if as_json:
         shown = {"event": "restored", "folder": str(to), "new_timeline": timeline}
         click.echo(json.dumps({**shown, **_facts(manifest)}))
@@ -157,9 +174,9 @@ def restore(
 def new_timeline(folder: Path, as_json: bool) -> None:
     """Begin a new timeline in FOLDER, whose relay is stopped, after its database was set back by other
     means than `restore` (a snapshot of the machine, PostgreSQL's own recovery)."""
-    setting.load(folder)
+    settings = setting.load(folder)
     with folders.locked(folder):
-        timeline = restoring.begin_timeline(folder, now_ms())
+        timeline = restoring.begin_timeline(folder, now_ms(), settings.database_url)
     shown = {"event": "new-timeline", "new_timeline": timeline}
     click.echo(json.dumps(shown) if as_json else f"A new timeline begins: {timeline}")
 

@@ -11,11 +11,16 @@ from typing import BinaryIO, Final
 import sqlalchemy as sa
 from nacl.public import PrivateKey
 
+from pli_protocol.relay.frames import BLOB_PART
+
+from .. import settings as setting
 from ..errors import OperatorError
 from ..settings import FILE_NAME as SETTINGS_NAME
 from ..storage import database
 from ..storage import tables as t
+from ..storage.bucket import BlobBucket
 from ..storage.sqlite import FILE_NAME as DATABASE_NAME
+from ..storage.url import DatabaseURL
 from . import dump, timeline
 from .archive import ArchiveReader, DamagedArchive, Manifest
 from .making import BLOBS, FILES, Progress, flush_folder
@@ -24,9 +29,17 @@ _UNFINISHED: Final = ".restoring"
 
 
 def restore(
-    archive: Path, key: PrivateKey, folder: Path, now: int, progress: Progress
+    archive: Path,
+    key: PrivateKey,
+    folder: Path,
+    now: int,
+    progress: Progress,
+    url: DatabaseURL | None = None,
 ) -> tuple[Manifest, int]:
     """Make `folder`, new or empty, the relay of the archive, in a new timeline.
+
+    Args:
+        url: An empty PostgreSQL database to restore into, whichever the archive is of; None: a file.
 
     Returns:
         The archive's manifest, and the number of the new timeline.
@@ -42,8 +55,8 @@ def restore(
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(mode=0o700)
-        manifest = unpack(archive, key, scratch, progress)
-        number = begin_timeline(scratch, now)
+        manifest = unpack(archive, key, scratch, progress, url, keep=True)
+        number = begin_timeline(scratch, now, url)
         if folder.exists():
             folder.rmdir()
         os.replace(scratch, folder)
@@ -57,14 +70,14 @@ def restore(
     return manifest, number
 
 
-def begin_timeline(folder: Path, now: int) -> int:
-    """Begin a new timeline in a stopped relay's folder; returns its number."""
+def begin_timeline(folder: Path, now: int, url: DatabaseURL | None = None) -> int:
+    """Begin a new timeline in a stopped relay's database; returns its number."""
 
     def begin(connection: sa.Connection) -> int:
         with database.writing(connection):
             return timeline.begin(connection, now)
 
-    return database.at_once(database.open_database(folder, None), begin)
+    return database.at_once(database.open_database(folder, url), begin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +134,40 @@ def _database_problems(connection: sa.Connection) -> Iterator[str]:
         yield f"{count} groups' logs do not end where the group says"
 
 
-def unpack(archive: Path, key: PrivateKey, folder: Path, progress: Progress) -> Manifest:
-    """Write the archive's parts into an empty folder; its bytes are trusted part by part, and as a whole
-    only when this returns. Raises OperatorError."""
+def unpack(
+    archive: Path,
+    key: PrivateKey,
+    folder: Path,
+    progress: Progress,
+    url: DatabaseURL | None = None,
+    *,
+    keep: bool = False,
+) -> Manifest:
+    """Write the archive's parts into an empty folder (and database); its bytes are trusted part by part,
+    and as a whole only when this returns.
+
+    Args:
+        keep: The blobs go where the relay's settings say, perhaps into a bucket; else into the folder.
+
+    Raises:
+        OperatorError: the database is not empty; the archive is damaged, cut, or for another key.
+    """
     size = archive.stat().st_size if archive.exists() else 0
     (folder / "blobs" / "uploads").mkdir(parents=True, mode=0o700)
 
     def load(connection: sa.Connection) -> Manifest:
         # Durable as a whole, by the checkpoint and the flushes at the end.
         with archive.open("rb") as file, database.writing(connection):
+            if connection.execute(sa.select(t.trace_entries.c.no).limit(1)).first() is not None:
+                raise OperatorError("the database has a relay in it; restore into an empty one")
             connection.execute(sa.delete(t.meta))
             reader = ArchiveReader(file, key)
-            manifest = _unpack(reader, file, size, folder, connection, progress)
+            manifest = _unpack(reader, file, size, folder, connection, progress, keep)
             dump.after_loading(connection)
             return manifest
 
     try:
-        manifest = database.at_once(database.open_database(folder, None), load)
+        manifest = database.at_once(database.open_database(folder, url), load)
     except FileNotFoundError:
         raise OperatorError(f"{archive} does not exist; give a file that backup made") from None
     except sa.exc.IntegrityError:
@@ -153,13 +183,14 @@ def _unpack(
     folder: Path,
     connection: sa.Connection,
     progress: Progress,
+    keep: bool,
 ) -> Manifest:
     for name, data in reader.parts():
         progress("restoring", file.tell(), size)
         if name.startswith(dump.PREFIX):
             dump.load_table(connection, name.removeprefix(dump.PREFIX), data)
         elif name.startswith(BLOBS):
-            _store(_blob_path(folder, _safe(name.removeprefix(BLOBS))), data)
+            _store_blob(folder, _safe(name.removeprefix(BLOBS)), data, keep)
         elif name.startswith(FILES):
             _store(folder / _safe(name.removeprefix(FILES)), data)
         else:
@@ -172,6 +203,24 @@ def _unpack(
         raise DamagedArchive("it has no settings")
     progress("restoring", size, size)
     return reader.manifest
+
+
+def _store_blob(folder: Path, name: str, data: Iterator[bytes], keep: bool) -> None:
+    """The settings stand in the archive before the blobs."""
+    bucket = setting.load(folder).blobs.url if keep else None
+    path = _blob_path(folder, name)
+    _store(path, data)
+    if bucket is None:
+        return
+    store, blob, size = BlobBucket(bucket), bytes.fromhex(name), path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            for offset in range(0, size, BLOB_PART):
+                store.put(blob, offset, size, file.read(BLOB_PART))
+        store.place(blob, size)
+    finally:
+        store.close()
+    path.unlink()
 
 
 def _store(path: Path, data: Iterator[bytes]) -> None:
