@@ -25,7 +25,7 @@ from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
 from pli_server.backup.restoring import begin_timeline
 from pli_server.relay import now_ms
-from pli_server.storage import writer
+from pli_server.storage import jobs
 
 from .credentials import Authenticator, asking
 from .databases import new_folder
@@ -336,7 +336,7 @@ class Day:
 
 
 def test_every_kind_of_write_has_its_three_fail_points() -> None:
-    assert len(FAILPOINTS) == 3 * len(writer.WRITES)
+    assert len(FAILPOINTS) == 3 * len(jobs.WRITES)
 
 
 @pytest.mark.processes

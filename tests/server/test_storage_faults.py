@@ -26,8 +26,7 @@ from .team import joins, team
 
 
 def writing_connection(server: Server) -> sqlite3.Connection:
-    lane = server.relay.writer._lane
-    assert lane is not None
+    lane = server.relay.writer._committer._lane
     connection = lane.run(lambda db: db.connection.driver_connection)
     assert isinstance(connection, sqlite3.Connection)
     return connection

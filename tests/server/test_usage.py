@@ -160,7 +160,7 @@ async def test_an_undone_request_is_taken_out_again(limited: Limited) -> None:
     for _ in range(4):
         await made.says(a)
     await refused(made.says(a))
-    usage: Usage = server.relay.writer._usage
+    usage: Usage = server.relay.writer._committer._usage
     usage.forget()
     await refused(made.says(a))
 

@@ -16,8 +16,8 @@ from ..session import Session
 from ..storage import reading
 from ..storage import tables as t
 from ..storage.groups import MemberState
+from ..storage.jobs import Work
 from ..storage.transaction import COMMIT, Transaction
-from ..storage.writer import Work
 
 T = TypeVar("T")
 

@@ -127,7 +127,7 @@ class Database(Protocol):
     """What to do when it cannot be opened."""
 
     def lane(self, use: Use) -> Lane:
-        """For the calling thread."""
+        """For one thread, which runs everything on it."""
 
     def statements(self, connection: sa.Connection) -> Statements: ...
 
