@@ -578,7 +578,7 @@ async def test_accounts_of_an_establishment_are_bounded(
     answer = f.AnswerEnrolment(issuer.rid(), request_id, b"answer", signed)
     assert await code_of(issuer.ask(answer)) == "limit"
     await joins(server, other)
-    await server.signed(a.person.device())
+    await server.signed(a.device, a.client.signed_in.token)
 
 
 @pytest.mark.parametrize(("between", "waits"), [(0.001, [9.0, 9.0, 9.0]), (0.0101, [])])

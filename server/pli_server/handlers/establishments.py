@@ -159,13 +159,15 @@ async def publish_revocations(
     To a restored relay, which may have lost it, anybody brings a newer list: it is signed.
     """
     statement = frame.statement
-    if isinstance(statement, f.BlobRef):
+    brings = session.issuer is not None or relay.timeline != timelines.FIRST
+    if not isinstance(statement, f.BlobRef):
+        data = statement
+    elif brings:
         data = await relay.blobs.run(relay.blobs.read_checked, statement, MAX_STATEMENT)
     else:
-        data = statement
+        raise Refusal("invalid", "a statement about a device fits a frame")
     try:
         kind = statement_type(data)
-        brings = session.issuer is not None or relay.timeline != timelines.FIRST
         if kind == RevocationList.TYPE and brings:
             await _publish_list(relay, session, statement, data)
         elif kind == DeviceRevocation.TYPE and session.device is not None:
