@@ -184,6 +184,32 @@ async def test_nobody_is_added_once_a_partnership_has_ended(
     assert await code_of(directory(guest.client, home)) == "not-found"
 
 
+async def test_whoever_is_a_member_comes_back_though_a_partnership_has_ended(
+    server: Server, home: TestEstablishment, other: TestEstablishment
+) -> None:
+    """With a device that lost its state, or into a successor: until a commit takes them out."""
+    await server.partners(home, other)
+    anne, guest, stranger = [await joins(server, where) for where in (home, other, other)]
+    group = await team(anne, guest)
+    await server.publishes(home, other, until=NOW + 1, time=NOW + 1)
+    await group.changes(anne, added=(guest,), removed=(guest,))
+    client = anne.client
+    for who, answer in ((stranger, "roster"), (guest, "accepted")):
+        successor = os.urandom(16)
+        frame = f.CreateGroup(
+            client.rid(),
+            successor,
+            os.urandom(16),
+            commit(successor, 0, (who.id,)),
+            b"w",
+            group.group,
+        )
+        if answer == "accepted":
+            assert (await client.ask(frame)).position.seq == 1
+        else:
+            assert await code_of(client.ask(frame)) == answer
+
+
 async def test_a_date_ends_a_partnership_by_the_relays_clock(
     server: Server, home: TestEstablishment, other: TestEstablishment
 ) -> None:

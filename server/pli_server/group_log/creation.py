@@ -59,7 +59,8 @@ class CreateJob(AppendJob):
         )
         limits = self._relay.limits
         check_welcome(self._change, frame.welcome)
-        plan = check_change(tx, group, creator, self._change, limits)
+        known = () if old is None else old.accounts()
+        plan = check_change(tx, group, creator, self._change, limits, known=known)
         if old is not None and not {n.account_no for n in plan.added} <= old.accounts():
             raise Refusal("roster", "a re-founded group has no member that the old one had not")
         row = append_commit(tx, group, creator, frame.send_id, frame.commit)

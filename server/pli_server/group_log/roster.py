@@ -1,7 +1,7 @@
 """A commit's roster change: who receives from now on, who stops, whose Welcome waits."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -59,11 +59,14 @@ def check_change(
     limits: Limits,
     *,
     active: bool = True,
+    known: Collection[int] = (),
 ) -> PlannedChange:
     """Check a commit's change against the roster; raises Refusal "roster" or "limit".
 
     Args:
-        active: False: devices may be added that were revoked since (the commit is an old one).
+        active: False: devices may be added that were revoked, or are no partner's, since (the commit
+            is an old one).
+        known: accounts that come back, besides those on the roster: the members of a predecessor.
     """
     if committer.device_id in change.removed or committer.device_id in change.added:
         raise Refusal("roster", "a commit neither adds nor removes its own device")
@@ -78,7 +81,7 @@ def check_change(
         member = by_id.get(device_id)
         if member is not None and member.on_roster and device_id not in change.removed:
             raise Refusal("roster", "a device that is added is on the roster already")
-    plan.added = _newcomers(tx, group, plan, change.added, active)
+    plan.added = _newcomers(tx, group, plan, change.added, active, known)
     on_roster = sum(member.on_roster for member in group.members.values())
     if on_roster - len(plan.removed) + len(plan.added) > limits.members_per_group:
         raise Refusal("limit", f"a group has at most {limits.members_per_group} devices")
@@ -97,20 +100,25 @@ def _newcomers(
     plan: PlannedChange,
     device_ids: Sequence[bytes],
     active: bool,
+    known: Collection[int],
 ) -> list[Newcomer]:
-    """The devices to be added, of establishments that are partners of each other and of all who stay.
+    """The devices to be added: who is new is of a partner of everybody's who is there then.
 
-    An unknown device and one of an establishment that somebody here may not see are refused alike.
+    Whoever is a member already may come back with a device, or into a successor, though a partnership
+    has ended: they go by a member's commit, and until then the group must not be wedged. An unknown
+    device and one of an establishment that somebody here may not see are refused alike.
     """
     if not device_ids:
         return []
     found = find_devices(tx, device_ids, active=active)
-    staying = {m.account_no for m in group.members.values() if m.on_roster} - {
-        m.account_no for m in plan.removed
-    }
-    there = establishments_of(tx.connection, staying)
-    everybody = there | {newcomer.establishment for newcomer in found}
-    if len(found) != len(device_ids) or not all_partners(tx.connection, everybody, tx.now):
+    members = {m.account_no for m in group.members.values() if m.on_roster}
+    new = {n.establishment for n in found if n.account_no not in members | set(known)}
+    good = len(found) == len(device_ids)
+    if good and new and active:
+        staying = members - {m.account_no for m in plan.removed}
+        everybody = {n.establishment for n in found} | establishments_of(tx.connection, staying)
+        good = all_partners(tx.connection, everybody, tx.now)
+    if not good:
         raise Refusal("roster", "a device that is added is unknown, inactive, or not a partner's")
     return found
 
