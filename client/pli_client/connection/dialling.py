@@ -35,7 +35,7 @@ OPEN_TIMEOUT = 15.0
 HEARTBEAT = 3.0
 """Seconds between pings: a node that was stopped keeps its connections and says nothing."""
 
-HEARTBEAT_ANSWER = 5.0
+HEARTBEAT_ANSWER = 4.0
 """Seconds for the answer to one; then another node is looked for."""
 
 
