@@ -15,8 +15,7 @@ from pli_client.connection.route import Endpoint
 from pli_server import folder as folders
 from pli_server.settings_file import template
 from pli_server.storage.url import DatabaseURL
-from tests.server.databases import _run as run_elsewhere
-from tests.server.databases import drop_database, new_database
+from tests.server.databases import drop_database, new_database, run_elsewhere
 from tests.system.actor import Actor
 from tests.system.relay_process import HOST, RelayProcess, free_port
 from tests.system.world import PATIENCE, PEOPLE, World

@@ -56,7 +56,7 @@ def _prepared(engine: str) -> tuple[Path, str]:
     folder, text = Path(made) / "relay", template("relay.test", "127.0.0.1:0")
     if engine == SQLITE:
         return folder, folders.make(folder, text)
-    _run(_execute(_server_url(), f'CREATE DATABASE "{_template_name()}"'))
+    run_elsewhere(_execute(_server_url(), f'CREATE DATABASE "{_template_name()}"'))
     url = _url_of(_template_name())
     return folder, _elsewhere(folders.make, folder, text, DatabaseURL(url))
 
@@ -65,13 +65,13 @@ def new_database(template_of: str | None = None) -> str:
     """An empty PostgreSQL database, or a copy of another one; returns its URL."""
     name = f"pli_test_{uuid.uuid4().hex}"
     copied = "" if template_of is None else f' TEMPLATE "{template_of}"'
-    _run(_execute(_server_url(), f'CREATE DATABASE "{name}"{copied}'))
+    run_elsewhere(_execute(_server_url(), f'CREATE DATABASE "{name}"{copied}'))
     return _url_of(name)
 
 
 def drop_database(url: str) -> None:
     name = urlsplit(url).path.strip("/")
-    _run(_execute(_server_url(), f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+    run_elsewhere(_execute(_server_url(), f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
 
 def forget_templates() -> None:
@@ -114,7 +114,7 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:
     return _elsewhere(asyncio.run, coroutine)
 
 
