@@ -16,7 +16,7 @@ from pli_server.storage.database import Database, Use, at_once, open_database
 from pli_server.storage.tables import metadata
 from pli_server.storage.url import DatabaseURL
 
-from .databases import POSTGRESQL, new_database
+from .databases import POSTGRESQL, drop_database, new_database
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -119,6 +119,7 @@ def test_a_database_that_answers_too_early_is_refused(setting: str, said: str) -
     at_once(store, lambda db: db.exec_driver_sql(f'ALTER DATABASE "{name}" SET {setting}'))
     with pytest.raises(OperatorError, match=said):
         at_once(store, nothing)
+    drop_database(url)
 
 
 def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
@@ -127,6 +128,14 @@ def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
         at_once(store, nothing)
     assert "geheim" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.needs_postgresql
+def test_a_database_that_is_not_there_is_told_with_its_name() -> None:
+    url = new_database()
+    drop_database(url)
+    with pytest.raises(OperatorError, match=f'{url.rpartition("/")[2]}" does not exist'):
+        at_once(open_database(Path(), DatabaseURL(url)), nothing)
 
 
 def test_the_relays_files_are_its_users_only(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import shutil
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from pli_protocol.relay import frames as f
 from pli_server import folder as folders
 from pli_server.settings_file import template
+from pli_server.storage import committing
 from pli_server.storage import tables as t
 from pli_server.storage.postgresql_statements import PostgreSQLStatements
 from pli_server.storage.url import DatabaseURL
@@ -23,7 +26,7 @@ from .databases import POSTGRESQL
 from .people import TestDevice, TestEstablishment, mls
 from .postgresql_server import PostgreSQLServer
 from .raw_client import RawClient, Refused
-from .team import joins, team
+from .team import Member, joins, team
 
 pytestmark = pytest.mark.needs_postgresql
 
@@ -240,6 +243,43 @@ async def test_connections_that_the_server_ended_are_opened_again(
     rows = await a.client.ask(f.Fetch(a.client.rid(), group.group, 0))
     assert rows.last == 2
     assert (await group.says(a)).position.seq == 3
+
+
+async def test_a_node_that_stops_within_a_transaction_holds_up_the_others_for_seconds_only(
+    server: Server, home: TestEstablishment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL ends its transaction; awake again it says COMMIT in vain, and answers nobody."""
+    shutil.copytree(server.folder, tmp_path / "second")
+    second = Server(tmp_path / "second", "")
+    await second.start()
+    a = await joins(server, home)
+    person = home.person()
+    device = person.device()
+    b = Member(person, device, await second.signed(device))
+    group = await team(a, b)
+    stopped, awake = asyncio.Event(), threading.Event()
+    loop, writer = asyncio.get_running_loop(), server.relay.writer._thread
+    whole = committing.passage
+
+    def passage(kinds: Iterable[str], when: str) -> None:
+        if when == "within" and threading.current_thread() is writer and not awake.is_set():
+            loop.call_soon_threadsafe(stopped.set)
+            awake.wait()
+        whole(kinds, when)
+
+    monkeypatch.setattr(committing, "passage", passage)
+    send_id = os.urandom(16)
+    first = asyncio.create_task(a.client.sends(mls(group.group, 1), send_id=send_id))
+    await stopped.wait()
+    try:
+        assert (await group.says(b)).position.seq == 2
+    finally:
+        awake.set()
+    with pytest.raises(ConnectionClosed):
+        await first
+    back = await server.signed(a.device, a.client.signed_in.token)
+    assert (await back.sends(mls(group.group, 1), send_id=send_id)).position.seq == 3
+    await second.stop()
 
 
 async def test_a_transaction_that_failed_unnoticed_is_not_taken_for_committed(

@@ -57,7 +57,7 @@ def integrity(situation: Situation) -> Iterable[Finding]:
     try:
         sound = read(situation, store.sound)
     except Exception as error:
-        if store.fault(error) is Fault.PROGRAM:
+        if store.fault(error) in (Fault.PROGRAM, Fault.LOST):
             raise
         sound = False
     if sound:

@@ -50,7 +50,10 @@ _FAULTS: Final = {
     "25006": Fault.LOST,  # read only: it has become a standby, the primary is elsewhere
     "25P02": Fault.PROGRAM,
     "25P03": Fault.LOST,  # it took too long in a transaction
+    "28": Fault.LOST,  # another password by now
+    "3D": Fault.LOST,  # no such database
     "40": Fault.CLASH,
+    "42501": Fault.BUSY,  # a right is missing
     "53": Fault.BUSY,
     "53100": Fault.FULL,
     "53300": Fault.LOST,  # too many connections

@@ -23,7 +23,7 @@ from pli_server.doctor import commands, keeping, machine, network
 from pli_server.doctor.findings import Finding, Situation, examine
 from pli_server.settings import Backup, Bus, Settings
 
-from ..databases import new_folder
+from ..databases import POSTGRESQL, drop_folder, new_folder
 from ..processes import RelayProcess
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -57,6 +57,17 @@ def diagnosed(folder: Path) -> dict[str, Finding]:
         for finding in found
         if finding.state != "ok" and finding.text != schedule
     }
+
+
+@pytest.mark.needs_postgresql
+def test_a_relay_on_postgresql_is_well_until_its_server_is_away(tmp_path: Path) -> None:
+    folder = tmp_path / "relay"
+    new_folder(folder, POSTGRESQL)
+    assert not {"schema", "integrity", "clock", "trace"} & set(diagnosed(folder))
+    drop_folder(folder)
+    found = diagnosed(folder)
+    assert "PostgreSQL" in found["schema"].remedy
+    assert "could not be checked" in found["integrity"].text
 
 
 def configure(folder: Path, **values: object) -> None:
