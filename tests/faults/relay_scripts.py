@@ -229,6 +229,7 @@ async def _insist(work: Callable[[], Awaitable[T]]) -> T:
 SCRIPTS: Final[dict[str, Script]] = {
     "attempt": securing,
     "blob": attaching,
+    "blob-fetch": attaching,
     "certificate": certifying,
     "enrolment-answer": joining,
     "enrolment-request": joining,
