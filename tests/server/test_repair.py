@@ -4,12 +4,17 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
+import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
+from pli_server.audit import reading
+from pli_server.audit.acts import read_entry
 from pli_server.backup.restoring import begin_timeline
 from pli_server.relay import now_ms
+from pli_server.storage import tables as t
 
 from .conftest import Server, running
 from .people import NOW, TestDevice, TestEstablishment, commit, mls
@@ -302,6 +307,29 @@ async def test_a_relay_that_was_never_restored_takes_nothing(
         f.BroughtAll(client.rid()),
     ):
         await refused("not-found", client.ask(frame))
+
+
+async def test_the_new_log_notes_how_much_of_the_old_one_was_lost(scene: Scene) -> None:
+    heads, client = scene.server.relay.heads, scene.anne.client
+    held = scene.server.read(lambda db: reading.tree(db, 1))
+    longer = held
+    for leaf in range(5):
+        longer, _ = longer.append(bytes([leaf]) * 32)
+    signed = heads.sign(1, longer, now_ms())
+    forged = msgspec.structs.replace(signed, signature=bytes(64))
+    await refused("invalid", client.ask(f.BroughtAll(client.rid(), forged)))
+    for _ in range(2):
+        await client.ask(f.BroughtAll(client.rid(), signed))
+    bodies = scene.server.read(
+        lambda db: db.scalars(
+            sa.select(t.trace_entries.c.body)
+            .where(t.trace_entries.c.kind == "timeline")
+            .order_by(t.trace_entries.c.no)
+        ).all()
+    )
+    first, lost = (read_entry(body).facts for body in bodies)
+    assert (first["before"], first["root"], first["size"]) == (1, held.root, held.size)
+    assert (lost["size"], lost["lost"]) == (held.size + 5, 5)
 
 
 async def test_timelines_only_grow(scene: Scene) -> None:

@@ -158,7 +158,21 @@ def look(work: Work, signed: SignedHead, by: bytes | None) -> Question | str | N
     if kept is None:
         _new_timeline(work, newest, signed)
         return None
+    if newest is not None and head.timeline < newest.head.timeline:
+        return _compare_ended(work, kept, signed, by)
     return _compare(work, kept, signed, by)
+
+
+def _compare_ended(
+    work: Work, kept: SignedHead, signed: SignedHead, by: bytes | None
+) -> str | None:
+    """A head of a timeline that ended: of what a restored relay lost it can prove nothing any more."""
+    ours, shown = kept.head, signed.head
+    if shown.size == ours.size and shown.root != ours.root:
+        return _contradiction(work, "forked", kept, signed, by)
+    if shown.size > ours.size:
+        log_heads.keep(work.db, signed)
+    return None
 
 
 def _new_timeline(work: Work, newest: SignedHead | None, signed: SignedHead) -> None:

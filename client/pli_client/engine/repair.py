@@ -24,10 +24,11 @@ from pli_protocol.relay.frames import (
     PublishRevocations,
 )
 from pli_protocol.relay.log import RosterChange
+from pli_protocol.transparency import SignedHead
 
 from ..errors import Offline, PliError, RelayRefused
 from ..payloads import as_payload
-from ..store import groups, messages, outbox, people, repair
+from ..store import groups, log_heads, messages, outbox, people, repair
 from ..store.device import newest_list
 from ..vault import Database, transaction
 from . import old_logs, returning
@@ -103,7 +104,8 @@ class Repair:
         await self._bring_revocations(revocations)
         for row in await engine.read(groups.all_groups):
             await self.mend(row.group_id)
-        await engine.connection.request(BroughtAll(0))
+        head = await engine.read(lambda db: _newest_before(db, self.timeline))
+        await engine.connection.request(BroughtAll(0, head))
 
     async def _bring_revocations(self, held: int) -> None:
         engine = self._engine
@@ -170,8 +172,8 @@ class Repair:
             if not follows or (held is None and kept[0].seq != 1):
                 return held
             answer = await self._bring(row, timeline, kept)
-            if answer is None:
-                return held
+            if answer is None or answer.last <= after:
+                return held  # a relay that takes nothing would be brought the same for ever
             held = answer
 
     async def _bring(
@@ -231,6 +233,11 @@ class Repair:
             payload = await as_payload(engine.connection, welcome, engine.around.random)
             with suppress(RelayRefused):
                 await engine.connection.request(BringWelcome(0, row.group_id, position, payload))
+
+
+def _newest_before(db: Database, timeline: int) -> SignedHead | None:
+    """The newest head of the relay's audit log in a timeline of before."""
+    return next((h for h in log_heads.heads(db) if h.head.timeline < timeline), None)
 
 
 def _added(item: repair.KeptRow) -> tuple[bytes, ...]:

@@ -19,11 +19,13 @@ Progress = Callable[[str, int, int], None]
 def broken_rows(db: sa.Connection, progress: Progress) -> Iterator[str]:
     """A sentence for each row whose chain hash does not follow from the row before and its content."""
     whole = db.scalar(sa.select(sa.func.count()).select_from(t.rows)) or 0
-    done, group_no, seq, before = 0, -1, 0, FIRST_CHAIN
+    done, group_no, seq, before, timeline = 0, -1, 0, FIRST_CHAIN, 1
     while found := db.execute(_ROWS, {"group": group_no, "seq": seq, "limit": CHUNK}).all():
         for row in found:
             if row.group_no != group_no:
                 group_no, seq, before = row.group_no, 0, FIRST_CHAIN
+            if timeline != (row.timeline or 1):
+                timeline, before = row.timeline or 1, FIRST_CHAIN  # each begins a chain anew
             if row.seq != seq + 1:
                 yield f"group {row.group_no}: rows before {row.seq} are missing"
             elif row.payload is not None and row.chain != _chain(row, before):

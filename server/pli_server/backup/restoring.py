@@ -14,6 +14,7 @@ from nacl.public import PrivateKey
 from pli_protocol.relay.frames import BLOB_PART
 
 from .. import settings as setting
+from ..audit import log_key, verifying
 from ..errors import OperatorError
 from ..settings import FILE_NAME as SETTINGS_NAME
 from ..storage import database
@@ -57,6 +58,7 @@ def restore(
         scratch.mkdir(mode=0o700)
         manifest = unpack(archive, key, scratch, progress, url, keep=True)
         number = begin_timeline(scratch, now, url)
+        _flush(scratch)
         if folder.exists():
             folder.rmdir()
         os.replace(scratch, folder)
@@ -102,8 +104,16 @@ def verify(archive: Path, key: PrivateKey, scratch: Path | None, progress: Progr
         return Verified(manifest, problems)
 
 
+def _log_problems(connection: sa.Connection, folder: Path, manifest: Manifest) -> list[str]:
+    """The audit log, and every row's hash chain with its payload, as `audit verify` checks them."""
+    key = log_key.of_relay(folder, connection).public
+    report = verifying.verify(connection, manifest.relay, key, manifest.made)
+    return [f"the log: {text}" for text in report.faults]
+
+
 def _problems(connection: sa.Connection, folder: Path, manifest: Manifest) -> Iterator[str]:
     yield from _database_problems(connection)
+    yield from _log_problems(connection, folder, manifest)
     for table, count in manifest.rows.items():
         query = sa.select(sa.func.count()).select_from(t.metadata.tables[table])
         if (found := connection.scalar(query)) != count:
@@ -172,7 +182,6 @@ def unpack(
         raise OperatorError(f"{archive} does not exist; give a file that backup made") from None
     except sa.exc.IntegrityError:
         raise DamagedArchive("its tables contradict each other") from None
-    _flush_tree(folder)
     return manifest
 
 
@@ -229,8 +238,6 @@ def _store(path: Path, data: Iterator[bytes]) -> None:
     with os.fdopen(descriptor, "wb") as file:
         for piece in data:
             file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _safe(name: str) -> str:
@@ -244,6 +251,12 @@ def _blob_path(folder: Path, name: str) -> Path:
     return folder / "blobs" / name[:2] / name
 
 
-def _flush_tree(folder: Path) -> None:
-    for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
-        flush_folder(path)
+def _flush(folder: Path) -> None:
+    """Everything at once: a flush for each blob would take longer than all the rest."""
+    if hasattr(os, "sync"):
+        os.sync()  # Linux returns when all is written
+        return
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())

@@ -1,8 +1,13 @@
 """What clients bring to a restored relay: devices, rows of an older timeline, Welcomes."""
 
+import sqlalchemy as sa
+
 from pli_protocol.identity import IdentityError
 from pli_protocol.relay import frames as f
+from pli_protocol.transparency import SignedHead, TreeHead, verify_head
 
+from ..audit import reading
+from ..audit.acts import Act, Fact
 from ..errors import Refusal
 from ..group_log.appending import announce
 from ..group_log.bringing import NUMBERS, Brought, Mended, bring, bring_welcome
@@ -108,6 +113,7 @@ async def bring_welcome_of(relay: Relay, session: Session, frame: f.BringWelcome
 async def brought_all(relay: Relay, session: Session, frame: f.BroughtAll) -> f.Done:
     """The device has nothing more: its groups need not wait for it."""
     _only_restored(relay)
+    lost = None if frame.head is None else _own_head(relay, frame.head)
 
     def work(tx: Transaction) -> None:
         of_device = t.returned.c.device_no == session.device_no
@@ -115,9 +121,32 @@ async def brought_all(relay: Relay, session: Session, frame: f.BroughtAll) -> f.
         tx.connection.execute(
             t.returned.insert().values(device_no=session.device_no, timeline=tx.timeline)
         )
+        if lost is not None:
+            _note_lost(tx, session, lost)
 
     await relay.writer.do("bring", work)
     return f.Done(frame.rid)
+
+
+def _own_head(relay: Relay, signed: SignedHead) -> TreeHead:
+    """Raises Refusal: this relay never signed it."""
+    try:
+        return verify_head(relay.settings.name, signed, relay.heads.public)
+    except IdentityError:
+        raise Refusal("invalid", "not a head that this relay signed") from None
+
+
+def _note_lost(tx: Transaction, session: Session, head: TreeHead) -> None:
+    """How many entries the log of before had that the backup lacked: the highest head brought says it."""
+    key = f"brought head {head.timeline}"
+    noted = tx.connection.scalar(sa.select(t.meta.c.value).where(t.meta.c.key == key))
+    held = reading.tree(tx.connection, head.timeline).size
+    if head.timeline >= tx.timeline or head.size <= max(held, int(noted or 0)):
+        return
+    tx.connection.execute(sa.delete(t.meta).where(t.meta.c.key == key))
+    tx.connection.execute(sa.insert(t.meta).values(key=key, value=str(head.size)))
+    facts: dict[str, Fact] = {"before": head.timeline, "size": head.size, "root": head.root}
+    session.trace(tx, Act.TIMELINE, **facts, lost=head.size - held)
 
 
 def _only_restored(relay: Relay) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ...transparency import SignedHead
 from .values import (
     WINDOW,
     Chain,
@@ -77,7 +78,9 @@ class BringWelcome(Request, frozen=True):
 
 
 class BroughtAll(Request, frozen=True):
-    """This device has nothing more to bring."""
+    """This device has nothing more to bring. `head`: the newest of the last timeline's log that it saw."""
+
+    head: SignedHead | None = None
 
 
 FromClient = BringDevices | BringRows | BringWelcome | BroughtAll
