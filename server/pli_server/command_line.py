@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
+from . import addresses, settings_file
 from . import folder as folders
 from . import settings as setting
-from . import settings_file
 from .audit.commands import audit
 from .backup.commands import COMMANDS as BACKUP
 from .command_options import FOLDER, JSON, one_sentence
@@ -46,7 +46,7 @@ def init(
     as_json: bool,
 ) -> None:
     """Make a relay's FOLDER with its settings, and print a one-time establishment code."""
-    host, port = setting.parse_listen(listen)
+    host, port = addresses.parse_listen(listen)
     if name is None and host in ("0.0.0.0", "::"):
         raise OperatorError(f"{host} is no name: give --name, the host that clients will use")
     if (certificate is None) != (key is None):
@@ -56,7 +56,7 @@ def init(
     code = folders.make(folder, text, setting.database_url(database))
     # With port 0 the system chooses one at the start, and `run` tells it.
     made = setting.Settings(name=name or host, certificate=certificate, key=key)
-    address = setting.address_to_give(made, port) if port else None
+    address = addresses.address_to_give(made, port) if port else None
     if as_json:
         shown = {"event": "initialised", "folder": str(folder), "name": made.name, "code": code}
         click.echo(json.dumps({**shown, "address": address}))
@@ -77,7 +77,7 @@ def run(folder: Path, listen: str | None, as_json: bool) -> None:
     """Run the relay of FOLDER until SIGTERM or SIGINT."""
     settings = setting.load(folder)
     if listen is not None:
-        setting.parse_listen(listen)
+        addresses.parse_listen(listen)
 
     from . import process
 

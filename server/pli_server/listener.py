@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import inspect
 import itertools
 import logging
 import ssl
@@ -12,27 +11,23 @@ from typing import Any, Final
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from pli_protocol.relay.codec import FrameError, decode_client_frame
-from pli_protocol.relay.frames import MAX_FRAME, Hello
+from pli_protocol.relay.frames import MAX_FRAME
 
+from .addresses import is_loopback
 from .certificates import CHECK_SECONDS, Certificates
+from .dispatch import step
 from .errors import OperatorError, Refusal, StorageFailed
-from .handlers import HANDLERS, UNANSWERED
 from .pace import Pace
 from .proxy import client, networks, trusts
 from .quiet import silent_logger
 from .relay import Relay
 from .session import (
     ACCOUNT,
-    CLOSE_GOING_AWAY,
     CLOSE_POLICY,
     CLOSE_TRY_LATER,
-    GREETED,
-    GREETING,
     WRITE_LIMIT,
     Session,
 )
-from .settings import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +37,9 @@ MAX_MESSAGE: Final = MAX_FRAME + 1024
 MAX_QUEUED_MESSAGES: Final = 8
 OPEN_SECONDS: Final = 10
 CLOSE_SECONDS: Final = 5
-HEADERS: Final = 16 * 1024
 
 ANSWER_SECONDS: Final = 5
 STOP_SECONDS: Final = 5
-
-UNSIGNED: Final = (GREETING, GREETED, ACCOUNT)
-"""The states in which nobody has signed in."""
 
 
 class Listener:
@@ -287,52 +278,6 @@ class _Counted(ServerConnection):
 
 def _counted(listener: Listener) -> type[_Counted]:
     return type("Counted", (_Counted,), {"listener": listener})
-
-
-async def step(relay: Relay, session: Session, data: bytes | str) -> None:
-    """One frame: decode, check that it is allowed now, handle, answer."""
-    if isinstance(data, str):
-        session.refuse(None, Refusal("bad-frame", "frames are binary"))
-        return
-    try:
-        frame = decode_client_frame(data)
-    except FrameError:
-        session.refuse(None, Refusal("bad-frame"))
-        return
-    rid: int | None = getattr(frame, "rid", None)
-    kind = type(frame)
-    relay.metrics.frames[kind.__name__] += 1
-    handler = HANDLERS[kind]
-    if session.state not in handler.states:
-        _not_now(session, rid, kind)
-        return
-    if session.state in UNSIGNED:
-        session.requests += 1
-        if session.requests > relay.limits.unsigned_requests:
-            session.refuse(rid, Refusal("limit", "too many requests before signing in"))
-            session.close(CLOSE_POLICY)
-            return
-    try:
-        answer = handler.function(relay, session, frame)
-        if inspect.isawaitable(answer):
-            answer = await answer
-    except Refusal as refusal:
-        if kind not in UNANSWERED:
-            session.refuse(rid, refusal)
-    except StorageFailed:
-        # Whether it was stored is not known: no answer is the honest one.
-        session.close(CLOSE_GOING_AWAY)
-    else:
-        if answer is not None:
-            session.answer(answer)
-
-
-def _not_now(session: Session, rid: int | None, kind: type) -> None:
-    """Before its time: out of order. Of the other role (an issuer's, a device's): not to be seen."""
-    if session.state in UNSIGNED or kind is Hello or GREETED in HANDLERS[kind].states:
-        session.refuse(rid, Refusal("out-of-order"))
-    elif rid is not None:
-        session.refuse(rid, Refusal("not-found"))
 
 
 def _expire(relay: Relay, session: Session) -> None:

@@ -16,13 +16,14 @@ import msgspec
 
 from . import ends, service_manager, sweep
 from . import folder as folders
+from .addresses import address_to_give
 from .backup import schedule
 from .errors import EXIT_STORAGE
 from .listener import Listener
 from .log import configure
 from .relay import Relay
 from .samples import Samples
-from .settings import Settings, address_to_give
+from .settings import Settings
 from .storage.faults import describe
 from .watching import Watching
 

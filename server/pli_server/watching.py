@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from .addresses import is_loopback, parse_listen
 from .errors import OperatorError
 from .metrics import CONTENT_TYPE
 from .quiet import silent_logger
-from .settings import Metrics, is_loopback, parse_listen
+from .settings import Metrics
 
 if TYPE_CHECKING:
     from .relay import Relay

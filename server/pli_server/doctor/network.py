@@ -15,10 +15,11 @@ from websockets.sync.client import connect
 from pli_protocol.relay.codec import FrameError, decode_relay_frame, encode
 from pli_protocol.relay.frames import PROTOCOL_VERSIONS, Hello, Welcomed
 
+from ..addresses import is_loopback
 from ..certificates import Certificates, leaf
 from ..errors import OperatorError
 from ..nodes.nats_bus import NatsBus
-from ..settings import Bus, is_loopback
+from ..settings import Bus
 from .findings import Finding, Situation, fail, ok, warn
 
 DAY: Final = 86_400
