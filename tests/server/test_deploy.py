@@ -58,6 +58,8 @@ def test_the_relays_unit_fits_what_the_relay_does() -> None:
     assert service["Type"] == "notify"
     assert service["RestartPreventExitStatus"] == str(EXIT_STORAGE)
     assert service["User"] == "pli"
+    # A migration must not be killed half way, again and again.
+    assert service["TimeoutStartSec"] == "infinity"
     assert int(service["LimitNOFILE"]) > 10_000
     from pli_server import process
     from pli_server.listener import ANSWER_SECONDS, STOP_SECONDS
