@@ -18,6 +18,10 @@ from .people import TestDevice, TestEstablishment
 F = TypeVar("F")
 
 
+NEWS = (f.PartnersChanged, f.DirectoryChanged)
+"""What a node may tell again, when it looks at what others stored."""
+
+
 class Refused(Exception):
     """The relay refused a request."""
 
@@ -93,8 +97,10 @@ class RawClient:
         return future
 
     async def push(self, kind: type[F]) -> F:
-        """The next push, which must be of this kind."""
+        """The next push, which must be of this kind; news that may come at any time is passed over."""
         frame = await self.next()
+        while isinstance(frame, NEWS) and not isinstance(frame, kind):
+            frame = await self.next()
         assert isinstance(frame, kind), frame
         return frame
 

@@ -10,7 +10,7 @@ from pli_server.storage.partners import concerned
 
 from .conftest import Server
 from .people import NOW, TestEstablishment, commit
-from .raw_client import RawClient, Refused
+from .raw_client import NEWS, RawClient, Refused
 from .team import Member, joins, team
 
 
@@ -37,7 +37,7 @@ async def told(*members: Member) -> None:
     """Take the news that came by now from among the pushes."""
     for member in members:
         await member.client.settle()
-        assert {type(push) for push in member.client.pushes} <= {f.PartnersChanged}
+        assert {type(push) for push in member.client.pushes} <= {*NEWS}
         member.client.pushes.clear()
 
 
@@ -276,7 +276,6 @@ async def test_partners_come_in_pages_and_up_to_a_limit(limited: object) -> None
     for partner in others[:130]:
         frame = f.PublishPartner(issuer.rid(), home.trusts(partner), partner.authority)
         await issuer.ask(frame)
-        await issuer.push(f.PartnersChanged)
     one_more = f.PublishPartner(issuer.rid(), home.trusts(others[130]), others[130].authority)
     assert await code_of(issuer.ask(one_more)) == "limit"
     found, after, pages = [], None, 0
