@@ -1,5 +1,6 @@
 """The running relay's figures in a few lines, for whoever has no Prometheus."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -29,7 +30,12 @@ class Figures(Struct, frozen=True):
     cpu: float
     memory: int
     open_files: int
+    establishments: int
+    accounts: int
+    disk_free: int
     certificate_expires: float | None
+    backup_age: float | None
+    """Of the newest backup, where there is a schedule; 0: none yet."""
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Name and text."""
@@ -44,6 +50,10 @@ class Figures(Struct, frozen=True):
         yield "undone", _counts(self.undone)
         memory = f"{self.memory / 2**20:.0f} MiB, {self.open_files} open files"
         yield "process", f"{self.cpu:.0f} s of CPU, {memory}, {self.lag * 1000:.1f} ms late"
+        free = f"{self.disk_free / 2**30:.1f} GiB free"
+        yield "stored", f"{self.establishments} establishments, {self.accounts} accounts, {free}"
+        if self.backup_age is not None:
+            yield "backup", f"{_span(self.backup_age)} ago" if self.backup_age > 0 else "none yet"
         if self.certificate_expires is not None:
             days = (self.certificate_expires - time.time()) / DAY
             yield "certificate", f"{days:.0f} more days"
@@ -81,8 +91,17 @@ def read(text: str) -> Figures:
         cpu=one("process_cpu_seconds_total"),
         memory=int(one("process_resident_memory_bytes")),
         open_files=int(one("process_open_fds")),
+        establishments=int(one("pli_establishments")),
+        accounts=int(one("pli_accounts")),
+        disk_free=int(one("pli_disk_free_bytes")),
+        backup_age=_number(found.get("pli_backup_age_seconds", {}).get("")),
         certificate_expires=found.get("pli_certificate_expires_seconds", {}).get(""),
     )
+
+
+def _number(value: float | None) -> float | None:
+    """NaN, which JSON does not have: there is none yet."""
+    return 0.0 if value is not None and math.isnan(value) else value
 
 
 def _span(seconds: float) -> str:

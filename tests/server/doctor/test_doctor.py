@@ -346,8 +346,10 @@ def test_a_running_relay_is_asked_and_shows_how_it_does(folder: Path) -> None:
         shown = json.loads(out)
         assert (code, shown["event"], shown["rows"]) == (0, "status", 0)
         assert shown["memory"] > 2**20
+        assert shown["backup_age"] is None
         code, out = call("status", folder)
         assert (code, relay.url in out, "0 signed in" in out) == (0, True, True)
+        assert "GiB free" in out
         configure(folder, name="localhost.localdomain")
         assert "restart" in diagnosed(folder)["relay"].remedy
     finally:
