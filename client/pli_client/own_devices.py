@@ -1,6 +1,7 @@
 """The devices of one's own: which there are, linking one more, declaring one lost."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ from pli_protocol.identity.linking import AccountAddress
 from pli_protocol.relay.frames import DeviceState, GetDevices, PublishRevocations
 
 from .engine import statements
-from .errors import EXIT_USAGE, PliError
+from .errors import EXIT_USAGE, Offline, PliError
 from .i18n import N_
 from .linking import Waiting, add_when_ready, approve, waiting
 from .store import linking as store
@@ -110,8 +111,9 @@ class OwnDevices:
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    if await add_when_ready(self._engine):
-                        return True
+                    with suppress(Offline):
+                        if await add_when_ready(self._engine):
+                            return True
                     await self._engine.changed(LOOK_AGAIN)
         except TimeoutError:
             return False

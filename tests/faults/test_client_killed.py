@@ -31,11 +31,13 @@ ELSEWHERE = (
         "learn-people",
         "resign",
     ),
+    *("device-revoke", "linking-"),
     *("wipe", "mend", "timeline", "other"),
 )
 """Enrolment is swept in tests/client/issuer, the wipe in tests/client/vault, the rest of the issuer in
-test_issuer_killed, test_replaced_killed and test_resign_killed, mending a relay in test_repair_killed;
-`other` is what a transaction without a name is called, of which the SDK has none."""
+test_issuer_killed, test_replaced_killed and test_resign_killed, mending a relay in test_repair_killed,
+linking in test_linking_killed; `other` is what a transaction without a name is called, of which the SDK
+has none."""
 
 POINTS = [
     (point, scene)
