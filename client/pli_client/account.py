@@ -136,6 +136,10 @@ class Account:
         """Issuer: erase password, second factor and recovery codes of an account."""
         await self._ask(frames.ResetCredentials(0, account))
 
+    async def close(self, account: bytes | None = None) -> None:
+        """Close one's own account for good, or as the issuer one of the establishment's."""
+        await self._ask(frames.CloseAccount(0, account))
+
     async def _derived(self, password: str) -> bytes:
         derived = await asyncio.to_thread(
             derive, password, self._establishment, self._holder, self._cost
@@ -143,7 +147,8 @@ class Account:
         return bytes(derived)  # a frame takes no Secret
 
     async def _ask(
-        self, frame: frames.StepUp | frames.SetPassword | frames.ResetCredentials
+        self,
+        frame: frames.StepUp | frames.SetPassword | frames.ResetCredentials | frames.CloseAccount,
     ) -> None:
         try:
             await self._relay.request(frame)

@@ -122,6 +122,22 @@ class Client:
         own = self.person
         return Account(self.engine.connection, own.establishment, own.account)
 
+    async def close_account(self, password: str, code: str, timeout: float = 60.0) -> None:
+        """Leave all conversations and close the account for good; the relay erases what it holds of it.
+
+        Conversations in which leaving is not through within `timeout` seconds keep the leaf for their
+        members to remove. What was received stays in this vault.
+
+        Raises:
+            NotAccepted, Locked, StepUpNeeded: nothing was done.
+        """
+        await self.account.step_up(password, code)
+        async with asyncio.TaskGroup() as leaving:
+            for conversation in await self.conversations():
+                if conversation.state in ("starting", "active"):
+                    leaving.create_task(_left(conversation, timeout))
+        await self.account.close()
+
     @property
     def own_devices(self) -> OwnDevices:
         """The devices of this person."""
@@ -592,6 +608,11 @@ def _events_after(db: Database, cursor: int, own: bytes) -> list[tuple[int, e.Ev
         (number, event_of(db, number, conversation, kind, body, own))
         for number, conversation, kind, body, _at in event_store.after(db, cursor, 100)
     ]
+
+
+async def _left(conversation: Conversation, timeout: float) -> None:
+    with suppress(NotSettled, ConversationOver):
+        await conversation.leave(timeout=timeout)
 
 
 def _matching(known: Sequence[KnownPerson], who: bytes | str) -> list[KnownPerson]:

@@ -16,7 +16,13 @@ from pli_client.store import groups
 from pli_client.vault import Vault
 from pli_protocol.identity.linking import AccountAddress
 from pli_protocol.identity.password import Cost, derive
-from pli_protocol.relay.frames import BlobPart, GetBlob, RenewRecoveryCodes, ResetCredentials
+from pli_protocol.relay.frames import (
+    BlobPart,
+    CloseAccount,
+    GetBlob,
+    RenewRecoveryCodes,
+    ResetCredentials,
+)
 
 from ..server.credentials import Authenticator
 from ..system.partnering import ELSEWHERE, sign_a_partner
@@ -147,7 +153,8 @@ async def attaching(cast: Cast) -> None:
 
 
 async def securing(cast: Cast) -> None:
-    """Amélie sets up password and second factor; the issuer, who has its own, erases them."""
+    """Amélie sets up both factors; the issuer, who has its own, erases them and closes David's account."""
+    cast.revoked.add("david")
     amelie = await cast.open("amelie")
     own, issuers = Authenticator(), Authenticator()
     await amelie.engine.connection.online()
@@ -163,6 +170,8 @@ async def securing(cast: Cast) -> None:
             await issuers.set_up(relay.request)  # type: ignore[arg-type]
             await issuers.step_up(relay.request)  # type: ignore[arg-type]
             await relay.request(ResetCredentials(0, amelie.engine.row.account))
+            david = (await issuer.find(cast.name("david"))).account
+            await relay.request(CloseAccount(0, david))
 
     await _insist(work)
     await _insist(reset)
@@ -231,6 +240,7 @@ SCRIPTS: Final[dict[str, Script]] = {
     "blob": attaching,
     "blob-fetch": attaching,
     "certificate": certifying,
+    "close-account": securing,
     "enrolment-answer": joining,
     "enrolment-request": joining,
     "key-packages": first_sign_in,

@@ -179,6 +179,7 @@ async def test_a_device_that_was_declared_lost_stays_so(world: World, point: str
         await new.engine.connection.online()
         device = new.engine.own.device_id
         await new.close()
+        del cast.actors[NEW]
         killed = processes.start(
             revoking_device,
             str(world.vault(ENROLLED)),

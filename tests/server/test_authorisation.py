@@ -91,6 +91,7 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
     f.RenewRecoveryCodes: lambda rid, s: f.RenewRecoveryCodes(rid),
     f.GetAccount: lambda rid, s: f.GetAccount(rid),
     f.ResetCredentials: lambda rid, s: f.ResetCredentials(rid, s.account),
+    f.CloseAccount: lambda rid, s: f.CloseAccount(rid, s.account),
     f.GetDevices: lambda rid, s: f.GetDevices(rid, s.account),
     f.GetHead: lambda rid, s: f.GetHead(rid),
     f.GetConsistency: lambda rid, s: f.GetConsistency(rid, 1, 1, 2),
@@ -422,6 +423,7 @@ async def test_someone_of_a_partner_of_before(
 OF_AN_ISSUER = {
     **OF_WHO_IS_SIGNED_IN,
     f.ResetCredentials: "step-up",
+    f.CloseAccount: "step-up",
     f.ConfirmToken: "answer",
     f.ListEnrolments: "nothing",
     f.PublishCertificate: "invalid",

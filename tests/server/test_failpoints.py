@@ -50,6 +50,7 @@ class Day:
         karim = self.home.person("Karim Benali")
         self.karim, self.karims_second = karim.device(), karim.device()
         self.lea = self.home.person("Léa Roux")
+        self.gone = self.home.person("Paul Martin")
         self.tokens: dict[bytes, bytes | None] = {}
         self.clients: dict[bytes, RawClient] = {}
         self.brought = os.urandom(16)
@@ -284,6 +285,11 @@ class Day:
         await self.issuers.set_up(issuer)
         await self.issuers.step_up(issuer)
         await issuer(f.ResetCredentials(0, self.anne.account))
+        joiner = self.clients.get(b"") or await self._open(b"")
+        asked = f.RequestEnrolment(joiner.rid(), self.home.id, self.ids[9], b"sealed")
+        await joiner.ask(asked)
+        await issuer(f.AnswerEnrolment(0, self.ids[9], b"answer", self.gone.certificate))
+        await issuer(f.CloseAccount(0, self.gone.account))
 
     async def _certify(self) -> None:
         issuer = await self._issuer()

@@ -23,7 +23,7 @@ from .dialogue import (
     typed_password,
 )
 from .options import Settings, common, settings
-from .output import Styled, say, say_json
+from .output import Styled, say, say_json, tell
 from .session import VAULT_FILE, run
 
 if TYPE_CHECKING:
@@ -125,6 +125,30 @@ def group(name: str, help: str, folder: Folder, local: Local) -> click.Group:
     return account
 
 
+@click.command("close", help=_("Close your account for good, after leaving all conversations."))
+@password_option
+@code_option
+@click.option("--yes", is_flag=True, help=_("Do not ask once more."))
+@common
+def close(password_file: Path | None, code: str | None, yes: bool) -> int:
+    asked = settings()
+    folder = person_folder(asked)
+
+    async def whole() -> None:
+        async with dialogue(folder, asked, person) as ask:
+            password = await typed_password(password_file)
+            shown = await typed_code(code)
+            tell(_("This cannot be undone: nobody ever gets this account again, you neither."))
+            if not yes and not click.confirm(_("Close it?"), err=True):
+                raise click.Abort()
+            (done,) = await ask("account-close", password=password, code=shown)
+            text = _("The account is closed. What you received stays in this vault.")
+            _tell(done, asked, text)
+
+    run(whole())
+    return 0
+
+
 async def stepped_up(
     ask: Ask, password_file: Path | None, code: str | None, *, only_if_set_up: bool = False
 ) -> None:
@@ -198,6 +222,8 @@ def picture(text: str) -> None:
     segno.make(text, error="l").terminal(compact=True)
 
 
-COMMANDS: Final = (
-    group("account", _("Your account password and second factor."), person_folder, person),
+ACCOUNT: Final = group(
+    "account", _("Your account password and second factor."), person_folder, person
 )
+ACCOUNT.add_command(close)
+COMMANDS: Final = (ACCOUNT,)

@@ -128,8 +128,15 @@ async def revoke(client: "Client", args: Arguments) -> Replies:
     }
 
 
+async def close(client: "Client", args: Arguments) -> Replies:
+    """The end of the account."""
+    await client.close_account(args["password"], args["code"])
+    yield {"kind": "account-closed", "name": client.person.name}
+
+
 WORK: Final[dict[str, Callable[["Client", Arguments], Replies]]] = {
     "account": own,
+    "account-close": close,
     "devices": devices,
     "devices-asking": asking,
     "devices-approve": approve,

@@ -43,6 +43,7 @@ async def perform(issuer: "Issuer", request: "Request") -> AsyncIterator[Reply]:
 
 async def _perform(issuer: "Issuer", relay: "Requests", request: "Request") -> AsyncIterator[Reply]:
     from ..account import Account
+    from ..errors import RelayError
     from . import account_work
 
     account = Account(relay, issuer.establishment, issuer.issuer_id)
@@ -54,6 +55,16 @@ async def _perform(issuer: "Issuer", relay: "Requests", request: "Request") -> A
             row = await issuer.find(args["who"])
             await account.reset(row.account)
             yield {"kind": "credentials-reset", "name": row.name, "account": row.account.hex()}
+        case "account-close":
+            row = await issuer.find(args["who"])
+            await account.close(row.account)
+            if row.revoked_at is None:
+                await issuer.revoke(row.account, "left")
+                with contextlib.suppress(
+                    RelayError
+                ):  # it is kept, and goes with the next connection
+                    await issuer.publish()
+            yield {"kind": "account-closed", "name": row.name, "account": row.account.hex()}
         case "account-devices":
             row = await issuer.find(args["who"])
             for state in await account.devices(row.account):
@@ -91,6 +102,25 @@ def commands(folder: Folder) -> tuple[click.Command, ...]:
 
         return talk(work)
 
+    @click.command("close", help=_("Close somebody's account for good, and revoke them."))
+    @click.argument("who", metavar=_("NAME"))
+    @password_option
+    @code_option
+    @common
+    def close(who: str, password_file: Path | None, code: str | None) -> int:
+        async def work(ask: Ask) -> None:
+            await stepped_up(ask, password_file, code)
+            (done,) = await ask("account-close", who=who)
+            if settings().json:
+                say_json(done)
+            else:
+                say(
+                    _("The account of %(name)s is closed, and what the relay held of it erased.")
+                    % done
+                )
+
+        return talk(work)
+
     @click.command("devices", help=_("List somebody's devices, as the relay knows them."))
     @click.argument("who", metavar=_("NAME"))
     @common
@@ -106,4 +136,4 @@ def commands(folder: Folder) -> tuple[click.Command, ...]:
     own = group(
         "account", _("The administration's own password and second factor."), folder, office
     )
-    return (own, reset, devices)
+    return (own, reset, close, devices)

@@ -20,6 +20,7 @@ from pli_protocol.relay.frames import (
     BringWelcome,
     BroughtAll,
     ClaimKeyPackages,
+    CloseAccount,
     CommitReports,
     ConfirmSecondFactor,
     ConfirmToken,
@@ -148,6 +149,7 @@ Plain = (
     | StepUp
     | SetPassword
     | ResetCredentials
+    | CloseAccount
 )
 """Requests that are answered by Done."""
 

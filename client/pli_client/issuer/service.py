@@ -71,8 +71,9 @@ class Service:
         Returns only by raising: what a person must settle first (wrong relay, sign-in refused, a
         full disk…).
         """
-        if await self._its_turn() is not None:
-            raise AssertionError("it serves already")
+        async with self._turn:
+            await self._turn.wait_for(lambda: not self._connecting)
+            self._connecting = True
         async with self._connected(report) as (relay, gone):
             self._serving = relay
             async with self._turn:
@@ -109,6 +110,7 @@ class Service:
             return
         async with self._connected(lambda _: None) as (relay, _gone):
             await relay.online(timeout)
+            self._serving = relay  # for what is asked meanwhile
             yield relay
 
     async def _its_turn(self) -> Connection | None:

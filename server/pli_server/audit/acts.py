@@ -38,6 +38,7 @@ class Act(StrEnum):
     REVOCATION = "revocation"
     PARTNER = "partner"
     KEY_PACKAGES_CLAIMED = "key-packages-claimed"
+    ACCOUNT_CLOSED = "account-closed"
     LINKING_ASKED = "linking-asked"
     LINKING_ANSWERED = "linking-answered"
     GROUP_CREATED = "group-created"

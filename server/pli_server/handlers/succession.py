@@ -118,6 +118,8 @@ def store_account(
             t.accounts.c.account == person.account,
         )
     ).first()
+    if known is not None and known.closed is not None:
+        raise Refusal("conflict", "this account is closed for good")
     if known is not None and known.person_id == person.person_id:
         _renew(tx, known.no, person, issuer)
         return False

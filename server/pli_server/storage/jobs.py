@@ -19,6 +19,7 @@ WRITES: Final = (
     "certificate",
     "blob-fetch",
     "claim",
+    "close-account",
     "commit",
     "confirm-token",
     "create-group",

@@ -106,6 +106,7 @@ accounts = Table(
     Column("issuer", LargeBinary, nullable=False),
     Column("created", Number, nullable=False),
     Column("revoked", Number),
+    Column("closed", Number),
     Column("ends", Number),
     UniqueConstraint("establishment", "account"),
 )

@@ -60,6 +60,7 @@ TRACED: dict[type, set[Act]] = {
     f.ConfirmSecondFactor: {Act.CREDENTIALS},
     f.RenewRecoveryCodes: {Act.CREDENTIALS},
     f.ResetCredentials: {Act.CREDENTIALS},
+    f.CloseAccount: {Act.ACCOUNT_CLOSED},
 }
 
 NOT_TRACED: dict[type, str] = {

@@ -128,6 +128,12 @@ class Devices(Frame, frozen=True):
     devices: Annotated[tuple[DeviceState, ...], Meta(max_length=256)]
 
 
+class CloseAccount(Request, frozen=True):
+    """Close one's own account, or (issuer) one of the establishment's, for good. Needs StepUp."""
+
+    account: Id16 | None = None
+
+
 FromClient = (
     OpenAccount
     | StepUp
@@ -138,5 +144,6 @@ FromClient = (
     | GetAccount
     | ResetCredentials
     | GetDevices
+    | CloseAccount
 )
 FromRelay = SecondFactor | RecoveryCodes | Account | Devices

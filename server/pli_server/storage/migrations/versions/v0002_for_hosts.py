@@ -108,6 +108,7 @@ def _trace() -> None:
 def _accounts() -> None:
     """Password, second factor, recovery codes, attempts."""
     op.add_column("devices", sa.Column("last_seen", NUMBER))
+    op.add_column("accounts", sa.Column("closed", NUMBER))
     op.create_table(
         "credentials",
         sa.Column("establishment", sa.LargeBinary, primary_key=True),
