@@ -36,11 +36,12 @@ def median(runs: list[Figures]) -> Figures:
 def measured(name: str, options: argparse.Namespace) -> Figures:
     """All runs of one workload, and its limits."""
     runs = [
-        on_loop(workloads.run(name, options.warm_up, options.seconds, options.tls))
+        on_loop(workloads.run(name, options.warm_up, options.seconds, options.tls, options.nodes))
         for _ in range(options.runs)
     ]
     result = median(runs)
     result["tls"] = options.tls
+    result["nodes"] = options.nodes
     if options.bare:
         short = options.warm_up / 2, options.seconds / 2
         result["bare_websockets"] = on_loop(bare.run(name, *short, options.tls))
@@ -53,6 +54,12 @@ def main() -> int:
     parser.add_argument("--workload", choices=(*WORKLOADS, "all"), default="all")
     parser.add_argument("--json", action="store_true", help="one JSON object a workload")
     parser.add_argument("--tls", action="store_true", help="over TLS")
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        default=0,
+        help="so many nodes on a PostgreSQL and a NATS server of the benchmark's own (0: one on SQLite)",
+    )
     parser.add_argument("--warm-up", type=float, default=4.0, metavar="SECONDS")
     parser.add_argument("--seconds", type=float, default=16.0)
     parser.add_argument("--runs", type=int, default=3, help="the median of them is shown")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -12,9 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import trustme
-
 from .figures import Load, Processes, apart, measure, summary
+from .scene import certificate
 from .thin_client import ThinClient
 from .workloads import AWAY_MESSAGES, IDLE, ROOM
 
@@ -48,7 +46,10 @@ Opener = Callable[[bytes], Any]
 @asynccontextmanager
 async def _process(tls: bool) -> AsyncIterator[tuple[Processes, Opener]]:
     with tempfile.TemporaryDirectory(prefix="pli-bench-") as name:
-        arguments, context = _certificate(Path(name)) if tls else ([], None)
+        arguments, context = [], None
+        if tls:
+            chain, key, context = certificate(Path(name))
+            arguments = [str(chain), str(key)]
         command = [sys.executable, "-m", "tests.bench.relay.bare_relay", *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
@@ -66,17 +67,6 @@ async def _process(tls: bool) -> AsyncIterator[tuple[Processes, Opener]]:
         finally:
             process.kill()
             process.communicate()
-
-
-def _certificate(folder: Path) -> tuple[list[str], ssl.SSLContext]:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    issued.private_key_pem.write_to_path(key)
-    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return [str(chain), str(key)], context
 
 
 async def _room(load: Load, opened: Opener, receivers: int, in_flight: int) -> Callable[[], None]:

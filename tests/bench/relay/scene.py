@@ -18,6 +18,7 @@ from pli_protocol.relay.codec import encode
 from tests.server.people import TestDevice, TestEstablishment, TestPerson, commit, mls
 from tests.server.processes import RelayProcess, make_folder
 
+from . import cluster as clusters
 from .figures import Processes
 from .thin_client import ThinClient
 
@@ -27,25 +28,26 @@ PAYLOAD: Final = 1024
 
 @dataclass
 class Scene:
-    """A relay process and who is on it."""
+    """A relay of one or more processes, and who is on it."""
 
     folder: Path
-    process: RelayProcess
+    nodes: list[RelayProcess]
     establishment: TestEstablishment
     tls: ssl.SSLContext | None
     tokens: dict[bytes, bytes] = field(default_factory=dict)
     clients: list[ThinClient] = field(default_factory=list)
+    cluster: clusters.Cluster | None = None
 
     @property
     def processes(self) -> Processes:
-        return Processes((self.process.process.pid,))
+        return Processes(tuple(node.process.pid for node in self.nodes))
 
     async def signed(
         self, device: TestDevice, on_row: Callable[[ThinClient, f.Row], None] | None = None
     ) -> ThinClient:
         """A connection of the device, with the token of the one before."""
-        token = self.tokens.get(device.id)
-        client = await ThinClient.signed(self.process.url, device, self.tls, token, on_row)
+        token, node = self.tokens.get(device.id), self.nodes[len(self.clients) % len(self.nodes)]
+        client = await ThinClient.signed(node.url, device, self.tls, token, on_row)
         assert client.token is not None
         self.tokens[device.id] = client.token
         self.clients.append(client)
@@ -74,46 +76,76 @@ class Scene:
             people.append(self.establishment.person())
         return [people[number // of_each].device() for number in range(count)]
 
-    def missing(self, send_ids: Sequence[bytes]) -> int:
-        """How many of these are not in the relay's database; the relay has stopped."""
-        database = sqlite3.connect(self.folder / "relay.db")
-        held = {row[0] for row in database.execute("SELECT send_id FROM rows")}
-        database.close()
+    async def missing(self, send_ids: Sequence[bytes]) -> int:
+        """How many of these are not in the relay's database."""
+        held = _send_ids(self.folder) if self.cluster is None else await self.cluster.send_ids()
         return sum(send_id not in held for send_id in set(send_ids))
+
+    def stop(self) -> None:
+        """Stop all nodes in order; raises RuntimeError where one did not end well."""
+        for node in self.nodes:
+            code, logged = node.stop()
+            if code:
+                raise RuntimeError(f"the relay ended with {code}: {logged[-2000:]}")
+
+
+def _send_ids(folder: Path) -> set[bytes]:
+    database = sqlite3.connect(folder / "relay.db")
+    try:
+        return {row[0] for row in database.execute("SELECT send_id FROM rows")}
+    finally:
+        database.close()
 
 
 @asynccontextmanager
-async def running(tls: bool) -> AsyncIterator[Scene]:
-    """A stock relay on a new folder, with an establishment; stopped at the end."""
+async def running(tls: bool, nodes: int = 0) -> AsyncIterator[Scene]:
+    """A stock relay on a new folder, with an establishment; stopped at the end.
+
+    Args:
+        nodes: so many on PostgreSQL and NATS; 0: one on SQLite, as `init` makes it.
+    """
     with tempfile.TemporaryDirectory(prefix="pli-bench-") as name:
-        folder = Path(name) / "relay"
-        context = None
-        if tls:
-            code, context = _make_with_tls(folder, Path(name))
-        else:
-            code = make_folder(folder)
+        beside, folder = Path(name), Path(name) / "relay"
+        options, context = _tls(beside) if tls else ((), None)
+        if nodes:
+            async with clusters.running(beside, nodes, options) as made:
+                yield await _opened(
+                    Scene(folder, made.nodes, TestEstablishment(), context, cluster=made), made.code
+                )
+            return
+        code = make_folder(folder, *options)
         process = RelayProcess.start(folder)
         try:
-            establishment = TestEstablishment()
-            issuer, greeting = await ThinClient.greeted(process.url, context)
-            await issuer.register(establishment, greeting, code)
-            issuer.close()
-            yield Scene(folder, process, establishment, context)
+            yield await _opened(Scene(folder, [process], TestEstablishment(), context), code)
         finally:
             if process.process.poll() is None:
                 process.stop()
 
 
-def _make_with_tls(folder: Path, beside: Path) -> tuple[str, ssl.SSLContext]:
+async def _opened(scene: Scene, code: str) -> Scene:
+    """With its establishment registered."""
+    issuer, greeting = await ThinClient.greeted(scene.nodes[0].url, scene.tls)
+    await issuer.register(scene.establishment, greeting, code)
+    issuer.close()
+    return scene
+
+
+def _tls(folder: Path) -> tuple[tuple[str, ...], ssl.SSLContext]:
+    """The options of `init` for a certificate that the context trusts."""
+    chain, key, context = certificate(folder)
+    return ("--certificate", str(chain), "--key", str(key)), context
+
+
+def certificate(folder: Path) -> tuple[Path, Path, ssl.SSLContext]:
+    """A certificate for loopback: its chain, its key, and a context that trusts it."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
-    chain, key = beside / "chain.pem", beside / "key.pem"
+    chain, key = folder / "chain.pem", folder / "key.pem"
     issued.private_key_pem.write_to_path(key)
     chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    code = make_folder(folder, "--certificate", str(chain), "--key", str(key))
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    return code, context
+    return chain, key, context
 
 
 async def join(member: ThinClient) -> None:

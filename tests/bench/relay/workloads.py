@@ -240,13 +240,11 @@ WORKLOADS: Final[dict[str, Callable[[Scene, float, float, Load], Awaitable[Figur
 }
 
 
-async def run(name: str, warm_up: float, seconds: float, tls: bool) -> Figures:
+async def run(name: str, warm_up: float, seconds: float, tls: bool, nodes: int = 0) -> Figures:
     """One run of a workload on a fresh relay."""
     load = Load()
-    async with scenes.running(tls) as scene:
+    async with scenes.running(tls, nodes) as scene:
         figures = await WORKLOADS[name](scene, warm_up, seconds, load)
         scene.hang_up()
-        code, logged = scene.process.stop()
-        if code:
-            raise RuntimeError(f"the relay ended with {code}: {logged[-2000:]}")
-        return {"workload": name, **figures, "missing": scene.missing(load.arrived)}
+        scene.stop()
+        return {"workload": name, **figures, "missing": await scene.missing(load.arrived)}
