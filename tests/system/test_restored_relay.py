@@ -14,7 +14,9 @@ from .actor import Actor
 from .checker import check
 from .relay_process import RelayProcess
 from .revocations import list_revokes
-from .world import PEOPLE, TITLE, World
+from .team import settle as team_settle
+from .team import together
+from .world import PATIENCE, PEOPLE, TITLE, World
 
 KEY = PrivateKey(bytes(range(32)))
 DAYS: Final = 86_400_000
@@ -318,3 +320,27 @@ async def test_people_who_stay_online_go_on_through_a_restore(story: Story) -> N
             await actor.stored(message_id)
     story.acknowledged += sent
     await story.end()
+
+
+async def test_a_file_that_was_sent_after_the_backup_comes_back_with_its_sender(
+    world: World,
+) -> None:
+    content = b"une photo " * 20_000
+    photo = world.folder / "photo.jpg"
+    photo.write_bytes(content)
+    await world.relay.start()
+    archive = back_up(world.relay)
+    async with together(world, "amelie", "bruno") as (amelie, bruno):
+        sent = await (await amelie.conversation(TITLE)).send("voici", files=[photo])
+        await sent.stored(PATIENCE)
+        await team_settle(amelie, bruno)
+    await restore(world.relay, archive)
+    assert not [path for path in (world.relay.folder / "blobs").rglob("*") if path.is_file()]
+    async with together(world, "bruno", "amelie") as (bruno, amelie):
+        await team_settle(amelie, bruno)
+        (message,) = [
+            m for m in await (await bruno.conversation(TITLE)).page() if m.text == "voici"
+        ]
+        (world.folder / "saved").mkdir()
+        saved = await bruno.fetch(message.files[0], world.folder / "saved")
+        assert saved.read_bytes() == content

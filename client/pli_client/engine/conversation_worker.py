@@ -257,7 +257,6 @@ class ConversationWorker:
                     lambda work, f=file: messages.mark_uploaded(work.db, f.blob),  # type: ignore[misc]
                     name=UPLOADED,
                 )
-                path.unlink(missing_ok=True)
 
     # --- beginnings and ends ------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from ..connection import Online
 from ..errors import Offline, RelayError, RelayRefused
 from ..linking.approving import add_when_ready
 from ..payloads import from_payload
-from ..store import conversations, groups, log_rows, mls_state, outbox, people, repair
+from ..store import conversations, groups, log_rows, messages, mls_state, outbox, people, repair
 from ..store.key_packages import KeyPackageRow
 from ..vault import transaction
 from . import founding, joining, key_package_stock, refusal, renewal, returning, statements
@@ -69,9 +69,21 @@ class Housekeeping:
             await renewal.if_due(self._engine)
             await self._engine.partners.refresh()
             await self.restock(signed_in.key_packages)
+            await self._forget_sealed()
             await self.refresh_directory()
             await self.look_for_groups()
             await add_when_ready(self._engine)
+
+    async def _forget_sealed(self) -> None:
+        """Ciphertexts of attachments go after the repair window: no relay is restored from before."""
+        engine = self._engine
+        before = int(engine.timing.clock() * 1000) - REPAIR_WINDOW
+        old = await engine.read(lambda db: messages.sealed_before(db, before))
+        for _blob, name in old:
+            engine.in_vault(name).unlink(missing_ok=True)
+        if old:
+            blobs = [blob for blob, _name in old]
+            await engine.write(lambda work: messages.forget_sealed(work.db, blobs), name=STOCK)
 
     def package_used(self) -> None:
         """A Welcome came: what lies at the relay runs low without another sign-in, too."""

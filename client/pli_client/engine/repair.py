@@ -26,7 +26,8 @@ from pli_protocol.relay.frames import (
 from pli_protocol.relay.log import RosterChange
 from pli_protocol.transparency import SignedHead
 
-from ..errors import Offline, PliError, RelayRefused
+from ..errors import FileUnreadable, Offline, PliError, RelayRefused
+from ..files import upload
 from ..payloads import as_payload
 from ..store import groups, log_heads, messages, outbox, people, repair
 from ..store.device import newest_list
@@ -44,6 +45,8 @@ TIMELINE: Final = transaction("timeline")
 LOST_COMMIT: Final = "lost-commit"
 """Why a device cannot go on whose commits came too late to a restored relay."""
 
+WINDOW: Final = 8 * 86_400_000
+"""Milliseconds for which rows, Welcomes and ciphertexts of attachments are kept."""
 FIRST: Final = 1
 """The timeline of a relay that was never restored; the others are the time of restoring, in milliseconds."""
 LONGEST: Final = 72 * 3_600_000
@@ -104,6 +107,7 @@ class Repair:
         await self._bring_revocations(revocations)
         for row in await engine.read(groups.all_groups):
             await self.mend(row.group_id)
+        await self._bring_files()
         head = await engine.read(lambda db: _newest_before(db, self.timeline))
         await engine.connection.request(BroughtAll(0, head))
 
@@ -117,6 +121,14 @@ class Repair:
             payload = await as_payload(engine.connection, data, engine.around.random)
             with suppress(RelayRefused):
                 await engine.connection.request(PublishRevocations(0, payload))
+
+    async def _bring_files(self) -> None:
+        """Attachments that went up lately go up again, where the relay has lost them."""
+        engine = self._engine
+        since = int(engine.timing.clock() * 1000) - WINDOW
+        for blob, name in await engine.read(lambda db: messages.sealed_since(db, since)):
+            with suppress(RelayRefused, FileUnreadable):
+                await upload(engine.connection, blob, engine.in_vault(name))
 
     # --- one group ----------------------------------------------------------------------------
 

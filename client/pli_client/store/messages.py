@@ -252,7 +252,30 @@ def to_upload(db: Database, message_id: bytes) -> list[FileRow]:
 
 
 def mark_uploaded(db: Database, blob: bytes) -> None:
-    db.execute("UPDATE files SET state = 'remote', sealed_file = NULL WHERE blob = ?", (blob,))
+    """The relay has it; its ciphertext stays here for the repair window."""
+    db.execute("UPDATE files SET state = 'remote' WHERE blob = ?", (blob,))
+
+
+def sealed_since(db: Database, since: int) -> list[tuple[bytes, str]]:
+    """(blob, ciphertext's name) of the files that went up since a time (milliseconds)."""
+    return db.execute(
+        """SELECT blob, sealed_file FROM files WHERE state != 'uploading'
+             AND sealed_file IS NOT NULL AND created_at >= ?""",
+        (since,),
+    ).fetchall()
+
+
+def sealed_before(db: Database, before: int) -> list[tuple[bytes, str]]:
+    """Those whose ciphertext is needed no more."""
+    return db.execute(
+        """SELECT blob, sealed_file FROM files WHERE state != 'uploading'
+             AND sealed_file IS NOT NULL AND created_at < ?""",
+        (before,),
+    ).fetchall()
+
+
+def forget_sealed(db: Database, blobs: list[bytes]) -> None:
+    db.executemany("UPDATE files SET sealed_file = NULL WHERE blob = ?", [(b,) for b in blobs])
 
 
 def drop_uploads(db: Database, message_id: bytes) -> list[str]:
