@@ -232,7 +232,7 @@ class Relay:
             lambda db: db.scalar(sa.select(t.issuers.c.establishment).where(issuer))
         )
         if establishment is not None:
-            await self.learn_establishment(establishment)
+            await self.follower.catch_up(establishment)
 
     def _keep(self, known: Known) -> Known:
         slim = known._replace(authority=b"", revocations=None, statements={})

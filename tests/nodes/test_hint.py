@@ -14,7 +14,7 @@ CHANGES = st.builds(
     Changes,
     groups=st.dictionaries(st.binary(min_size=16, max_size=64), st.integers(0, 2**53 - 1)),
     devices=st.sets(st.integers(0, 2**53 - 1)),
-    establishments=st.sets(st.binary(min_size=16, max_size=64)),
+    establishments=st.dictionaries(st.binary(min_size=16, max_size=64), st.just(0)),
     enrolments=st.sets(st.binary(min_size=16, max_size=16)),
 )
 
@@ -23,7 +23,7 @@ def gathered(hints: list[Hint]) -> Changes:
     return Changes(
         groups={group: last for hint in hints for group, last in hint.groups},
         devices={no for hint in hints for no in hint.devices},
-        establishments={each for hint in hints for each in hint.establishments},
+        establishments={each: 0 for hint in hints for each in hint.establishments},
         enrolments={each for hint in hints for each in hint.enrolments},
     )
 
@@ -38,7 +38,7 @@ def test_many_changes_take_several_hints_each_below_the_bound() -> None:
     changes = Changes(
         groups={n.to_bytes(64, "big"): 2**53 - 1 for n in range(many)},
         devices=set(range(2**52, 2**52 + many)),
-        establishments={n.to_bytes(64, "big") for n in range(many)},
+        establishments={n.to_bytes(64, "big"): 0 for n in range(many)},
         enrolments={n.to_bytes(16, "big") for n in range(many)},
     )
     data = list(encode_hints(SENDER, changes))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +12,14 @@ from pli_server.delivery import Delivery
 from pli_server.nodes import lease
 from pli_server.relay import Relay, now_ms
 from pli_server.session import GREETED
+from pli_server.settings import Bus
+from tests.server.databases import drop_folder
 from tests.server.people import NOW, TestEstablishment, commit, mls
 from tests.server.raw_client import RawClient, Refused
 from tests.server.team import Member, joins, team
 
-from .conftest import Nodes
+from .conftest import Nodes, two
+from .wires import Wires
 
 pytestmark = pytest.mark.needs_postgresql
 
@@ -293,3 +297,27 @@ async def test_one_node_has_a_lease_until_it_ends(nodes: Nodes) -> None:
     nodes.a.clock = nodes.b.clock = lambda: now_ms() + 61_000
     assert await takes(b, 60)
     assert not await takes(a, 60)
+
+
+async def test_what_a_sign_in_finds_changed_is_told_to_those_who_are_there(
+    tmp_path: Path,
+) -> None:
+    """A node that was told nothing yet learns of it by a sign-in: its people hear of it all the same."""
+    nodes = two(tmp_path, bus=Bus(look_seconds=4))
+    silent = Wires(lambda wire: None)
+    nodes.a.bus, nodes.b.bus = silent.end(), silent.end()
+    await nodes.start()
+    home = TestEstablishment()
+    await nodes.a.establish(home, nodes.a.code)
+    anne, bruno = await both(nodes, home)
+    issuer = await nodes.a.issuer(home)
+    await issuer.ask(f.PublishRevocations(issuer.rid(), revokes(home, bruno.id)))
+    await joins(nodes.b, home, "Carla Roux")
+    assert (await bruno.client.push(f.RevocationsChanged)).number == 1
+    assert (await bruno.client.push(f.Refused)).code == "sign-in-failed"
+    # At the node that stored it everybody hears once.
+    assert (await anne.client.push(f.RevocationsChanged)).number == 1
+    await anne.client.settle()
+    assert not anne.client.pushes
+    await nodes.stop()
+    drop_folder(nodes.a.folder)

@@ -116,7 +116,7 @@ async def _sign_in_device(relay: Relay, session: Session, frame: f.SignIn, devic
     establishment = device.person.establishment
     if relay.follower is not None and admitted.revision != relay.known_revision(establishment):
         # Another node has stored something of which this one was not told yet.
-        await relay.learn_establishment(establishment)
+        await relay.follower.catch_up(establishment)
 
 
 def _begin(relay: Relay, session: Session, rid: int, device: Device, admitted: _Admitted) -> None:

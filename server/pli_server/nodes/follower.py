@@ -80,7 +80,7 @@ class Follower:
 
     def committed(self, changes: Changes) -> None:
         """This node changed something: the others are told where to look."""
-        # Trust is built from the database on every node, this one too.
+        # Trust is built from the database on every node, this one too; its people were told already.
         self._want(Changes(establishments=changes.establishments))
         if self._bus.up:
             for data in encode_hints(self._node, changes):
@@ -102,7 +102,7 @@ class Follower:
             Changes(
                 {group: last for group, last in hint.groups if relay.rooms.get(group) is not None},
                 {no for no in hint.devices if no in relay.sessions},
-                set(hint.establishments),
+                dict.fromkeys(hint.establishments, 0),
                 set(hint.enrolments) if relay.waiting or relay.issuers else set(),
             )
         )
@@ -152,7 +152,7 @@ class Follower:
         linkings = [each for each in enrolments if each in relay.waiting]
         return [
             # Who may not be here any more, first.
-            partial(self._look_at_establishments, None if everything else wanted.establishments),
+            partial(self._look_at_establishments, wanted.establishments, everything),
             partial(self._look_at_devices, devices, everything),
             partial(self._look_at_groups, [room.no for room in rooms]),
             partial(self._look_at_enrolments, enrolments),
@@ -165,23 +165,29 @@ class Follower:
     async def _read(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await self._relay.readers.run(lambda db: function(db, *arguments))
 
-    async def _look_at_establishments(self, wanted: set[bytes] | None) -> None:
-        if wanted is not None and not wanted:
+    async def _look_at_establishments(self, wanted: dict[bytes, int], everything: bool) -> None:
+        """`wanted` says how often this node itself has changed each: that was told where it was done."""
+        if not wanted and not everything:
             return
-        relay = self._relay
         revisions: dict[bytes, int] = await self._read(looking.revisions)
-        changed = [
-            each
-            for each, revision in revisions.items()
-            if revision != relay.known_revision(each) and (wanted is None or each in wanted)
-        ]
-        for establishment in changed:
-            before = relay.known.get(establishment)
-            now = await relay.learn_establishment(establishment)
-            if before is not None and now is not None:
-                await tell_changes(relay, before, now)
-        if changed:
-            await cut_revoked(relay)
+        for each, revision in revisions.items():
+            if (everything or each in wanted) and revision != self._relay.known_revision(each):
+                await self.catch_up(each, wanted.get(each, 0))
+
+    async def catch_up(self, establishment: bytes, own: int = 0) -> None:
+        """Learn what is stored of an establishment, tell its people here, cut off who was revoked.
+
+        Args:
+            own: How many of the changes are this node's, which has told of them.
+        """
+        relay = self._relay
+        before = relay.known.get(establishment)
+        now = await relay.learn_establishment(establishment)
+        if now is None:
+            return
+        if before is not None and now.revision > before.revision + own:
+            await tell_changes(relay, before, now)
+        await cut_revoked(relay)
 
     async def _look_at_devices(self, numbers: list[int], everything: bool) -> None:
         for chunk in looking.chunks(numbers):

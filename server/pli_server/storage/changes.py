@@ -11,8 +11,8 @@ class Changes:
     """Groups that got rows or a successor, each with its last row."""
     devices: set[int] = field(default_factory=set)
     """Numbers of devices whose session, memberships or Welcomes changed."""
-    establishments: set[bytes] = field(default_factory=set)
-    """Whose certificates, statements, lists or partners changed."""
+    establishments: dict[bytes, int] = field(default_factory=dict)
+    """Whose certificates, statements, lists or partners changed, and how often."""
     enrolments: set[bytes] = field(default_factory=set)
     """Requests that came, or were answered."""
 
@@ -24,5 +24,6 @@ class Changes:
         for group_id, last in other.groups.items():
             self.groups[group_id] = max(last, self.groups.get(group_id, 0))
         self.devices |= other.devices
-        self.establishments |= other.establishments
+        for establishment, times in other.establishments.items():
+            self.establishments[establishment] = times + self.establishments.get(establishment, 0)
         self.enrolments |= other.enrolments

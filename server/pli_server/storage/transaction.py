@@ -150,7 +150,7 @@ class Transaction:
 
     def establishment_changed(self, establishment: bytes) -> None:
         """Its certificates, lists, statements or partners: every node reads them again."""
-        self.changes.establishments.add(establishment)
+        self.changes.add(Changes(establishments={establishment: 1}))
         self.connection.execute(
             sa.update(t.establishments)
             .where(t.establishments.c.id == establishment)
