@@ -16,11 +16,18 @@ from pli_protocol.relay import frames as f
 from pli_protocol.relay.codec import decode_relay_frame, encode
 
 from .conftest import Server
+from .databases import SQLITE
 from .people import TestEstablishment, mls
 from .raw_client import RawClient
 from .team import joins, team
 
 HELLO = encode(f.Hello((1,)))
+
+
+@pytest.fixture
+def engine() -> str:
+    """What is no frame meets no database."""
+    return SQLITE
 
 
 async def raw(server: Server) -> ClientConnection:
