@@ -25,10 +25,11 @@ from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
 from pli_server.backup.restoring import begin_timeline
 from pli_server.relay import now_ms
+from pli_server.settings import load
 from pli_server.storage import jobs
 
 from .credentials import Authenticator, asking
-from .databases import new_folder
+from .databases import POSTGRESQL, SQLITE, drop_folder, new_folder
 from .people import NOW, TestDevice, TestEstablishment, commit, mls
 from .processes import ForkedRelay
 from .raw_client import RawClient, Refused
@@ -345,14 +346,27 @@ def test_every_kind_of_write_has_its_three_fail_points() -> None:
     assert len(FAILPOINTS) == 3 * len(jobs.WRITES)
 
 
+SHARED = [
+    f"relay.{kind}.{when}" for kind in ("claim", "commit", "send") for when in ("within", "after")
+]
+"""Those that are tried on PostgreSQL too: locks and a transaction are open, or COMMIT was not told."""
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("name", FAILPOINTS)
-async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        *((name, SQLITE) for name in FAILPOINTS),
+        *(pytest.param(n, POSTGRESQL, marks=pytest.mark.needs_postgresql) for n in SHARED),
+    ],
+)
+async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, name: str, engine: str) -> None:
     folder = tmp_path / "relay"
-    code = new_folder(folder)
+    code = new_folder(folder, engine)
     path = folder / "relay.toml"
     path.write_text(path.read_text().replace("# enrolment_days = 30", "sweep_seconds = 1"))
-    begin_timeline(folder, now_ms())
+    await asyncio.to_thread(begin_timeline, folder, now_ms(), load(folder).database_url)
     day = Day(folder, code, name)
     await day.run()
     assert day.deaths == 1
+    drop_folder(folder)
