@@ -4,7 +4,9 @@ Each of these relays holds the real log key, so every head but one is signed as 
 on in every case.
 """
 
+import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import msgspec
 import pytest
 
 from pli_client.store import log_heads
+from pli_client.vault import Database
 from pli_protocol.identity import SigningKey
 from pli_protocol.relay.frames import Consistency, GetConsistency, Refused, RelayFrame, SignedIn
 from pli_protocol.transparency import (
@@ -25,6 +28,8 @@ from pli_protocol.transparency import (
     sign_head,
     verify_head,
 )
+from pli_server.audit.acts import read_entry
+from pli_server.backup.restoring import begin_timeline
 
 from ..faults.cast import Cast
 from ..system.actor import Actor
@@ -290,3 +295,35 @@ async def test_an_honest_relay_is_never_accused(world: World) -> None:
                 assert await actor.engine.read(log_heads.contradictions) == []
                 await actor.close()
             await world.relay.restart()
+
+
+def log_begun_anew(db: Database) -> bool:
+    return bool(db.execute("SELECT 1 FROM events WHERE kind = 'log-anew'").fetchone())
+
+
+async def test_a_relay_that_was_restored_is_told_not_accused_and_learns_what_it_lost(
+    world: World,
+) -> None:
+    """Red where a device brings no head with its last word (engine/repair.py)."""
+    folder, backup = world.relay.folder, world.folder / "backup"
+    await world.relay.start()
+    async with Cast(world) as cast:
+        await in_good_faith(cast, "amelie", "bruno")
+        await world.relay.stop()
+        shutil.copytree(folder, backup)
+        await world.relay.start()
+        await in_good_faith(cast, "amelie", "bruno")
+        await world.relay.stop()
+        shutil.rmtree(folder)
+        shutil.copytree(backup, folder)
+        begin_timeline(folder, time.time_ns() // 1_000_000)
+        await world.relay.start()
+        amelie = await cast.open("amelie")
+        await amelie.until(log_begun_anew)
+        await amelie.settled()
+        assert await amelie.engine.read(log_heads.contradictions) == []
+        await cast.settled()
+    of_timelines = "SELECT body FROM trace_entries WHERE kind = 'timeline' ORDER BY no"
+    first, *brought = (read_entry(row[0]).facts for row in world.relay.query(of_timelines))
+    assert brought
+    assert {told["size"] - told["lost"] for told in brought} == {first["size"]}
