@@ -50,6 +50,7 @@ class Follower:
         self._node = node
         self._wanted = Changes()
         self._everything = True
+        self._complained = False
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.joined = asyncio.Event()
@@ -134,11 +135,15 @@ class Follower:
             wanted, self._wanted = self._wanted, Changes()
             many = len(wanted.groups) + len(wanted.devices) > MOST_WANTED
             everything, self._everything = self._everything or many, False
-            for look in self._looks(wanted, everything):
-                try:
+            try:
+                for look in self._looks(wanted, everything):
                     await look()
-                except Exception as error:
-                    log.warning("looking for other nodes' changes failed: %s", describe(error))
+                self._complained = False
+            except Exception as error:
+                # The next look is of everything again.
+                if not self._complained:
+                    log.warning("other nodes' changes cannot be read: %s", describe(error))
+                self._complained = self._everything = True
 
     def _looks(self, wanted: Changes, everything: bool) -> list[Look]:
         relay = self._relay

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from ..storage import tables as t
 
@@ -48,18 +49,19 @@ def chunks(keys: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def groups(db: sa.Connection, numbers: Sequence[int]) -> list[GroupNow]:
     """The groups with these numbers."""
-    return [GroupNow(*row) for row in db.execute(_GROUPS, {"keys": numbers})]
+    return [GroupNow(*row) for row in db.execute(_GROUPS, {"keys": list(numbers)})]
 
 
 def devices(db: sa.Connection, numbers: Sequence[int]) -> list[DeviceNow]:
     """The devices with these numbers."""
-    return [DeviceNow(*row) for row in db.execute(_DEVICES, {"keys": numbers})]
+    return [DeviceNow(*row) for row in db.execute(_DEVICES, {"keys": list(numbers)})]
 
 
 def welcomes(db: sa.Connection, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
     """How many Welcomes wait for these devices, and the sum of their numbers: another sum, other Welcomes."""
     return {
-        row.device_no: (row[1], int(row[2])) for row in db.execute(_WELCOMES, {"keys": numbers})
+        row.device_no: (row[1], int(row[2]))
+        for row in db.execute(_WELCOMES, {"keys": list(numbers)})
     }
 
 
@@ -83,17 +85,20 @@ def waiting(db: sa.Connection, establishment: bytes) -> list[bytes]:
     return list(db.scalars(_WAITING, {"establishment": establishment}))
 
 
+# One parameter whatever the number of keys, so that the statement is prepared once. PostgreSQL only, where
+# alone nodes share a database.
+_ANY = sa.any_(sa.bindparam("keys", type_=ARRAY(sa.BigInteger())))
 _GROUPS = sa.select(
     t.groups.c.group_id, t.groups.c.last, t.groups.c.successor, t.groups.c.roster
-).where(t.groups.c.no.in_(sa.bindparam("keys", expanding=True)))
+).where(t.groups.c.no == _ANY)
 _DEVICES = sa.select(
     t.devices.c.no, t.devices.c.session, t.devices.c.locked, t.devices.c.revoked
-).where(t.devices.c.no.in_(sa.bindparam("keys", expanding=True)))
+).where(t.devices.c.no == _ANY)
 _WELCOMES = (
     sa.select(
         t.welcome_items.c.device_no, sa.func.count(), sa.func.sum(t.welcome_items.c.welcome_no)
     )
-    .where(t.welcome_items.c.device_no.in_(sa.bindparam("keys", expanding=True)))
+    .where(t.welcome_items.c.device_no == _ANY)
     .group_by(t.welcome_items.c.device_no)
 )
 _REVISIONS = sa.select(t.establishments.c.id, t.establishments.c.revision)
