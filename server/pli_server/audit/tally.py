@@ -4,6 +4,8 @@ Of each act in `COUNTED`, `ENTRIES` by the same establishment, account and devic
 `INTERVAL_MS`; those above become one entry with their number, written once the interval is over.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from .acts import Act, Entry
@@ -23,30 +25,46 @@ COUNTED: Final = frozenset(
 )
 
 Key = tuple[Act, bytes | None, bytes | None, bytes | None]
+Noted = tuple[Act, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How often each act was seen in the interval that began at `began`. A value."""
+
+    began: int = 0
+    seen: Mapping[Key, int] = field(default_factory=dict)
+
+    def sift(
+        self, noted: Sequence[Noted], now: int, *, closing: bool = False
+    ) -> tuple[list[Noted], "Counts"]:
+        """What becomes an entry: of an interval that is over (or the relay stops) the numbers, then
+        these acts but for those that are only counted. With the counts after it."""
+        written: list[Noted] = []
+        counts = self
+        if closing or not 0 <= now - self.began < INTERVAL_MS:
+            written, counts = list(self._numbers(now)), Counts(now)
+        if not any(act in COUNTED for act, _ in noted):
+            return [*written, *noted], counts
+        seen = dict(counts.seen)
+        for act, entry in noted:
+            key = (act, entry.establishment, entry.account, entry.device)
+            if act in COUNTED:
+                seen[key] = seen.get(key, 0) + 1
+            if seen.get(key, 0) <= ENTRIES:
+                written.append((act, entry))
+        return written, Counts(counts.began, seen)
+
+    def _numbers(self, now: int) -> list[Noted]:
+        return [
+            (act, Entry(now, establishment, account, device, {"count": seen - ENTRIES}))
+            for (act, establishment, account, device), seen in self.seen.items()
+            if seen > ENTRIES
+        ]
 
 
 class Tally:
-    """Of one relay process; used by its writer's thread. What it holds is lost when the process is killed."""
+    """The counts of one relay process, as committed. What they hold is lost when it is killed."""
 
     def __init__(self) -> None:
-        self._began = 0
-        self._seen: dict[Key, int] = {}
-
-    def takes(self, act: Act, entry: Entry) -> bool:
-        """Whether the act is only counted: there were enough entries like it in this interval."""
-        if act not in COUNTED:
-            return False
-        key = (act, entry.establishment, entry.account, entry.device)
-        self._seen[key] = seen = self._seen.get(key, 0) + 1
-        return seen > ENTRIES
-
-    def due(self, now: int, *, closing: bool = False) -> list[tuple[Act, Entry]]:
-        """The entries of counted acts, once the interval is over (or the relay stops)."""
-        if not closing and 0 <= now - self._began < INTERVAL_MS:
-            return []
-        ended, self._seen, self._began = self._seen, {}, now
-        return [
-            (act, Entry(now, establishment, account, device, {"count": seen - ENTRIES}))
-            for (act, establishment, account, device), seen in ended.items()
-            if seen > ENTRIES
-        ]
+        self.counts = Counts()

@@ -22,7 +22,7 @@ from pli_protocol.transparency import (
 
 from ..storage.database import Statements, statements_on
 from .acts import Act, Entry, Fact, body_of
-from .tally import Tally
+from .tally import Counts, Tally
 
 Body = tuple[Act, bytes | None, bytes]
 """Class, establishment and bytes of an entry."""
@@ -36,6 +36,7 @@ class Trail:
         self._now = now
         self._timeline = timeline
         self._tally = tally
+        self._counts: Counts | None = None
         self._entries: list[tuple[Act, Entry]] = []
         self._chains: list[bytes] = []
         self._mark = (0, 0)
@@ -89,9 +90,15 @@ class Trail:
     def _counted(self) -> list[tuple[Act, Entry]]:
         if self._tally is None:
             return self._entries
-        tally = self._tally
-        due = tally.due(self._now, closing=self._closing)
-        return due + [(act, entry) for act, entry in self._entries if not tally.takes(act, entry)]
+        written, self._counts = self._tally.counts.sift(
+            self._entries, self._now, closing=self._closing
+        )
+        return written
+
+    def committed(self) -> None:
+        """It is on disk: only now the counts hold, since a transaction may be undone and run again."""
+        if self._tally is not None and self._counts is not None:
+            self._tally.counts = self._counts
 
     def _write(self, statements: Statements, tree: Frontier, bodies: list[Body]) -> Frontier:
         entries: list[tuple[Any, ...]] = []

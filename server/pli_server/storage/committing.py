@@ -131,6 +131,7 @@ class Committer:
         passage(kinds, "within")
         self._committing = True
         statements.commit()
+        tx.trail.committed()
         return Committed(outcomes, tx.changes)
 
     def _apply(self, tx: Transaction, job: Job) -> Any:
