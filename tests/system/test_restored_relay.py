@@ -247,6 +247,18 @@ async def test_a_change_waits_for_everybody_and_messages_do_not(story: Story) ->
     await story.end()
 
 
+async def test_who_joins_a_restored_relay_holds_up_no_change(story: Story) -> None:
+    amelie, bruno, _ = await story.come("amelie", "bruno", "david")
+    await restore(story.world.relay, back_up(story.world.relay))
+    await story.settle()
+    team = await amelie.conversation(TITLE)
+    await amelie.add(team, name("david"))
+    await bruno.members(team, *sorted(name(who) for who in ("amelie", "bruno", "david")))
+    await bruno.remove(team, name("david"))
+    await bruno.members(team, *sorted(name(who) for who in ("amelie", "bruno")))
+    await story.end()
+
+
 async def test_after_72_hours_a_change_waits_for_nobody_and_a_late_one_refounds(
     story: Story,
 ) -> None:

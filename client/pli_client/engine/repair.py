@@ -8,7 +8,8 @@ transaction. Only ciphertext is brought that the relay had carried before.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from pli_protocol.mls.errors import MLSError
@@ -85,7 +86,7 @@ class Repair:
             return True
         self.timeline = signed_in.timeline
         engine = self._engine
-        while not await engine.read(lambda db: repair.relay_timeline(db) >= signed_in.timeline):
+        while await engine.read(repair.relay_timeline) != signed_in.timeline:
             try:
                 await self._mend_all(signed_in.revocations)
                 await engine.write(
@@ -102,14 +103,16 @@ class Repair:
 
     async def _mend_all(self, revocations: int) -> None:
         engine = self._engine
-        if not await engine.read(_ever_been_there):
+        if self.timeline <= FIRST:
             return
         await self._bring_revocations(revocations)
         for row in await engine.read(groups.all_groups):
-            await self.mend(row.group_id)
+            with _unless_later():
+                await self.mend(row.group_id)
         await self._bring_files()
         head = await engine.read(lambda db: _newest_before(db, self.timeline))
-        await engine.connection.request(BroughtAll(0, head))
+        with _unless_later():
+            await engine.connection.request(BroughtAll(0, head))
 
     async def _bring_revocations(self, held: int) -> None:
         engine = self._engine
@@ -247,6 +250,16 @@ class Repair:
                 await engine.connection.request(BringWelcome(0, row.group_id, position, payload))
 
 
+@contextmanager
+def _unless_later() -> Iterator[None]:
+    """What a relay refuses for good holds up nothing else; what it puts off is tried again."""
+    try:
+        yield
+    except RelayRefused as refused:
+        if refused.retry_after is not None:
+            raise
+
+
 def _newest_before(db: Database, timeline: int) -> SignedHead | None:
     """The newest head of the relay's audit log in a timeline of before."""
     return next((h for h in log_heads.heads(db) if h.head.timeline < timeline), None)
@@ -259,11 +272,6 @@ def _added(item: repair.KeptRow) -> tuple[bytes, ...]:
         return RosterChange.decode(peek(item.message).authenticated_data).added
     except (MLSError, ValueError):
         return ()
-
-
-def _ever_been_there(db: Database) -> bool:
-    """Something was received in an older timeline."""
-    return any(row.timeline > 0 for row in groups.all_groups(db))
 
 
 # --- entering the new timeline ----------------------------------------------------------------

@@ -6,7 +6,7 @@ beside it; so cursors and delivery know nothing of it. What it changes (epoch, r
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -20,7 +20,7 @@ from ..settings import Limits
 from ..storage import tables as t
 from ..storage import timelines as times
 from ..storage.groups import GroupState, Member, MemberState
-from ..storage.transaction import COMMIT, KINDS, RETURN, Appended, Transaction
+from ..storage.transaction import KINDS, RETURN, Appended, Transaction
 from .creation import open_group
 from .header import Header
 from .roster import (
@@ -30,7 +30,6 @@ from .roster import (
     add_member,
     apply_change,
     check_change,
-    store_welcomes,
 )
 
 NUMBERS: Final = {name: number for number, name in KINDS.items()}
@@ -72,7 +71,7 @@ def bring(
     if group is None:
         group = _opened(tx, session, frame, rows)
     else:
-        _authorise(group, session)
+        authorise(group, session)
     log = old_log(tx, timelines, group, frame.timeline)
     taken = []
     _look_up(tx, rows)
@@ -106,7 +105,8 @@ def _held(
     return f.LogHeld(rid, log.last, log.chain, began, group.epoch, last_send, joined)
 
 
-def _authorise(group: GroupState | None, session: Session) -> GroupState:
+def authorise(group: GroupState | None, session: Session) -> GroupState:
+    """The group, where the device is a member; raises Refusal "not-found"."""
     member = None if group is None else group.members.get(session.device_no)
     if group is None or member is None or not member.receives:
         raise Refusal("not-found")
@@ -296,61 +296,3 @@ def _device(tx: Transaction, device_id: bytes) -> Newcomer:
     if found is None:
         raise Refusal("roster", "a device that the relay does not know; bring its chain first")
     return Newcomer(*found)
-
-
-def bring_welcome(
-    tx: Transaction, session: Session, frame: f.BringWelcome, limits: Limits
-) -> tuple[int, RosterEffects]:
-    """Let a Welcome wait for the devices that its commit added and that are members since.
-
-    Returns:
-        The group's number, and who is told.
-    """
-    group = _authorise(tx.group(frame.group), session)
-    timelines = times.read(tx.connection)
-    row = _row_at(tx, timelines, group, frame.position)
-    if row is None or row.kind != COMMIT or row.sender_no != session.device_no:
-        raise Refusal("not-found")
-    waiting = sa.exists().where(t.welcomes.c.group_no == group.no, t.welcomes.c.seq == row.seq)
-    if tx.connection.scalar(sa.select(waiting)):
-        return group.no, NO_EFFECTS
-    added = [
-        Newcomer(m.device_no, m.device_id, m.account_no, group.establishment)
-        for m in group.members.values()
-        if m.state is MemberState.ACTIVE and m.since == row.seq
-    ]
-    if not added:
-        return group.no, NO_EFFECTS
-    place, first = times.places(tx.connection, timelines, group.no, [(row.seq, row.no)])[0]
-    appended = Appended(
-        group.no, group.group_id, place, row.epoch, COMMIT, row.device_id, row.send_id, row.time,
-        b"", row.chain, first,
-    )  # fmt: skip
-    predecessor = tx.connection.scalar(
-        sa.select(t.groups.c.group_id).where(
-            t.groups.c.no
-            == sa.select(t.groups.c.predecessor).where(t.groups.c.no == group.no).scalar_subquery()
-        )
-    )
-    welcomed = store_welcomes(tx, appended, added, frame.welcome, predecessor, limits)
-    return group.no, RosterEffects(welcomed)
-
-
-def _row_at(
-    tx: Transaction, timelines: times.Timelines, group: GroupState, position: f.Position
-) -> "sa.Row[Any] | None":
-    b = t.brought_rows.c
-    seq = tx.connection.scalar(
-        sa.select(b.seq).where(
-            b.group_no == group.no, b.timeline == position.timeline, b.first_seq == position.seq
-        )
-    )
-    r = t.rows.c
-    found = tx.connection.execute(
-        sa.select(t.rows, t.devices.c.device_id)
-        .join(t.devices, t.devices.c.no == r.sender_no)
-        .where(r.group_no == group.no, r.seq == (position.seq if seq is None else seq))
-    ).first()
-    if found is None or (seq is None and timelines.of_row(found.no) != position.timeline):
-        return None
-    return found

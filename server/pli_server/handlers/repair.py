@@ -10,7 +10,8 @@ from ..audit import reading
 from ..audit.acts import Act, Fact
 from ..errors import Refusal
 from ..group_log.appending import announce
-from ..group_log.bringing import NUMBERS, Brought, Mended, bring, bring_welcome
+from ..group_log.bringing import NUMBERS, Brought, Mended, bring
+from ..group_log.bringing_welcomes import bring_welcome
 from ..group_log.header import read_header, roster_change
 from ..group_log.roster import RosterEffects
 from ..relay import Relay
