@@ -5,8 +5,6 @@ from typing import Final
 
 import click
 
-from pli_protocol.transparency import MAX_FILE
-
 from ..errors import FileUnreadable, FileUnwritable, system_reason
 from ..i18n import _
 from .conversations import wait_option
@@ -59,6 +57,8 @@ def head(out: Path | None, wait: float) -> int:
 @wait_option
 @common
 def check(file: Path, wait: float) -> int:
+    from pli_protocol.transparency import MAX_FILE
+
     try:
         with file.open(encoding="utf-8") as opened:
             text = opened.read(MAX_FILE)

@@ -13,7 +13,7 @@ from .options import common, settings
 from .output import tell
 from .session import run
 
-RELAY_NEEDS: Final = ("sqlalchemy", "alembic")
+RELAY_NEEDS: Final = ("sqlalchemy", "alembic", "prometheus_client", "pyotp")
 """What the extra `server` brings, without which no relay starts."""
 
 
