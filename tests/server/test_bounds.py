@@ -70,6 +70,7 @@ BOUNDS: dict[type, str | tuple[str, ...]] = {
     f.GetAccount: READS,
     f.ResetCredentials: ISSUER,
     f.GetDevices: READS,
+    f.CloseAccount: OWN,
     f.GetHead: READS,
     f.GetConsistency: READS,
     f.GetInclusion: READS,
