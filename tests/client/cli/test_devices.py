@@ -159,7 +159,7 @@ def test_password_and_code_are_asked_for_and_a_wrong_one_is_refused(
     assert house.run(who, "devices", "approve", "AAAA-AAAA-AAAA-AAAA").returncode == 1
 
 
-def test_the_issuer_has_factors_of_its_own_and_resets_a_persons(
+def test_the_issuer_has_factors_of_its_own_resets_a_persons_and_closes_an_account(
     house: House, anne: tuple[str, str, Authenticator]
 ) -> None:
     who, _, _ = anne
@@ -178,6 +178,13 @@ def test_the_issuer_has_factors_of_its_own_and_resets_a_persons(
     shown = {reply["kind"]: reply for reply in house.json(who, "account", "show")}
     assert not shown["account-state"]["password"]
 
+    house.enrol("marie", "Marie Petit", "--profession", "éducatrice")
+    (closed,) = house.json("admin", "admin", "close", "Marie Petit", "--password-file", file,
+        "--code", authenticator.code())  # fmt: skip
+    assert (closed["kind"], closed["name"]) == ("account-closed", "Marie Petit")
+    (marie,) = [p for p in house.json("admin", "admin", "people") if p["name"] == "Marie Petit"]
+    assert marie["revoked"] == "left"
+
 
 def test_another_passphrase_opens_the_same_vault(house: House, tmp_path: Path) -> None:
     house.enrol("paul", "Paul Martin", "--profession", "infirmier")
@@ -188,3 +195,22 @@ def test_another_passphrase_opens_the_same_vault(house: House, tmp_path: Path) -
     vault = str(house.vault("paul"))
     assert pli("conversations", "--vault", vault, "--passphrase-file", str(new)).returncode == 0
     assert PASSPHRASE not in new.read_text(encoding="utf-8")
+
+
+def test_an_account_is_closed_by_its_person(house: House) -> None:
+    house.enrol("paula", "Paula Roux", "--profession", "psychologue")
+    house.json("karim", "people")
+    house.json("karim", "new", "Avec Paula", "Paula Roux")
+    house.json("paula", "read", "Avec Paula")
+    own = set_up(house, "paula")
+    file = password_file(house)
+    wrong = house.run(
+        "paula", "account", "close", "--yes", "--password-file", file, "--code", "000000"
+    )
+    assert wrong.returncode == 3
+    (closed,) = house.json("paula", "account", "close", "--yes", "--password-file", file,
+        "--code", own.code())  # fmt: skip
+    assert (closed["kind"], closed["name"]) == ("account-closed", "Paula Roux")
+    assert house.run("paula", "send", "Avec Paula", "Encore là ?").returncode != 0
+    (sent,) = house.json("karim", "send", "Avec Paula", "Au revoir Paula.")
+    assert sent["state"] == "stored"
