@@ -69,7 +69,7 @@ def test_no_module_has_a_name_that_says_nothing(package: str) -> None:
 @pytest.mark.parametrize(
     ("package", "allowed"),
     [
-        ("pli_protocol", {"msgspec", "cryptography", "nacl"}),
+        ("pli_protocol", {"msgspec", "cryptography", "nacl", "argon2"}),
         ("pli_client", dependencies() | {"pli_protocol", "pli_client"}),
         ("pli_server", dependencies("server") | {"pli_protocol", "pli_server"}),
     ],
