@@ -61,7 +61,7 @@ async def back_up(relay: "Relay") -> bool:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        preexec_fn=_give_way,
+        preexec_fn=_give_way if os.name == "posix" else None,
     )
     try:
         out, _ = await process.communicate()
