@@ -169,7 +169,7 @@ class Housekeeping:
                             work.db, person, chain[1], work.now, in_directory=True
                         )
                         if work.trust.refuses(person) is not None:
-                            people.mark_revoked(work.db, person.person_id, work.now)
+                            people.mark_revoked(work.db, establishment, person.person_id, work.now)
                         else:
                             people.count_again(work.db, person.person_id)
 

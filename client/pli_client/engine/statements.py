@@ -51,7 +51,7 @@ def take_list(work: Work, establishment: bytes, data: bytes | None, number: int)
         add_revocations(work.db, newest.establishment, newest.number, head.hash, data)
         for entry in newest.entries:
             if entry.kind == "person":
-                people.mark_revoked(work.db, entry.id, work.now)
+                people.mark_revoked(work.db, newest.establishment, entry.id, work.now)
         if any(entry.kind == "issuer" for entry in newest.entries):
             _mark_signed_by_revoked(work)
         work.event(None, "revocations", number=newest.number)
@@ -65,7 +65,7 @@ def _mark_signed_by_revoked(work: Work) -> None:
         with suppress(IdentityError):
             person = work.trust.person((certificate, issuer))
             if work.trust.refuses(person) is not None:
-                people.mark_revoked(work.db, person_id, work.now)
+                people.mark_revoked(work.db, person.establishment, person_id, work.now)
 
 
 # --- beside the list --------------------------------------------------------------------------
@@ -146,12 +146,12 @@ def _take_replacement(work: Work, data: bytes) -> bool:
     """
     new = work.trust.read_replacement(data)
     before = people.read_person(work.db, new.replaced)
-    if before is not None and before.account != new.account:
+    if before is not None and before.address != (new.establishment, new.account):
         raise IdentityError("binding", "the statement names another account of this person")
     if not add_replacement(work.db, new.replaced, new.successor, new.account, data, work.now):
         return False
     work.trust.accept_replacement(data)
-    people.mark_revoked(work.db, new.replaced, work.now)
+    people.mark_revoked(work.db, new.establishment, new.replaced, work.now)
     people.mark_verified(work.db, new.replaced, None)
     for conversation_id in groups.shared_with(work.db, new.replaced):
         history.person_replaced(work, conversation_id, new.replaced, new.successor)

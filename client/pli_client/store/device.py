@@ -95,15 +95,19 @@ def add_revocations(
 def add_device_revocation(
     db: Database, device_id: bytes, person_id: bytes, statement: bytes, now: int
 ) -> bool:
-    """Keep a person's own statement, the newest about a device; whether it is another than before."""
+    """Keep a person's own statement, the newest about a device; whether it is another than before.
+
+    Anybody may name anybody's device: nobody's word takes the place of another person's.
+    """
     known = db.execute(
-        "SELECT statement FROM device_revocations WHERE device_id = ?", (device_id,)
+        "SELECT statement FROM device_revocations WHERE person_id = ? AND device_id = ?",
+        (person_id, device_id),
     ).fetchone()
     if known is not None and known[0] == statement:
         return False
     db.execute(
         "INSERT OR REPLACE INTO device_revocations VALUES (?, ?, ?, ?)",
-        (device_id, person_id, statement, now),
+        (person_id, device_id, statement, now),
     )
     return True
 

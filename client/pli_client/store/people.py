@@ -163,10 +163,12 @@ def mark_verified(db: Database, person_id: bytes, now: int | None) -> None:
     db.execute("UPDATE people SET verified_at = ? WHERE person_id = ?", (now, person_id))
 
 
-def mark_revoked(db: Database, person_id: bytes, at: int) -> None:
+def mark_revoked(db: Database, establishment: bytes, person_id: bytes, at: int) -> None:
+    """Somebody of the establishment that says so; nobody of another."""
     db.execute(
-        "UPDATE people SET revoked_at = coalesce(revoked_at, ?) WHERE person_id = ?",
-        (at, person_id),
+        """UPDATE people SET revoked_at = coalesce(revoked_at, ?)
+           WHERE person_id = ? AND establishment = ?""",
+        (at, person_id, establishment),
     )
 
 

@@ -506,12 +506,25 @@ _SUCCESSION: Final[Statements] = (
     "ALTER TABLE accounts ADD COLUMN unpublished INTEGER NOT NULL DEFAULT 0",
     # An issuer's vault: those that it signed; a person's: those that it was shown.
     """CREATE TABLE replacements (
-        replaced BLOB PRIMARY KEY,     -- person_id of before
+        replaced BLOB NOT NULL,        -- person_id of before
         successor BLOB NOT NULL,       -- person_id
         account BLOB NOT NULL,
         statement BLOB NOT NULL,
-        seen_at INTEGER NOT NULL
+        seen_at INTEGER NOT NULL,
+        PRIMARY KEY (replaced, successor)
     ) STRICT, WITHOUT ROWID""",
+    # Anybody can name anybody's device in a statement of its own: one of each person about it.
+    "ALTER TABLE device_revocations RENAME TO device_revocations_before",
+    """CREATE TABLE device_revocations (
+        person_id BLOB NOT NULL,       -- who says so
+        device_id BLOB NOT NULL,
+        statement BLOB NOT NULL,
+        seen_at INTEGER NOT NULL,
+        PRIMARY KEY (person_id, device_id)
+    ) STRICT""",
+    """INSERT INTO device_revocations
+        SELECT person_id, device_id, statement, seen_at FROM device_revocations_before""",
+    "DROP TABLE device_revocations_before",
     # This device takes a new identity; at most one row, gone when it has.
     """CREATE TABLE rejoining (
         one INTEGER PRIMARY KEY CHECK (one = 1),

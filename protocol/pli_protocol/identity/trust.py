@@ -77,7 +77,7 @@ class Trust:
         self._lists: dict[bytes, Checked[RevocationList]] = {}
         self._revoked: dict[tuple[str, bytes], RevocationEntry] = {}
         self._by_person: dict[tuple[bytes, bytes], RevocationEntry] = {}
-        self._replaced: dict[bytes, Checked[Replacement]] = {}
+        self._replaced: dict[tuple[bytes, bytes], Replacement] = {}
         self._cache: OrderedDict[bytes, Device] = OrderedDict()
         for statement, certificate in partners:
             self.accept_partner(statement, certificate)
@@ -87,8 +87,7 @@ class Trust:
             # Accepted once: that its signer was revoked since takes nothing of it back.
             self._keep_own(self._by_any_authority(statement, DeviceRevocation).statement)
         for statement in replacements:
-            replaced = self._by_any_authority(statement, Replacement)
-            self._replaced[replaced.statement.replaced] = replaced
+            self._keep_replacement(self._by_any_authority(statement, Replacement).statement)
 
     # --- chains -------------------------------------------------------------------------------
 
@@ -155,8 +154,12 @@ class Trust:
             entry = self._revoked.get((kind, establishment + identifier))
             if entry is not None:
                 return Refusal(entry)
-        if isinstance(value, Person) and (replaced := self.replacement(value.person_id)):
-            return Refusal(RevocationEntry("person", replaced.replaced, "stolen", replaced.time))
+        if isinstance(value, Person):
+            replaced = self.replacement(establishment, value.person_id)
+            if replaced is not None:
+                return Refusal(
+                    RevocationEntry("person", replaced.replaced, "stolen", replaced.time)
+                )
         return None
 
     # --- what it learns -----------------------------------------------------------------------
@@ -214,23 +217,27 @@ class Trust:
         new, signer = checked.statement, checked.signer
         if isinstance(signer, Issuer) and self.refuses(signer) is not None:
             raise IdentityError("revoked", "the statement's issuer was revoked")
-        if new.successor == new.replaced or new.successor in self._replaced:
+        comes_back = self.replacement(new.establishment, new.successor)
+        if new.successor == new.replaced or comes_back is not None:
             raise StatementError("binding", "a key that was replaced comes back")
-        known = self._replaced.get(new.replaced)
-        if known is not None and known.statement.identity_key != new.identity_key:
+        known = self.replacement(new.establishment, new.replaced)
+        if known is not None and known.identity_key != new.identity_key:
             raise StatementError("fork", "this person was replaced by another key")
         return new
 
     def accept_replacement(self, data: bytes) -> Replacement:
         """Take it: the person of before counts no more. Raises as `read_replacement`."""
         new = self.read_replacement(data)
-        self._replaced[new.replaced] = self._by_any_authority(data, Replacement)
+        self._keep_replacement(new)
         return new
 
-    def replacement(self, person_id: bytes) -> Replacement | None:
-        """Who followed this person, and since when; None: nobody."""
-        known = self._replaced.get(person_id)
-        return None if known is None else known.statement
+    def _keep_replacement(self, statement: Replacement) -> None:
+        # By establishment: a partner's issuer may name any id, and says nothing of anybody of ours.
+        self._replaced[statement.establishment, statement.replaced] = statement
+
+    def replacement(self, establishment: bytes, person_id: bytes) -> Replacement | None:
+        """Who followed this person of an establishment, and since when; None: nobody."""
+        return self._replaced.get((establishment, person_id))
 
     def own_revocations(self, person_id: bytes) -> frozenset[bytes]:
         """The devices that this person declared revoked."""

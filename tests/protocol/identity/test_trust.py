@@ -147,6 +147,20 @@ def test_partner_cannot_revoke_anybody_of_ours() -> None:
         trust.accept_revocations(sign(forged, OTHER.issuer_key, (OTHER.issuer,)))
 
 
+def test_partner_cannot_replace_anybody_of_ours_nor_keep_us_from_doing_so() -> None:
+    trust = Trust(HOME.authority, partners=[(partner(), OTHER.authority)])
+    device = trust.device(HOME.chain, NOW)
+    theirs = replacement(signer=OTHER.issuer_key, issuer=OTHER.issuer, establishment_id=THERE)
+    trust.accept_replacement(theirs)
+    assert trust.refuses(device) is None
+    trust.accept_replacement(replacement("by our own issuer"))
+    assert trust.refuses(device) is not None
+    read_again = Trust(
+        HOME.authority, partners=[(partner(), OTHER.authority)], replacements=[theirs]
+    )
+    assert read_again.refuses(device) is None
+
+
 # --- revocation -------------------------------------------------------------------------------
 
 
@@ -304,7 +318,7 @@ def test_who_was_replaced_counts_no_more_and_who_follows_does() -> None:
     refusal = trust.refuses(trust.device(HOME.chain, NOW))
     assert refusal is not None
     assert (refusal.entry.kind, refusal.entry.reason) == ("person", "stolen")
-    assert trust.replacement(OLD) == taken
+    assert trust.replacement(ID, OLD) == taken
     assert taken.successor == person_id(ID, key("new identity").public)
     following = make_person(
         HOME.issuer_key,
@@ -325,7 +339,7 @@ def test_the_same_replacement_may_come_again_and_another_may_not() -> None:
     with pytest.raises(StatementError) as caught:
         trust.accept_replacement(replacement("another"))
     assert rule(caught) == "fork"
-    assert trust.replacement(OLD) == trust.accept_replacement(replacement())
+    assert trust.replacement(ID, OLD) == trust.accept_replacement(replacement())
 
 
 @pytest.mark.parametrize(
@@ -345,7 +359,7 @@ def test_a_replacement_that_does_not_check_changes_nothing(statement: bytes, exp
     with pytest.raises(IdentityError) as caught:
         trust.accept_replacement(statement)
     assert rule(caught) == expected
-    assert trust.replacement(OLD) is None
+    assert trust.replacement(ID, OLD) is None
     assert trust.refuses(trust.device(HOME.chain, NOW)) is None
 
 
@@ -370,7 +384,7 @@ def test_a_revoked_issuer_replaces_nobody_but_what_it_did_before_stands() -> Non
     assert rule(caught) == "revoked"
     # As a vault or a relay that starts again reads it: it was accepted once.
     again = Trust(HOME.authority, revocations=[listed], replacements=[replacement()])
-    assert again.replacement(OLD) == before.replacement(OLD)
+    assert again.replacement(ID, OLD) == before.replacement(ID, OLD)
 
 
 def test_an_older_word_about_a_device_does_not_undo_a_later_one() -> None:
