@@ -110,6 +110,11 @@ class FakeRelay:
             self.revocations[-1] if self.revocations else None,
         )
 
+    async def _GetPartners(
+        self, _socket: ServerConnection, frame: frames.GetPartners
+    ) -> frames.RelayFrame:
+        return frames.Partners(frame.rid, ())
+
     async def _SignIn(self, socket: ServerConnection, frame: frames.SignIn) -> frames.RelayFrame:
         assert self.establishment is not None
         if frame.token != self.token:
