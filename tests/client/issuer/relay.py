@@ -115,6 +115,11 @@ class FakeRelay:
     ) -> frames.RelayFrame:
         return frames.Partners(frame.rid, ())
 
+    async def _GetDirectory(
+        self, _socket: ServerConnection, frame: frames.GetDirectory
+    ) -> frames.RelayFrame:
+        return frames.Directory(frame.rid, ())
+
     async def _SignIn(self, socket: ServerConnection, frame: frames.SignIn) -> frames.RelayFrame:
         assert self.establishment is not None
         if frame.token != self.token:
