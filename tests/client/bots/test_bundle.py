@@ -42,6 +42,7 @@ def person(**changes: Any) -> Person:
         "identity_key": b"k" * 32,
         "issuer_id": b"i" * 16,
         "not_after": None,
+        "not_before": 0,
         "certificate": b"",
     }
     return Person(**(values | changes))
