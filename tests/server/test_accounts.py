@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -220,15 +221,65 @@ async def test_a_lock_holds_also_against_who_is_right_and_counts_nothing(
     await opens(server, home, account, factors.password, factors.code())
 
 
-async def test_attempts_count_together_over_connections_and_kinds(
+async def test_attempts_to_step_up_count_together_over_connections(
     server: Server, home: TestEstablishment, anne: tuple[Member, Factors]
 ) -> None:
     member, factors = anne
-    for _ in range(4):
-        await refusal(opens(server, home, member.person.account, os.urandom(32), "123456"))
-    client = member.client
-    fifth = await refusal(client.ask(f.StepUp(client.rid(), factors.password, "000000")))
-    assert fifth.retry_after == 60_000
+    client, token = member.client, member.client.signed_in.token
+    for _ in range(5):
+        waits = await refusal(client.ask(f.StepUp(client.rid(), factors.password, "000000")))
+        client = await server.signed(member.device, token)
+        token = client.signed_in.token
+    assert waits.retry_after == 60_000
+
+
+async def test_a_stranger_locks_nobody_out_who_is_signed_in_and_stepping_up_ends_the_lock(
+    server: Server, home: TestEstablishment, anne: tuple[Member, Factors]
+) -> None:
+    member, factors = anne
+    account = member.person.account
+    for _ in range(5):
+        locked = await refusal(opens(server, home, account, os.urandom(32), "123456"))
+    assert locked.retry_after == 60_000
+    await factors.step_up(member.client)
+    await opens(server, home, account, factors.password, factors.code())
+
+
+async def test_an_attempt_that_finds_no_place_is_not_counted(
+    server: Server, home: TestEstablishment, anne: tuple[Member, Factors]
+) -> None:
+    member, factors = anne
+    account, places = member.person.account, ExitStack()
+    with places:
+        for _ in range(server.relay.settings.accounts.password_checks_waiting):
+            places.enter_context(server.relay.passwords.place())
+        for _ in range(5):
+            busy = await refusal(opens(server, home, account, factors.password, "123456"))
+            assert busy.code == "try-later"
+    await opens(server, home, account, factors.password, factors.code())
+
+
+async def test_a_password_that_was_changed_while_it_was_checked_opens_nothing_and_stays_changed(
+    server: Server,
+    home: TestEstablishment,
+    anne: tuple[Member, Factors],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    member, factors = anne
+    account, old = member.person.account, factors.password
+    await factors.step_up(member.client)
+    check = server.relay.passwords.check
+
+    async def meanwhile(stored: str | None, derived: bytes) -> str | None:
+        monkeypatch.undo()
+        factors.password = os.urandom(32)
+        await member.client.ask(f.SetPassword(member.client.rid(), factors.password))
+        return await check(stored, derived)
+
+    monkeypatch.setattr(server.relay.passwords, "check", meanwhile)
+    refused = await refusal(opens(server, home, account, old, factors.code()))
+    assert refused.code == "not-accepted"
+    await opens(server, home, account, factors.password, factors.code())
 
 
 async def test_many_at_once_are_no_way_around_the_limit(
@@ -383,9 +434,12 @@ async def test_two_hundred_sign_ins_at_once_are_bounded_and_stall_nobody(
 
 async def test_more_than_may_wait_are_told_to_come_back() -> None:
     passwords = Passwords(msgspec.structs.replace(CHEAP, password_checks_waiting=2))
-    results = await asyncio.gather(
-        *(passwords.check(None, bytes(32)) for _ in range(5)), return_exceptions=True
-    )
+
+    async def check() -> None:
+        with passwords.place():
+            await passwords.check(None, bytes(32))
+
+    results = await asyncio.gather(*(check() for _ in range(5)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, Refusal)]
     assert [(r.code, r.retry_after) for r in refused] == [("try-later", 2_000)] * 3
     assert passwords.computed == 2

@@ -14,6 +14,7 @@ from .credentials import Clock, Factors
 from .people import TestEstablishment
 from .raw_client import RawClient, Refused
 from .team import Member, joins, team
+from .test_statements import ask_refusal
 
 
 @pytest.fixture
@@ -145,6 +146,21 @@ async def test_no_key_ever_gets_the_account_again(
         answer = f.AnswerEnrolment(issuer.rid(), request, b"answer", person.certificate)
         assert await code_of(issuer.ask(answer)) == "conflict"
         assert await code_of(server.signed(person.device())) == "sign-in-failed"
+
+
+async def test_a_newer_certificate_opens_no_closed_account_again(
+    server: Server, clock: Clock, home: TestEstablishment
+) -> None:
+    anne, factors = await joins(server, home), Factors(clock)
+    await factors.set_up(anne.client)
+    await factors.step_up(anne.client)
+    await closes(anne.client)
+    issuer = await server.issuer(home)
+    shown = f.PublishCertificate(issuer.rid(), anne.person.certificate)
+    assert await code_of(issuer.ask(shown)) == "not-found"
+    assert await code_of(server.signed(anne.person.device())) == "sign-in-failed"
+    told = await ask_refusal(await server.open(), anne.device)
+    assert (told.statement, told.person) == (None, None)
 
 
 async def test_the_issuer_closes_an_account_and_others_of_its_group_go_on(

@@ -4,6 +4,7 @@ import hashlib
 import os
 
 import pytest
+import sqlalchemy as sa
 
 from pli_protocol.identity import (
     DeviceRevocation,
@@ -16,8 +17,10 @@ from pli_protocol.identity import (
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import refusal_challenge
 from pli_server.handlers import succession
+from pli_server.storage.tables import metadata
 
 from .conftest import Server
+from .credentials import Clock, Factors
 from .people import NOW, TestDevice, TestEstablishment, TestPerson
 from .raw_client import RawClient, Refused
 from .team import joins, team
@@ -106,6 +109,20 @@ async def test_a_refused_device_learns_its_persons_word_by_its_key_and_nobody_el
     thief = TestDevice(a.device.key, lost.chain, lost.account)
     with pytest.raises(Refused, match="not-found"):
         await ask_refusal(await server.open(), thief)
+
+
+async def test_a_colleagues_word_about_a_device_takes_the_place_of_nothing(
+    server: Server, home: TestEstablishment
+) -> None:
+    a, thief = await joins(server, home), await joins(server, home)
+    lost = a.person.device()
+    word, other = own_word(a.person, lost), own_word(thief.person, lost, NOW + 1)
+    await a.client.ask(f.PublishRevocations(a.client.rid(), word))
+    await thief.client.ask(f.PublishRevocations(thief.client.rid(), other))
+    told = await ask_refusal(await server.open(), lost)
+    assert told.statement == word
+    found = await a.client.ask(f.GetStatements(a.client.rid()))
+    assert [s.statement for s in found.statements] == [word, other]
 
 
 async def test_a_signature_asks_once(server: Server, home: TestEstablishment) -> None:
@@ -202,6 +219,28 @@ async def test_another_key_takes_an_account_by_the_issuers_statement_alone(
     directory = await colleague.client.ask(f.GetDirectory(colleague.client.rid()))
     assert after.certificate in {chain[0] for chain in directory.people}
     assert before.person.certificate not in {chain[0] for chain in directory.people}
+
+
+async def test_who_was_replaced_leaves_neither_certificate_nor_password(
+    server: Server, home: TestEstablishment
+) -> None:
+    clock = server.clock = Clock()
+    before, factors = await joins(server, home), Factors(clock)
+    await factors.set_up(before.client)
+    package = os.urandom(40)
+    await before.client.ask(f.PublishKeyPackages(before.client.rid(), (package,)))
+    after = home.person("Anne Durand", account=before.person.account)
+    await enrols(server, home, after, before.person.person_id)
+    client = await server.signed(after.device())
+    held = await client.ask(f.GetAccount(client.rid()))
+    assert (held.password, held.second_factor, held.recovery_codes) == (False, False, 0)
+    kept = server.read(
+        lambda db: [
+            v for table in metadata.sorted_tables for r in db.execute(sa.select(table)) for v in r
+        ]
+    )
+    assert not {before.person.certificate, package} & {v for v in kept if isinstance(v, bytes)}
+    assert (await ask_refusal(await server.open(), before.device)).person is None
 
 
 async def test_who_follows_inherits_no_group_at_the_relay(

@@ -18,6 +18,7 @@ from .people import TestEstablishment
 from .processes import RelayProcess
 from .raw_client import RawClient
 from .team import Member, team
+from .test_statements import own_word
 
 FIXTURE = Path(__file__).parent / "fixtures" / "relay-0001.sql"
 
@@ -69,6 +70,23 @@ async def test_a_start_migrates_and_the_relay_serves_old_and_new(old_folder: Pat
         assert db.execute("SELECT count(*) FROM establishments").fetchone()[0] >= 2
         assert db.execute("PRAGMA quick_check").fetchall() == [("ok",)]
     db.close()
+
+
+def test_a_persons_word_of_before_is_filed_under_person_and_device(old_folder: Path) -> None:
+    person = TestEstablishment().person()
+    device = person.device()
+    word = own_word(person, device)
+    with sqlite3.connect(old_folder / "relay.db") as db:
+        db.execute(
+            "INSERT INTO device_revocations VALUES (7, ?, ?, ?)",
+            (person.establishment.id, device.id, word),
+        )
+    db.close()
+    RelayProcess.start(old_folder).stop()
+    with sqlite3.connect(old_folder / "relay.db") as db:
+        kept = db.execute("SELECT number, subject, statement FROM statements").fetchall()
+    db.close()
+    assert (7, person.person_id + device.id, word) in kept
 
 
 def test_a_newer_database_is_refused_and_left_alone(old_folder: Path) -> None:

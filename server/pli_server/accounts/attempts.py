@@ -41,7 +41,7 @@ def count(tx: Transaction, establishment: bytes, holder: bytes, limits: Accounts
 
 
 def forget(tx: Transaction, establishment: bytes, holder: bytes) -> None:
-    """It was right."""
+    """It was right, or there is nothing to be tried any more."""
     tx.connection.execute(
         sa.delete(t.attempts).where(
             t.attempts.c.establishment == establishment, t.attempts.c.holder == holder

@@ -41,6 +41,15 @@ class Holder:
         return (table.c.establishment == self.establishment, table.c.holder == self.id)
 
     @property
+    def signed_in(self) -> bytes:
+        """Under what name attempts of who is signed in are counted.
+
+        Anybody may fail to open an account from outside: that locks nobody out who is inside. Longer
+        than any name that a stranger can give.
+        """
+        return self.id + b"signed in"
+
+    @property
     def owners(self) -> tuple[int, ...]:
         """Under whose name acts on these rows are kept apart between nodes."""
         return (locks.of_account(self.establishment, self.id),)
@@ -50,8 +59,13 @@ Note = Callable[[Transaction, Act], None]
 """Traces an act for the holder."""
 
 
-async def check(relay: "Relay", holder: Holder, password: bytes, code: str, note: Note) -> None:
+async def check(
+    relay: "Relay", holder: Holder, tried: bytes, password: bytes, code: str, note: Note
+) -> None:
     """Both are right, and the code is spent; counted per account.
+
+    Args:
+        tried: The name under which attempts are counted: the holder's id, or its `signed_in`.
 
     Raises:
         Refusal: not-accepted, in the same bytes and after the same work whatever was wrong, also for
@@ -60,28 +74,38 @@ async def check(relay: "Relay", holder: Holder, password: bytes, code: str, note
     limits = relay.settings.accounts
 
     def begin(tx: Transaction) -> tuple[attempts.Counted, str | None]:
-        counted = attempts.count(tx, holder.establishment, holder.id, limits)
+        counted = attempts.count(tx, holder.establishment, tried, limits)
         found = _credentials(tx.connection, holder)
         return counted, None if found is None else found.password
 
     def end(tx: Transaction) -> bool:
         right = kept is not None and not counted.locked
-        if not right or not _spend(tx, relay.secrets, holder, code):
+        if not right or not _is_still(tx, holder, stored):
             return False
-        attempts.forget(tx, holder.establishment, holder.id)
+        if not _spend(tx, relay.secrets, holder, code):
+            return False
+        for name in (holder.id, holder.signed_in):
+            attempts.forget(tx, holder.establishment, name)
         note(tx, Act.FACTORS)
         tx.connection.execute(
             sa.update(t.credentials).where(*holder.of(t.credentials)).values(password=kept)
         )
         return True
 
-    counted, stored = await relay.writer.do("attempt", begin, owners=holder.owners)
-    kept = await relay.passwords.check(stored, password)
+    with relay.passwords.place():
+        counted, stored = await relay.writer.do("attempt", begin, owners=holder.owners)
+        kept = await relay.passwords.check(stored, password)
     if not await relay.writer.do("second-factor", end, owners=holder.owners):
         if not counted.locked:
             # After the answer, so that it takes no longer for who is known.
             relay.writer.note("sign-in-failed", lambda tx: note(tx, Act.SIGN_IN_FAILED))
         raise Refusal("not-accepted", retry_after=counted.retry_after)
+
+
+def _is_still(tx: Transaction, holder: Holder, stored: str | None) -> bool:
+    """The password was not changed while it was checked."""
+    found = _credentials(tx.connection, holder)
+    return found is not None and found.password == stored
 
 
 def _spend(tx: Transaction, secrets: SealedSecrets, holder: Holder, code: str) -> bool:
@@ -175,8 +199,10 @@ def renew_recovery_codes(tx: Transaction, holder: Holder) -> tuple[str, ...]:
 
 def erase(tx: Transaction, holder: Holder) -> None:
     """Nothing of them is left, nor of failed attempts."""
-    for table in (t.credentials, t.recovery_codes, t.attempts):
+    for table in (t.credentials, t.recovery_codes):
         tx.connection.execute(sa.delete(table).where(*holder.of(table)))
+    for name in (holder.id, holder.signed_in):
+        attempts.forget(tx, holder.establishment, name)
 
 
 def state(db: sa.Connection, holder: Holder) -> tuple[bool, bool, int]:

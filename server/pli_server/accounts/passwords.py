@@ -6,8 +6,9 @@ steals the database must compute both for each guess.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from argon2 import PasswordHasher
@@ -42,29 +43,35 @@ class Passwords:
         """Wait for what runs."""
         self._pool.shutdown()
 
-    async def hash(self, derived: bytes) -> str:
-        """The hash to store; its parameters stand in it. Raises Refusal try-later."""
-        return await self._run(lambda: self._hash(derived))
-
-    async def check(self, stored: str | None, derived: bytes) -> str | None:
-        """The hash to keep from now on if the password is right, else None.
-
-        Args:
-            stored: None takes as long, and is never right.
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Room for one `hash` or `check`: taken first, so that who finds none was not counted.
 
         Raises:
             Refusal: try-later, too many wait.
         """
-        return await self._run(lambda: self._check(stored, derived))
-
-    async def _run(self, work: Callable[[], T]) -> T:
         if self._waiting >= self._most:
             raise Refusal("try-later", "too many passwords are checked", retry_after=RETRY_MS)
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            yield
         finally:
             self._waiting -= 1
+
+    async def hash(self, derived: bytes) -> str:
+        """The hash to store; its parameters stand in it. In a `place`."""
+        return await self._run(lambda: self._hash(derived))
+
+    async def check(self, stored: str | None, derived: bytes) -> str | None:
+        """The hash to keep from now on if the password is right, else None. In a `place`.
+
+        Args:
+            stored: None takes as long, and is never right.
+        """
+        return await self._run(lambda: self._check(stored, derived))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def _hash(self, derived: bytes) -> str:
         self.computed += 1

@@ -43,7 +43,7 @@ async def open_account(relay: Relay, session: Session, frame: f.OpenAccount) -> 
         account = frame.account if known else None
         tx.trace(act, frame.establishment if known else None, account=account)
 
-    await factors.check(relay, holder, frame.password, frame.code, note)
+    await factors.check(relay, holder, holder.id, frame.password, frame.code, note)
     number = await relay.readers.run(lambda db: _active(db, holder))
     if number is None:
         raise Refusal("not-accepted")
@@ -55,7 +55,8 @@ async def open_account(relay: Relay, session: Session, frame: f.OpenAccount) -> 
 
 async def step_up(relay: Relay, session: Session, frame: f.StepUp) -> f.Done:
     """Both factors of who is signed in."""
-    await factors.check(relay, holder_of(session), frame.password, frame.code, session.trace)
+    holder = holder_of(session)
+    await factors.check(relay, holder, holder.signed_in, frame.password, frame.code, session.trace)
     session.stepped_up_until = relay.clock() + relay.settings.accounts.step_up_seconds * 1000
     return f.Done(frame.rid)
 
@@ -64,7 +65,8 @@ async def set_password(relay: Relay, session: Session, frame: f.SetPassword) -> 
     """Set or change it."""
     holder = holder_of(session)
     await _may_change(relay, session, holder)
-    hashed = await relay.passwords.hash(frame.password)
+    with relay.passwords.place():
+        hashed = await relay.passwords.hash(frame.password)
 
     def work(tx: Transaction) -> None:
         _check_may_change(relay, session, tx.connection, holder)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 
-from ..accounts import factors
+from ..accounts.erasing import erase
 from ..accounts.factors import Holder
 from ..audit.acts import Act
 from ..errors import Refusal
@@ -40,7 +40,12 @@ async def close_account(relay: Relay, session: Session, frame: f.CloseAccount) -
         await _leave(relay, group_id, number)
 
     def work(tx: Transaction) -> list[int]:
-        devices = _erase(tx, holder, number)
+        devices = erase(tx, holder, number)
+        tx.connection.execute(
+            sa.update(t.accounts)
+            .where(t.accounts.c.no == number)
+            .values(closed=sa.func.coalesce(t.accounts.c.closed, tx.now))
+        )
         session.trace(tx, Act.ACCOUNT_CLOSED, closed=account)
         return devices
 
@@ -75,45 +80,6 @@ async def _leave(relay: Relay, group_id: bytes, account_no: int) -> None:
 
     then = partial(announce_ended, relay, group_id)
     await relay.writer.do("leave", work, then=then, owners=(), groups=(group_id,))
-
-
-def _erase(tx: Transaction, holder: Holder, account_no: int) -> list[int]:
-    """The account's devices, which are to be cut."""
-    db = tx.connection
-    devices = list(
-        db.scalars(sa.select(t.devices.c.no).where(t.devices.c.account_no == account_no))
-    )
-    factors.erase(tx, holder)
-    for table, column, keys in (
-        (t.key_packages, t.key_packages.c.device_no, devices),
-        (t.welcome_items, t.welcome_items.c.device_no, devices),
-        (t.claims, t.claims.c.claimant, [account_no]),
-        (t.linkings, t.linkings.c.account_no, [account_no]),
-    ):
-        db.execute(sa.delete(table).where(column.in_(keys)))
-    # Others' messages name complete blobs, unseen here: they go with retention, as nobody's.
-    db.execute(sa.update(t.blobs).where(t.blobs.c.account_no == account_no).values(account_no=None))
-    db.execute(
-        sa.update(t.devices)
-        .where(t.devices.c.account_no == account_no)
-        .values(token=None, next_token=None, last_seen=None, revoked=_once(t.devices, tx.now))
-    )
-    db.execute(
-        sa.update(t.accounts)
-        .where(t.accounts.c.no == account_no)
-        .values(
-            person=b"",
-            issuer=b"",
-            revoked=_once(t.accounts, tx.now),
-            closed=sa.func.coalesce(t.accounts.c.closed, tx.now),
-        )
-    )
-    tx.devices_changed(devices)
-    return devices
-
-
-def _once(table: sa.Table, now: int) -> sa.ColumnElement[int]:
-    return sa.func.coalesce(table.c.revoked, now)
 
 
 def _cut(relay: Relay, devices: list[int], *, but: Session) -> None:

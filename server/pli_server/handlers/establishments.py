@@ -237,7 +237,9 @@ async def _publish_own(relay: Relay, session: Session, data: bytes) -> None:
     def work(tx: Transaction) -> tuple[int, list[bytes]]:
         _mark(tx, person.establishment, [device_id], [], [], session.account_no)
         session.trace(tx, Act.REVOCATION, revoked=device_id)
-        return add_statement(tx, person.establishment, DeviceRevocation.TYPE, device_id, data)
+        # Anybody may name anybody's device: nobody's word takes the place of another person's.
+        subject = person.person_id + device_id
+        return add_statement(tx, person.establishment, DeviceRevocation.TYPE, subject, data)
 
     def then(told: tuple[int, list[bytes]]) -> None:
         tell_statement(relay, person.establishment, told)

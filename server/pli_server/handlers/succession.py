@@ -14,6 +14,8 @@ from pli_protocol.identity import (
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import refusal_challenge
 
+from ..accounts.erasing import erase
+from ..accounts.factors import Holder
 from ..errors import Refusal
 from ..relay import Relay
 from ..session import Session
@@ -69,13 +71,14 @@ async def ask_refusal(relay: Relay, session: Session, frame: f.AskRefusal) -> f.
             sa.select(t.statements.c.statement).where(
                 t.statements.c.establishment == person.establishment,
                 t.statements.c.kind == DeviceRevocation.TYPE,
-                t.statements.c.subject == device.device_id,
+                t.statements.c.subject == person.person_id + device.device_id,
             )
         )
         account = db.execute(
             sa.select(t.accounts.c.person, t.accounts.c.issuer).where(
                 t.accounts.c.establishment == person.establishment,
                 t.accounts.c.person_id == person.person_id,
+                t.accounts.c.person != b"",
             )
         ).first()
         newest = None if account is None else (account.person, account.issuer)
@@ -110,7 +113,7 @@ def store_account(
     """A new account (of `limit`), or a new certificate of the same key; another key by a statement.
 
     Returns whether the account had another key before: that person's row is filed under its person
-    id from now on, with its devices, memberships and all else that was its own.
+    id from now on, with its devices and memberships; the rest of what was its own is erased.
     """
     known = tx.connection.execute(
         sa.select(t.accounts).where(
@@ -126,7 +129,7 @@ def store_account(
     if known is not None:
         if replacement is None or replacement.replaced != known.person_id:
             raise Refusal("conflict", "this account has another key")
-        _set_aside(tx, known.no, known.person_id)
+        _set_aside(tx, Holder(person.establishment, person.account), known.no, known.person_id)
     else:
         room_for_account(tx.connection, person.establishment, limit)
     tx.connection.execute(
@@ -141,7 +144,7 @@ def store_account(
 
 
 def renew_account(tx: Transaction, person: Person, issuer: bytes) -> bool:
-    """A newer certificate for the same account and key; whether there is such an account.
+    """A newer certificate for the same account and key; whether there is such an account, not closed.
 
     One whose issuer was revoked counts again: its person is signed anew by another, and not revoked.
     """
@@ -150,6 +153,7 @@ def renew_account(tx: Transaction, person: Person, issuer: bytes) -> bool:
             t.accounts.c.establishment == person.establishment,
             t.accounts.c.account == person.account,
             t.accounts.c.person_id == person.person_id,
+            t.accounts.c.closed.is_(None),
         )
     )
     if known is None:
@@ -178,16 +182,11 @@ def _signed(person: Person, issuer: bytes) -> dict[str, object]:
     }
 
 
-def _set_aside(tx: Transaction, account_no: int, person_id: bytes) -> None:
+def _set_aside(tx: Transaction, holder: Holder, account_no: int, person_id: bytes) -> None:
+    """The password too: it may have been set by who had the key of before in hand."""
+    erase(tx, holder, account_no)
     tx.connection.execute(
-        sa.update(t.accounts)
-        .where(t.accounts.c.no == account_no)
-        .values(account=person_id, revoked=sa.func.coalesce(t.accounts.c.revoked, tx.now))
-    )
-    tx.connection.execute(
-        sa.update(t.devices)
-        .where(t.devices.c.account_no == account_no, t.devices.c.revoked.is_(None))
-        .values(revoked=tx.now)
+        sa.update(t.accounts).where(t.accounts.c.no == account_no).values(account=person_id)
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+import msgspec
 import sqlalchemy as sa
 from alembic import op
 
@@ -165,13 +166,23 @@ def _succession() -> None:
         sa.UniqueConstraint("establishment", "number"),
         sa.UniqueConstraint("establishment", "kind", "subject"),
     )
-    op.execute(
-        "INSERT INTO statements (establishment, number, kind, subject, statement, created)"
-        " SELECT establishment, no, 'device-revocation', device_id, statement, 0"
-        " FROM device_revocations"
-    )
-    op.drop_table("device_revocations")
+    _device_revocations()
     op.add_column("accounts", sa.Column("ends", NUMBER))
+
+
+def _device_revocations() -> None:
+    """They are about a device by a person, whose id stands in the statement."""
+    db = op.get_bind()
+    known = sa.text("SELECT establishment, no, device_id, statement FROM device_revocations")
+    insert = sa.text(
+        "INSERT INTO statements (establishment, number, kind, subject, statement, created)"
+        " VALUES (:establishment, :no, 'device-revocation', :subject, :statement, 0)"
+    )
+    for row in db.execute(known).mappings().all():
+        signed = msgspec.msgpack.decode(row["statement"])
+        person = msgspec.msgpack.decode(signed[2])[1]
+        db.execute(insert, {**row, "subject": person + row["device_id"]})
+    op.drop_table("device_revocations")
 
 
 def _partners() -> None:
