@@ -338,3 +338,42 @@ async def test_timelines_only_grow(scene: Scene) -> None:
     assert begin_timeline(scene.server.folder, 1000) == before + 1
     assert begin_timeline(scene.server.folder, now_ms() + HOUR) > before + 1
     await scene.server.start()
+
+
+async def test_a_device_that_was_linked_after_the_backup_is_known_by_its_chain(
+    scene: Scene,
+) -> None:
+    second = scene.anne.person.device()
+    adds = scene.past.commit(scene.anne, added=(second.id,))
+    client = scene.karim.client
+    await client.ask(f.BringDevices(client.rid(), (tuple(second.chain),)))
+    assert (await scene.bring(scene.karim, adds)).epoch == 2
+    await scene.server.signed(second)
+
+
+async def test_a_device_that_nobody_brings_is_refused_as_ever(scene: Scene) -> None:
+    with pytest.raises(Refused) as caught:
+        await scene.server.signed(scene.anne.person.device())
+    assert caught.value.code == "sign-in-failed"
+
+
+async def test_a_device_that_cannot_be_noted_keeps_no_other_out(scene: Scene) -> None:
+    """Long after the restoring, say, or of an account that has as many devices as it may."""
+    real, client = scene.server.clock, scene.karim.client
+    scene.server.clock = lambda: real() + 73 * HOUR
+    further, first = scene.anne.person.device(), scene.home.person("Léa Roux").device()
+    chains = (tuple(further.chain), tuple(first.chain))
+    await client.ask(f.BringDevices(client.rid(), chains))
+    adds = scene.past.commit(scene.anne, added=(further.id,))
+    await refused("roster", scene.bring(scene.karim, adds))
+    await scene.server.signed(first)
+
+
+async def test_what_others_bring_of_a_device_that_is_back_does_not_hold_up_its_sends(
+    scene: Scene,
+) -> None:
+    client = scene.karim.client
+    held = await scene.bring(scene.karim)
+    await client.ask(f.BroughtAll(client.rid()))
+    await scene.bring(scene.anne, scene.past.row(scene.karim))
+    await client.sends(mls(scene.past.group, 1), held.last_send)

@@ -198,8 +198,17 @@ def _take(
         return [_commit(tx, group, sender, position, brought, brought.change, limits)]
     appended = _append(tx, group, sender, position, row)
     if row.kind != KINDS[RETURN]:
-        tx.sent(group, sender, row.send_id)
+        _sent(tx, group, sender, row)
     return [(appended, NO_EFFECTS)]
+
+
+def _sent(tx: Transaction, group: GroupState, sender: Member, row: f.BroughtRow) -> None:
+    """A device that said it is back knows its last send here: what others bring of it changes nothing."""
+    back = sa.exists().where(
+        t.returned.c.device_no == sender.device_no, t.returned.c.timeline == tx.timeline
+    )
+    if not tx.connection.scalar(sa.select(back)):
+        tx.sent(group, sender, row.send_id)
 
 
 def _check(group: GroupState, log: OldLog, position: f.Position, brought: Brought) -> None:
@@ -250,7 +259,7 @@ def _commit(
     appended = _append(tx, group, sender, position, brought.row)
     group.epoch += 1
     if position.seq != 1:
-        tx.sent(group, sender, brought.row.send_id)
+        _sent(tx, group, sender, brought.row)
     apply_change(tx, group, sender, appended, plan, None, limits)
     tx.devices_changed(newcomer.no for newcomer in plan.added)
     return appended, RosterEffects(entered=tuple(newcomer.no for newcomer in plan.added))

@@ -1,5 +1,7 @@
 """What clients bring to a restored relay: devices, rows of an older timeline, Welcomes."""
 
+import contextlib
+
 import sqlalchemy as sa
 
 from pli_protocol.identity import IdentityError
@@ -23,7 +25,11 @@ from .signing_in import note_device
 
 
 async def bring_devices(relay: Relay, session: Session, frame: f.BringDevices) -> f.Done:
-    """Note devices by their chains, as at their first sign-in: rows of theirs are brought next."""
+    """Note devices by their chains, as at their first sign-in: rows of theirs are brought next.
+
+    Who approved a further device the relay may have forgotten, so for a while another's word will do.
+    One that cannot be noted keeps out no other; its rows are refused.
+    """
     _only_restored(relay)
     try:
         devices = [
@@ -34,8 +40,11 @@ async def bring_devices(relay: Relay, session: Session, frame: f.BringDevices) -
     gone = await relay.checker.run(relay.checker.refused, [(d.device_id, d) for d in devices])
 
     def work(tx: Transaction) -> None:
+        forgotten = timelines.read(tx.connection).mending(tx.now)
         for device in devices:
-            note_device(tx, device, relay.limits, device.device_id in gone)
+            with contextlib.suppress(Refusal):
+                revoked = device.device_id in gone
+                note_device(tx, device, relay.limits, revoked=revoked, approved=forgotten)
 
     await relay.writer.do("bring", work)
     return f.Done(frame.rid)

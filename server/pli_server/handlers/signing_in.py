@@ -279,10 +279,15 @@ def _account(tx: Transaction, device: Device, limit: int) -> int:
     return int(found.no)
 
 
-def note_device(tx: Transaction, device: Device, limits: Limits, revoked: bool) -> None:
+def note_device(
+    tx: Transaction, device: Device, limits: Limits, *, revoked: bool, approved: bool
+) -> None:
     """Note a device that the relay forgot, as its first sign-in would; a revoked one as such.
 
-    Raises Refusal: its account is another person's by now, or has too many devices.
+    Args:
+        approved: A further device of its account is taken by its chain alone.
+
+    Raises Refusal: its account is another person's by now, or has too many devices, or none approved it.
     """
     person = device.person
     known = sa.select(t.devices.c.no).where(t.devices.c.device_id == device.device_id)
@@ -300,14 +305,16 @@ def note_device(tx: Transaction, device: Device, limits: Limits, revoked: bool) 
         raise Refusal("conflict", "the account is another person's by now")
     else:
         account_no = account.no
-    device_no = _new_device(tx, device, account_no, limits.devices_per_account)
+    device_no = _new_device(tx, device, account_no, limits.devices_per_account, approved)
     if revoked:
         tx.connection.execute(
             sa.update(t.devices).where(t.devices.c.no == device_no).values(revoked=tx.now)
         )
 
 
-def _new_device(tx: Transaction, device: Device, account_no: int, limit: int) -> int:
+def _new_device(
+    tx: Transaction, device: Device, account_no: int, limit: int, approved: bool = False
+) -> int:
     count = tx.connection.scalar(
         sa.select(sa.func.count()).where(
             t.devices.c.account_no == account_no,
@@ -318,7 +325,7 @@ def _new_device(tx: Transaction, device: Device, account_no: int, limit: int) ->
     if (count or 0) >= limit:
         raise Refusal("limit", f"an account has at most {limit} devices")
     # The first one shows by its chain that the issuer signed its person; a further one was linked.
-    if count and not was_linked(tx, account_no, device.device_id):
+    if count and not approved and not was_linked(tx, account_no, device.device_id):
         raise Refusal("sign-in-failed")
     made = tx.connection.execute(
         sa.insert(t.devices).values(
