@@ -8,6 +8,7 @@ from pli_client import Client
 from pli_client.engine.errors import NotAllPartners, NotPartner, UnknownPartner, UnknownPerson
 from pli_client.issuer import Issuer
 from pli_client.store import groups
+from pli_client.vault import Vault
 from pli_protocol.relay.frames import GetDirectory, GetEstablishment, GetRevocations
 
 from .neighbours import (
@@ -22,7 +23,7 @@ from .neighbours import (
     settle_in,
     signs,
 )
-from .team import member_names, posts, settle, together
+from .team import history, member_names, posts, settle, together
 from .world import PASSPHRASE, PATIENCE, PEOPLE, World
 
 AMELIE, BRUNO = PEOPLE["amelie"].name, PEOPLE["bruno"].name
@@ -125,6 +126,25 @@ async def test_partners_find_and_write_to_each_other_with_files_and_safety_numbe
             await gaston.safety_number(await gaston.find_person(AMELIE)),
         }
         assert len(numbers) == 1
+
+
+async def test_a_guest_who_lost_the_groups_state_is_added_again(world: World) -> None:
+    await world.relay.start()
+    await settle_in(world)
+    await partners(world)
+    async with together(world, "amelie", "gaston") as (amelie, gaston):
+        await opened(amelie)
+        conversation = await amelie.start("Passage", [GASTON])
+        await (await conversation.send("Bienvenue")).stored(PATIENCE)
+        await has(gaston, "Passage", "Bienvenue")
+    async with await Vault.open(world.vault("gaston"), PASSPHRASE) as vault:
+        await vault.write(lambda db: db.execute("DELETE FROM mls_state"))
+    async with together(world, "amelie", "gaston") as (amelie, gaston):
+        theirs = await gaston.conversation("Passage")
+        await (await theirs.send("me revoilà")).stored(PATIENCE)
+        await has(amelie, "Passage", "me revoilà")
+        change = [m.change for m in await history(theirs) if m.change is not None][-1]
+        assert change.returned == (gaston.person.person_id,)
 
 
 async def test_a_revocation_at_the_partner_takes_its_leaf_out_of_the_shared_conversation(

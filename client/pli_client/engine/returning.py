@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pli_protocol.identity import Device, ReturnRequest, sign, verify_statement
+from pli_protocol.identity import Device, ReturnRequest, sign
 from pli_protocol.mls.ciphersuite import suite
 from pli_protocol.mls.errors import MLSError
 from pli_protocol.mls.message import peek
@@ -136,11 +136,11 @@ def asked(work: Work, group_row: groups.GroupRow, row: Row, data: bytes) -> None
 
 
 def _checked(work: Work, group_row: groups.GroupRow, data: bytes) -> tuple[ReturnRequest, Device]:
-    authority = work.trust.own.certificate
-    checked = verify_statement(data, ReturnRequest, authority, now=work.now_s)
+    checked = work.trust.verify(data, ReturnRequest)
     device = checked.signer
     if not isinstance(device, Device):
         raise ProfileError("return-signer")
+    work.trust.device(device.chain, work.now_s)
     if work.trust.refuses(device) is not None:
         raise ProfileError("return-revoked")
     if checked.statement.group != group_row.group_id:

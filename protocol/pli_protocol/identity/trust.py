@@ -137,6 +137,13 @@ class Trust:
         """Check a chain (issuer,) up to a trusted authority. Raises IdentityError."""
         return chains.verify_issuer(chain, self._authority_of(chain))
 
+    def verify(self, data: bytes, expected: type[_S]) -> Checked[_S]:
+        """Check a statement whose signer is of any establishment trusted here; no dates.
+
+        Raises StatementError, IdentityError.
+        """
+        return self._by_any_authority(data, expected)
+
     def refuses(self, value: Device | Person | Issuer) -> Refusal | None:
         """The revocation of this device, of its person or of their issuer; None: it counts."""
         names: list[tuple[str, bytes]] = []
