@@ -76,15 +76,22 @@ async def add_issuer(
 
 
 async def learn_people(vault: Vault, keys: IssuerKeys, relay: Connection) -> None:
-    """Those whom other issuers signed, from certificates that verify."""
-    trust = Trust(keys.authority.certificate)
+    """Those whom other issuers signed, from certificates that verify.
+
+    Nobody is learnt who is revoked with their issuer: its key may be in wrong hands, and whom it makes up
+    after that must not be signed anew.
+    """
+    newest = await vault.read(tables.newest_list)
+    trust = Trust(keys.authority.certificate, revocations=() if newest is None else (newest[1],))
     after: bytes | None = None
     while True:
         page = await relay.request(GetDirectory(0, after))
         found: list[tuple[Person, bytes]] = []
         for chain in page.people:
             with contextlib.suppress(IdentityError):
-                found.append((trust.person(chain), chain[1]))
+                person = trust.person(chain)
+                if trust.refuses(person) is None:
+                    found.append((person, chain[1]))
         others = [(person, issuer) for person, issuer in found if issuer != keys.certificate]
         if others:
             await vault.write(lambda db, o=others: _remember(db, o), name=LEARN)  # type: ignore[misc]
