@@ -351,10 +351,12 @@ async def test_a_device_that_was_linked_after_the_backup_is_known_by_its_chain(
     await scene.server.signed(second)
 
 
-async def test_a_device_that_nobody_brings_is_refused_as_ever(scene: Scene) -> None:
-    with pytest.raises(Refused) as caught:
-        await scene.server.signed(scene.anne.person.device())
-    assert caught.value.code == "sign-in-failed"
+async def test_a_device_that_nobody_brings_may_come_again_until_it_is_refused(scene: Scene) -> None:
+    real, further = scene.server.clock, scene.anne.person.device()
+    answer = await refused("try-later", scene.server.signed(further))
+    assert answer.retry_after
+    scene.server.clock = lambda: real() + 73 * HOUR
+    await refused("sign-in-failed", scene.server.signed(further))
 
 
 async def test_a_device_that_cannot_be_noted_keeps_no_other_out(scene: Scene) -> None:

@@ -1,7 +1,7 @@
 """What anybody could repeat without end does not grow the log without end: above a number it is counted.
 
-Of each act in `COUNTED`, `ENTRIES` by the same establishment, account and device become entries within
-`INTERVAL_MS`; those above become one entry with their number, written once the interval is over.
+Of each act in `COUNTED`, `ENTRIES` by the same establishment, account and device (of failed sign-ins, by the
+same account) become entries within `INTERVAL_MS`; those above become one entry with their number, written once the interval is over.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,9 @@ class Counts:
             return [*written, *noted], counts
         seen = dict(counts.seen)
         for act, entry in noted:
-            key = (act, entry.establishment, entry.account, entry.device)
+            # Who has an identity key can make devices without end, none of which is let in.
+            device = None if act is Act.SIGN_IN_FAILED else entry.device
+            key = (act, entry.establishment, entry.account, device)
             if act in COUNTED:
                 seen[key] = seen.get(key, 0) + 1
             if seen.get(key, 0) <= ENTRIES:

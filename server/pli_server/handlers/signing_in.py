@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -18,12 +19,15 @@ from ..errors import Refusal
 from ..relay import Relay
 from ..session import DEVICE, GREETED, ISSUER, Session
 from ..settings import Limits
-from ..storage import locks, reading
+from ..storage import locks, reading, timelines
 from ..storage import tables as t
 from ..storage.quotas import room_for_account
 from ..storage.transaction import Transaction
 from .linking import was_linked
 from .succession import newest_statement
+
+FORGOTTEN_MS: Final = 60_000
+"""When a device that a restored relay may have forgotten is to come again, milliseconds."""
 
 
 def hello(relay: Relay, session: Session, frame: f.Hello) -> f.Welcomed:
@@ -326,6 +330,9 @@ def _new_device(
         raise Refusal("limit", f"an account has at most {limit} devices")
     # The first one shows by its chain that the issuer signed its person; a further one was linked.
     if count and not approved and not was_linked(tx, account_no, device.device_id):
+        if timelines.read(tx.connection).mending(tx.now):
+            # Perhaps it was linked after the backup: those who know it bring it (repair.bring_devices).
+            raise Refusal("try-later", retry_after=FORGOTTEN_MS)
         raise Refusal("sign-in-failed")
     made = tx.connection.execute(
         sa.insert(t.devices).values(

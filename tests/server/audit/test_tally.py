@@ -27,6 +27,14 @@ def test_above_the_number_the_same_act_is_counted_and_written_once() -> None:
     assert fresh.began == NOW + INTERVAL_MS
 
 
+def test_failed_sign_ins_of_ever_new_devices_are_counted_by_their_account() -> None:
+    failed = [(Act.SIGN_IN_FAILED, Entry(1, b"e", b"a", bytes([no]))) for no in range(ENTRIES + 9)]
+    written, counts = Counts(NOW).sift(failed, NOW)
+    assert len(written) == ENTRIES
+    ((_, entry),), _ = counts.sift([], NOW, closing=True)
+    assert (entry.account, entry.device, entry.facts) == (b"a", None, {"count": 9})
+
+
 def test_an_act_that_is_bounded_otherwise_is_never_counted() -> None:
     acts = [(Act.REVOCATION, Entry(1))] * (ENTRIES + 1)
     assert Counts(NOW).sift(acts, NOW) == (acts, Counts(NOW))
