@@ -1,7 +1,8 @@
 """What anybody could repeat without end does not grow the log without end: above a number it is counted.
 
 Of each act in `COUNTED`, `ENTRIES` by the same establishment, account and device (of failed sign-ins, by the
-same account) become entries within `INTERVAL_MS`; those above become one entry with their number, written once the interval is over.
+same account) become entries within `INTERVAL_MS`; those above become one entry with their number, written
+once the interval is over.
 """
 
 from collections.abc import Mapping, Sequence

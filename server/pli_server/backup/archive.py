@@ -130,7 +130,7 @@ class ArchiveReader:
         """
         chunk = self._pull()
         while chunk[:1] == b"P":
-            name = chunk[1:].decode()
+            name = chunk[1:].decode(errors="replace")
             yield name, self._data(name)
             if self._next is None:
                 raise AssertionError("a part was not read to its end")

@@ -92,7 +92,7 @@ def make(folder: Path, to: Path | None, public_key: str | None, as_json: bool) -
     key = keys.parse_public(text)
     made = making.make(folder, settings, target, key, now_ms(), _progress(as_json))
     if to is None:
-        making.keep_newest(target, settings.name, settings.backup.keep)
+        making.keep_newest(target, settings.name, settings.backup.keep, now_ms())
     shown = {"event": "backup", "archive": str(made.path), "size": made.size}
     if as_json:
         click.echo(json.dumps({**shown, **_facts(made.manifest)}))

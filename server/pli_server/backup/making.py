@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 import sqlalchemy as sa
 from nacl.public import PublicKey
@@ -28,6 +28,7 @@ UNFINISHED: Final = ".unfinished"
 FILES: Final = "file/"
 BLOBS: Final = "blob/"
 _MOMENT: Final = "%Y%m%dT%H%M%SZ"
+DAY_MS: Final = 86_400_000
 LARGEST_FILE: Final = 1024 * 1024
 """Bytes of a file of the folder besides database and blobs (settings, keys)."""
 
@@ -65,9 +66,9 @@ def make(
     moment = datetime.fromtimestamp(now / 1000, UTC).strftime(_MOMENT)
     path = to / f"{_file_name(settings.name)}-{moment}{SUFFIX}"
     unfinished = path.with_name(path.name + UNFINISHED)
+    file = _new_file(unfinished)
     try:
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with file:
             manifest = _write(ArchiveWriter(file, key), folder, settings, now, progress)
             file.flush()
             os.fsync(file.fileno())
@@ -85,9 +86,24 @@ def make(
     return Made(path, size, manifest)
 
 
-def keep_newest(to: Path, relay: str, keep: int) -> list[Path]:
-    """Remove this relay's older backups but the newest `keep`; returns those removed."""
-    old = _mine(to, relay)[:-keep]
+def _new_file(path: Path) -> BinaryIO:
+    """For the relay's own user; never what another process writes, or a link that somebody put there."""
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except OSError as error:
+        raise OperatorError(
+            f"{path} cannot be made ({error.strerror}); see that no other backup runs"
+        ) from None
+
+
+def keep_newest(to: Path, relay: str, keep: int, now: int) -> list[Path]:
+    """Remove this relay's older backups but the newest `keep`, and what killed ones left a day ago.
+
+    Returns those removed.
+    """
+    left = to.glob(f"{glob.escape(_file_name(relay))}-*{SUFFIX}{UNFINISHED}")
+    old = [path for path in left if path.stat().st_mtime * 1000 < now - DAY_MS]
+    old += _mine(to, relay)[:-keep]
     for path in old:
         path.unlink(missing_ok=True)
     return old
@@ -96,14 +112,21 @@ def keep_newest(to: Path, relay: str, keep: int) -> list[Path]:
 def newest(to: Path, relay: str) -> int | None:
     """When this relay's newest backup in a folder was begun (milliseconds since 1970)."""
     mine = _mine(to, relay)
-    if not mine:
+    return _begun(mine[-1]) if mine else None
+
+
+def _begun(path: Path) -> int | None:
+    moment = path.name.removesuffix(SUFFIX).rpartition("-")[2]
+    try:
+        return int(datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError:
         return None
-    moment = mine[-1].name.removesuffix(SUFFIX).rpartition("-")[2]
-    return int(datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def _mine(to: Path, relay: str) -> list[Path]:
-    return sorted(to.glob(f"{glob.escape(_file_name(relay))}-????????T??????Z{SUFFIX}"))
+    """The oldest first; a file that only looks like one is none."""
+    found = to.glob(f"{glob.escape(_file_name(relay))}-????????T??????Z{SUFFIX}")
+    return sorted(path for path in found if _begun(path) is not None)
 
 
 def _write(
@@ -200,7 +223,9 @@ def _write_blobs(
             progress("blobs", done, len(wanted))
             try:
                 first = store.get(blob.blob, 0, blob.size)
-            except Refusal:
+            except Refusal as refusal:
+                if refusal.code != "not-found":
+                    raise _unread(blob, refusal) from None
                 yield blob
             else:
                 archive.add(BLOBS + blob.blob.hex(), _pieces(store, blob, first))
@@ -216,9 +241,14 @@ def _pieces(store: BlobStore, blob: Blob, piece: bytes) -> Iterator[bytes]:
         try:
             piece = store.get(blob.blob, done, blob.size) if done < blob.size else b""
         except Refusal as refusal:
-            raise OperatorError(
-                f"the blob {blob.blob.hex()[:8]}… went while it was read ({refusal.code}); try again"
-            ) from None
+            raise _unread(blob, refusal) from None
+
+
+def _unread(blob: Blob, refusal: Refusal) -> OperatorError:
+    """A backup without it would not be one."""
+    return OperatorError(
+        f"the blob {blob.blob.hex()[:8]}… cannot be read to its end ({refusal.code}); try again"
+    )
 
 
 def _file_name(relay: str) -> str:

@@ -1,6 +1,7 @@
 """Restoring a backup into an empty folder, and proving that a backup can be restored."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from .archive import ArchiveReader, DamagedArchive, Manifest
 from .making import BLOBS, FILES, Progress, flush_folder
 
 _UNFINISHED: Final = ".restoring"
+_BLOB_NAME: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 
 
 def restore(
@@ -56,8 +58,7 @@ def restore(
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(mode=0o700)
-        manifest = unpack(archive, key, scratch, progress, url, keep=True)
-        number = begin_timeline(scratch, now, url)
+        manifest, number = unpack(archive, key, scratch, progress, url, now)
         _flush(scratch)
         if folder.exists():
             folder.rmdir()
@@ -98,7 +99,7 @@ def verify(archive: Path, key: PrivateKey, scratch: Path | None, progress: Progr
     """
     with tempfile.TemporaryDirectory(prefix="pli-verify-", dir=scratch) as made:
         folder = Path(made)
-        manifest = unpack(archive, key, folder, progress)
+        manifest, _ = unpack(archive, key, folder, progress)
         store = database.open_database(folder, None)
         problems = database.at_once(store, lambda db: list(_problems(db, folder, manifest)))
         return Verified(manifest, problems)
@@ -150,14 +151,17 @@ def unpack(
     folder: Path,
     progress: Progress,
     url: DatabaseURL | None = None,
-    *,
-    keep: bool = False,
-) -> Manifest:
+    now: int | None = None,
+) -> tuple[Manifest, int]:
     """Write the archive's parts into an empty folder (and database); its bytes are trusted part by part,
     and as a whole only when this returns.
 
     Args:
-        keep: The blobs go where the relay's settings say, perhaps into a bucket; else into the folder.
+        now: It is to serve: in the same transaction its new timeline begins, and the blobs go where the
+            relay's settings say, perhaps into a bucket. None: only to be looked at, all in the folder.
+
+    Returns:
+        The manifest, and the timeline that the database is in.
 
     Raises:
         OperatorError: the database is not empty; the archive is damaged, cut, or for another key.
@@ -165,24 +169,24 @@ def unpack(
     size = archive.stat().st_size if archive.exists() else 0
     (folder / "blobs" / "uploads").mkdir(parents=True, mode=0o700)
 
-    def load(connection: sa.Connection) -> Manifest:
+    def load(connection: sa.Connection) -> tuple[Manifest, int]:
         # Durable as a whole, by the checkpoint and the flushes at the end.
         with archive.open("rb") as file, database.writing(connection):
             if connection.execute(sa.select(t.trace_entries.c.no).limit(1)).first() is not None:
                 raise OperatorError("the database has a relay in it; restore into an empty one")
             connection.execute(sa.delete(t.meta))
             reader = ArchiveReader(file, key)
-            manifest = _unpack(reader, file, size, folder, connection, progress, keep)
+            manifest = _unpack(reader, file, size, folder, connection, progress, now is not None)
             dump.after_loading(connection)
-            return manifest
+            number = manifest.timeline if now is None else timeline.begin(connection, now)
+            return manifest, number
 
     try:
-        manifest = database.at_once(database.open_database(folder, url), load)
+        return database.at_once(database.open_database(folder, url), load)
     except FileNotFoundError:
         raise OperatorError(f"{archive} does not exist; give a file that backup made") from None
     except sa.exc.IntegrityError:
         raise DamagedArchive("its tables contradict each other") from None
-    return manifest
 
 
 def _unpack(
@@ -199,7 +203,7 @@ def _unpack(
         if name.startswith(dump.PREFIX):
             dump.load_table(connection, name.removeprefix(dump.PREFIX), data)
         elif name.startswith(BLOBS):
-            _store_blob(folder, _safe(name.removeprefix(BLOBS)), data, keep)
+            _store_blob(folder, _blob_name(name.removeprefix(BLOBS)), data, keep)
         elif name.startswith(FILES):
             _store(folder / _safe(name.removeprefix(FILES)), data)
         else:
@@ -242,7 +246,15 @@ def _store(path: Path, data: Iterator[bytes]) -> None:
 
 def _safe(name: str) -> str:
     """A name that stays in the folder, and is not the database's."""
-    if Path(name).name != name or name in (".", "..") or name.startswith(DATABASE_NAME):
+    odd = Path(name).name != name or name in (".", "..") or "\0" in name
+    if odd or name.startswith(DATABASE_NAME):
+        raise DamagedArchive("a part with an impossible name")
+    return name
+
+
+def _blob_name(name: str) -> str:
+    """A blob's id, as the folder names its file."""
+    if _BLOB_NAME.fullmatch(name) is None:
         raise DamagedArchive("a part with an impossible name")
     return name
 

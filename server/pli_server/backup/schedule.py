@@ -1,6 +1,7 @@
 """Backups on a schedule, each made by a process of its own beside the relay."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..settings import Settings
+from ..storage.faults import describe
 from . import making
 
 if TYPE_CHECKING:
@@ -41,16 +43,23 @@ async def run(relay: "Relay") -> None:
     )
     while True:
         await asyncio.sleep(seconds_until_due(settings, relay.clock()))
-        if not await back_up(relay):
+        try:
+            done = await back_up(relay)
+        except Exception as error:
+            # It must go on for years: no process to be had, an answer that cannot be read.
+            log.error("a backup failed: %s", describe(error))
+            done = False
+        if not done:
             await asyncio.sleep(HOUR)
 
 
 def seconds_until_due(settings: Settings, now: int) -> float:
     """How long to wait; 0 where it is overdue."""
-    last = last_backup(settings)
+    last, between = last_backup(settings), settings.backup.hours * HOUR
     if last is None:
         return 0.0
-    return max(0.0, last / 1000 + settings.backup.hours * HOUR - now / 1000)
+    # The newest may bear a time to come: it was made while the clock was wrong.
+    return min(between, max(0.0, last / 1000 + between - now / 1000))
 
 
 async def back_up(relay: "Relay") -> bool:
@@ -61,8 +70,8 @@ async def back_up(relay: "Relay") -> bool:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        preexec_fn=_give_way if os.name == "posix" else None,
     )
+    _give_way(process.pid)
     try:
         out, _ = await process.communicate()
     except asyncio.CancelledError:
@@ -81,5 +90,8 @@ def _age(settings: Settings, now: int) -> float:
     return math.nan if last is None else (now - last) / 1000
 
 
-def _give_way() -> None:
-    os.nice(NICE)
+def _give_way(process: int) -> None:
+    """From outside: Python that runs between fork and exec could hang, and this loop with it."""
+    if hasattr(os, "setpriority"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process, NICE)

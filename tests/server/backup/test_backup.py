@@ -13,7 +13,8 @@ from nacl.public import PrivateKey
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
 from pli_server.backup import making, restoring
-from pli_server.errors import OperatorError
+from pli_server.backup.archive import ArchiveWriter, DamagedArchive
+from pli_server.errors import OperatorError, Refusal
 from pli_server.folder import further_code
 from pli_server.relay import now_ms
 from pli_server.settings import load
@@ -269,10 +270,71 @@ def test_only_the_newest_backups_of_this_relay_are_kept(tmp_path: Path) -> None:
     made = [back_up(folder, to, 1_700_000_000_000 + i * 1000).path for i in range(4)]
     other = to / "pli-relay.test.other-20200101T000000Z.plibackup"
     shutil.copy(made[0], other)
-    making.keep_newest(to, "relay.test", 2)
-    assert sorted(to.iterdir()) == sorted([*made[2:], other])
+    odd = to / "pli-relay.test-yesterdayTnoon..Z.plibackup"
+    odd.write_bytes(b"")
+    making.keep_newest(to, "relay.test", 2, 0)
+    assert sorted(to.iterdir()) == sorted([*made[2:], other, odd])
     assert making.newest(to, "relay.test") == 1_700_000_003_000
     assert making.newest(to, "another") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blob/..evil",
+        "blob/../../evil",
+        f"blob/{'Z' * 64}",
+        "file/../evil",
+        "file/e\0vil",
+        "file/relay.db-wal",
+        "evil",
+    ],
+)
+def test_a_forged_archive_writes_nothing_elsewhere(tmp_path: Path, name: str) -> None:
+    """Whoever knows the public key can make one."""
+    path = tmp_path / "forged.plibackup"
+    with path.open("wb") as file:
+        ArchiveWriter(file, KEY.public_key).add(name, [b"x"])
+    with pytest.raises(DamagedArchive, match="impossible name|unknown part"):
+        restoring.restore(path, KEY, tmp_path / "new", now_ms(), quiet)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_backup_left_goes_after_a_day(tmp_path: Path) -> None:
+    left = tmp_path / f"pli-relay.test-20261130T100000Z.plibackup{making.UNFINISHED}"
+    left.write_bytes(b"half")
+    written = int(left.stat().st_mtime * 1000)
+    assert making.keep_newest(tmp_path, "relay.test", 2, written + making.DAY_MS // 2) == []
+    assert making.keep_newest(tmp_path, "relay.test", 2, written + 2 * making.DAY_MS) == [left]
+    assert not left.exists()
+
+
+def test_a_backup_follows_no_link_that_somebody_put_in_its_place(tmp_path: Path) -> None:
+    folder, to, victim = tmp_path / "relay", tmp_path / "backups", tmp_path / "victim"
+    new_folder(folder)
+    made = back_up(folder, to, 1_700_000_000_000)
+    victim.write_bytes(b"precious")
+    link = to / (made.path.name + making.UNFINISHED)
+    link.symlink_to(victim)
+    with pytest.raises(OperatorError, match="cannot be made"):
+        back_up(folder, to, 1_700_000_000_000)
+    assert victim.read_bytes() == b"precious"
+    assert link.is_symlink(), "what another process writes is left alone"
+
+
+async def test_a_backup_fails_where_the_blobs_cannot_be_read_now(
+    server: Server, home: TestEstablishment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await joins(server, home)
+    await upload(a.client, b"x" * 100)
+
+    def away(*_: object) -> bytes:
+        raise Refusal("try-later")
+
+    monkeypatch.setattr("pli_server.storage.blobs.BlobFolder.get", away)
+    with pytest.raises(OperatorError, match="cannot be read"):
+        await asyncio.to_thread(back_up, server.folder, tmp_path / "backups")
+    assert not list((tmp_path / "backups").iterdir())
 
 
 def test_a_backup_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -130,6 +131,7 @@ def test_a_backup_is_due_at_once_and_then_after_its_hours(tmp_path: Path) -> Non
     assert last is not None
     assert schedule.seconds_until_due(settings, last + HOUR) == 5 * 3600
     assert schedule.seconds_until_due(settings, last + 7 * HOUR) == 0
+    assert schedule.seconds_until_due(settings, last - 10**12) == 6 * 3600, "its clock was wrong"
 
 
 def test_older_backups_than_those_to_keep_are_removed(tmp_path: Path) -> None:
@@ -156,6 +158,32 @@ async def test_the_running_relay_backs_up_by_itself_and_says_how_old_it_is(tmp_p
         await asyncio.wait([running])
         await relay.stop()
     assert call("backup", "verify", archive, "--key", tmp_path / "private")[0] == 0
+
+
+async def test_backups_go_on_after_one_that_could_not_even_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = asyncio.Queue[bool]()
+    begin = asyncio.create_subprocess_exec
+
+    async def second_time(*command: str, **options: Any) -> Any:
+        begun.put_nowait(True)
+        if "a backup failed" not in caplog.text:
+            raise BlockingIOError
+        return await begin(*command, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", second_time)
+    monkeypatch.setattr(schedule, "HOUR", 0)
+    relay = Relay(configured(tmp_path), load(tmp_path / "relay"))
+    await relay.start()
+    running = asyncio.create_task(schedule.run(relay))
+    try:
+        for _ in range(2):
+            await asyncio.wait_for(begun.get(), 20)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await relay.stop()
 
 
 async def test_a_backup_that_fails_is_told(

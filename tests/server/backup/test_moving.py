@@ -40,8 +40,12 @@ def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:
     return ask(database, Use.READING, read)
 
 
+def refuse(*_: object) -> None:
+    raise OperatorError("no timeline")
+
+
 async def test_a_relay_moves_from_either_database_to_postgresql(
-    server: Server, home: TestEstablishment, tmp_path: Path
+    server: Server, home: TestEstablishment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = await joins(server, home), await joins(server, home)
     group = await team(a, b)
@@ -57,6 +61,18 @@ async def test_a_relay_moves_from_either_database_to_postgresql(
     made = await asyncio.to_thread(back_up)
     url = new_database()
     try:
+        with monkeypatch.context() as broken:
+            broken.setattr("pli_server.backup.timeline._trace", refuse)
+            with pytest.raises(OperatorError, match="no timeline"):
+                await asyncio.to_thread(
+                    restoring.restore,
+                    made.path,
+                    KEY,
+                    tmp_path / "none",
+                    now_ms(),
+                    quiet,
+                    DatabaseURL(url),
+                )
         into = tmp_path / "moved"
         await asyncio.to_thread(
             restoring.restore, made.path, KEY, into, now_ms(), quiet, DatabaseURL(url)
