@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from pli_protocol.relay import frames as f
+from pli_server.errors import Refusal
+from pli_server.storage.committing import Committed, Committer, Cursors
+from pli_server.storage.jobs import Job
 
 from .conftest import Server
 from .people import TestEstablishment, commit, mls
-from .raw_client import RawClient
+from .raw_client import RawClient, Refused
 from .team import Member, Team, joins, team
 
 
@@ -231,3 +235,31 @@ async def test_a_row_that_comes_while_waiting_welcomes_are_read_is_pushed_behind
     go_on.set()
     assert (await back.push(f.WelcomeWaiting)).group == made.group
     assert (await back.push(f.Row)).position.seq == 2
+
+
+async def test_what_a_device_has_acknowledged_outlives_a_transaction_that_was_given_up(
+    server: Server, home: TestEstablishment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up: list[Cursors] = []
+    commit = Committer.commit
+
+    def fail_once(self: Committer, batch: Sequence[Job], cursors: Cursors) -> Committed:
+        if cursors and not given_up:
+            given_up.append(cursors)
+            return Committed([Refusal("try-later")] * len(batch))
+        return commit(self, batch, cursors)
+
+    one, other = await joins(server, home), await joins(server, home)
+    group = await team(one, other)
+    await group.says(one)
+    row = await other.client.push(f.Row)
+    monkeypatch.setattr(Committer, "commit", fail_once)
+    await other.client.send(f.Acknowledge((f.Acknowledgement(group.group, row.position.seq),)))
+    await other.client.settle()
+    with pytest.raises(Refused):
+        await group.says(one)
+    assert given_up
+    await other.client.close()
+    again = await server.signed(other.device, other.client.signed_in.token)
+    await again.settle()
+    assert row.position.seq not in [frame.position.seq for frame in again.pushes]

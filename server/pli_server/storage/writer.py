@@ -207,6 +207,10 @@ class Writer:
         done = self._committer.commit(batch, cursors)
         if done.changes is not None:
             self._on_commit(len(batch), time.perf_counter() - begun)
+        else:
+            # They go with the next transaction: else their devices would get those rows again.
+            with self._cursors_lock:
+                self._cursors = {**cursors, **self._cursors}
         # Said here too: the next batch is looked at before the loop hears of it.
         self._failed = done.broken
         self._loop.call_soon_threadsafe(self._committed, batch, done)
