@@ -245,17 +245,19 @@ async def test_a_stranger_locks_nobody_out_who_is_signed_in_and_stepping_up_ends
     await opens(server, home, account, factors.password, factors.code())
 
 
-async def test_an_attempt_that_finds_no_place_is_not_counted(
+async def test_strangers_leave_places_to_who_is_inside_and_who_finds_none_is_not_counted(
     server: Server, home: TestEstablishment, anne: tuple[Member, Factors]
 ) -> None:
     member, factors = anne
     account, places = member.person.account, ExitStack()
+    passwords = server.relay.passwords
     with places:
-        for _ in range(server.relay.settings.accounts.password_checks_waiting):
-            places.enter_context(server.relay.passwords.place())
+        for _ in range(passwords.places(stranger=True)):
+            places.enter_context(passwords.place(stranger=True))
         for _ in range(5):
             busy = await refusal(opens(server, home, account, factors.password, "123456"))
             assert busy.code == "try-later"
+        await factors.step_up(member.client)
     await opens(server, home, account, factors.password, factors.code())
 
 

@@ -92,7 +92,7 @@ async def check(
         )
         return True
 
-    with relay.passwords.place():
+    with relay.passwords.place(stranger=tried == holder.id):
         counted, stored = await relay.writer.do("attempt", begin, owners=holder.owners)
         kept = await relay.passwords.check(stored, password)
     if not await relay.writer.do("second-factor", end, owners=holder.owners):

@@ -43,14 +43,21 @@ class Passwords:
         """Wait for what runs."""
         self._pool.shutdown()
 
+    def places(self, stranger: bool) -> int:
+        """How many there are."""
+        return self._most - (self._most // 8 if stranger else 0)
+
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, *, stranger: bool = False) -> Iterator[None]:
         """Room for one `hash` or `check`: taken first, so that who finds none was not counted.
+
+        Args:
+            stranger: Who has not signed in; an eighth of the places is kept from them.
 
         Raises:
             Refusal: try-later, too many wait.
         """
-        if self._waiting >= self._most:
+        if self._waiting >= self.places(stranger):
             raise Refusal("try-later", "too many passwords are checked", retry_after=RETRY_MS)
         self._waiting += 1
         try:
