@@ -16,7 +16,10 @@ PREFIX: Final = "PLI_"
 FROM_FILE: Final = "_FILE"
 """PLI_DATABASE_URL_FILE names a file that holds the value: for secrets."""
 
-_PASSWORD: Final = re.compile(r"://[^/@\s:]*:[^/@\s]+@")
+_PASSWORD: Final = re.compile(
+    r"://[^/@\s:]*:[^@\s]+@|[?&](ssl)?password=|^(nats|tls|ws|wss)://[^/\s]*@", re.IGNORECASE
+)
+"""user:password@ (an unquoted / in it too), libpq's parameter, a token of NATS."""
 
 
 def overridden(

@@ -118,7 +118,23 @@ def test_a_wrong_value_in_the_environment_is_refused(
         written(tmp_path, 'name = "x"')
 
 
-def test_a_password_in_the_file_is_refused_and_not_repeated(tmp_path: Path) -> None:
-    with pytest.raises(OperatorError, match="PLI_DATABASE_URL_FILE") as refused:
-        written(tmp_path, 'name = "x"\n[database]\nurl = "postgresql://pli:hunter2@db/pli"\n')
-    assert "hunter2" not in str(refused.value)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'database_url = "postgresql://pli:hunter2@db/pli"',
+        'database_url = "postgresql://pli:hun/ter2@db/pli"',
+        'database_url = "postgresql://db/pli?user=pli&password=hunter2"',
+        'database_url = "postgresql://pli@db/pli?sslpassword=hunter2"',
+        '[bus]\nurl = "nats://pli:hunter2@bus"',
+        '[bus]\nurl = "nats://hunter2@bus"',
+        '[bus]\nurl = "nats://bus,tls://hunter2@bus2"',
+    ],
+)
+def test_a_password_in_the_file_is_refused_and_not_repeated(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(OperatorError, match="PLI_(DATABASE|BUS)_URL_FILE") as refused:
+        written(tmp_path, f'name = "x"\n{setting}\n')
+    assert "ter2" not in str(refused.value)
+
+
+def test_a_user_s_name_in_the_file_is_no_password(tmp_path: Path) -> None:
+    written(tmp_path, 'name = "x"\ndatabase_url = "postgresql://pli@db:5432/pli?sslmode=require"\n')

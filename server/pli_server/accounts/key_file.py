@@ -58,10 +58,11 @@ def _make(path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-    _sync_folder(path.parent)
+    flush_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """A rename is durable once its folder is. Windows flushes folders by itself."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from pli_protocol.identity import SigningKey
 
+from ..accounts.key_file import flush_folder
 from ..errors import OperatorError
 from ..storage import tables as t
 
@@ -27,6 +28,7 @@ def make(folder: Path) -> SigningKey:
         file.flush()
         os.fsync(file.fileno())
     part.replace(folder / FILE_NAME)
+    flush_folder(folder)
     return key
 
 

@@ -11,6 +11,7 @@ from typing import BinaryIO, Final, NamedTuple
 import sqlalchemy as sa
 from nacl.public import PublicKey
 
+from ..accounts.key_file import flush_folder
 from ..audit.acts import Act
 from ..audit.trail import record
 from ..errors import OperatorError, Refusal
@@ -253,14 +254,3 @@ def _unread(blob: Blob, refusal: Refusal) -> OperatorError:
 
 def _file_name(relay: str) -> str:
     return "pli-" + "".join(c if c.isalnum() or c in ".-" else "_" for c in relay)
-
-
-def flush_folder(folder: Path) -> None:
-    """A rename is durable once its folder is. Windows flushes folders by itself."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

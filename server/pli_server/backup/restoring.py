@@ -15,6 +15,7 @@ from nacl.public import PrivateKey
 from pli_protocol.relay.frames import BLOB_PART
 
 from .. import settings as setting
+from ..accounts.key_file import flush_folder
 from ..audit import log_key, verifying
 from ..errors import OperatorError
 from ..settings import FILE_NAME as SETTINGS_NAME
@@ -25,7 +26,7 @@ from ..storage.sqlite import FILE_NAME as DATABASE_NAME
 from ..storage.url import DatabaseURL
 from . import dump, timeline
 from .archive import ArchiveReader, DamagedArchive, Manifest
-from .making import BLOBS, FILES, Progress, flush_folder
+from .making import BLOBS, FILES, Progress
 
 _UNFINISHED: Final = ".restoring"
 _BLOB_NAME: Final = re.compile("[0-9a-f]{64}", re.ASCII)
