@@ -155,8 +155,6 @@ class Relay:
         from .nodes.nats_bus import NatsBus
 
         made = self._bus or (NoBus() if bus.url is None else NatsBus(bus, self.cluster))
-        if bus.url is not None:
-            self.metrics.gauge("bus_up", "1 while the others hear us.", lambda: float(made.up))
         follower = Follower(self, made, self.node)
         follower.start()
         return follower

@@ -119,3 +119,19 @@ async def test_forged_hints_and_noise_change_nothing(wired: Make) -> None:
     assert follower is not None
     assert follower.dropped > 0
     assert follower.heard > 0
+
+
+async def test_a_flood_of_forged_hints_is_one_look_at_everything(
+    wired: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pli_server.nodes.follower.MOST_WANTED", 50)
+    nodes = await wired(lambda wire: None)
+    anne, bruno, _ = await opened(nodes)
+    group = await team(anne, bruno)
+    follower, hear = nodes.b.relay.follower, nodes.b.bus.heard
+    assert follower is not None
+    await group.says(anne)
+    for _ in range(100):
+        hear(msgspec.msgpack.encode([1, os.urandom(16), [], [], [os.urandom(32)] * 9, []]))
+        assert len(follower._wanted) <= 50
+    assert await reads(bruno, group.group, 2) == [2]

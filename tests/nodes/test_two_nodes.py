@@ -321,3 +321,11 @@ async def test_what_a_sign_in_finds_changed_is_told_to_those_who_are_there(
     assert not anne.client.pushes
     await nodes.stop()
     drop_folder(nodes.a.folder)
+
+
+async def test_each_figure_is_told_once(nodes: Nodes) -> None:
+    """Prometheus refuses a text that says the type of a figure twice."""
+    lines = nodes.a.relay.metrics.text().decode().splitlines()
+    types = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert [name for name in set(types) if types.count(name) > 1] == []
+    assert "pli_bus_up" in types

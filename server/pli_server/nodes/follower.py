@@ -116,6 +116,8 @@ class Follower:
     def _want(self, changes: Changes) -> None:
         if changes:
             self._wanted.add(changes)
+            if len(self._wanted) > MOST_WANTED:
+                self._wanted, self._everything = Changes(), True
             self._woken.set()
 
     def _look_at_everything(self) -> None:
@@ -133,8 +135,7 @@ class Follower:
             await self._woken.wait()
             self._woken.clear()
             wanted, self._wanted = self._wanted, Changes()
-            many = len(wanted.groups) + len(wanted.devices) > MOST_WANTED
-            everything, self._everything = self._everything or many, False
+            everything, self._everything = self._everything, False
             try:
                 for look in self._looks(wanted, everything):
                     await look()

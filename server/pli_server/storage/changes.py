@@ -16,8 +16,10 @@ class Changes:
     enrolments: set[bytes] = field(default_factory=set)
     """Requests that came, or were answered."""
 
-    def __bool__(self) -> bool:
-        return bool(self.groups or self.devices or self.establishments or self.enrolments)
+    def __len__(self) -> int:
+        """0: nothing was changed."""
+        kinds = (self.groups, self.devices, self.establishments, self.enrolments)
+        return sum(map(len, kinds))
 
     def add(self, other: "Changes") -> None:
         """Take those of another transaction too."""
