@@ -30,6 +30,8 @@ class Side:
         self.client: RawClient | None = None
         self.received: list[int] = []
         self.acked = 1
+        self.seen = 1
+        """The newest row that came on this connection: no other can be acknowledged on it."""
         self.previous: bytes | None = None
         self.sent: list[tuple[f.Send, f.Accepted]] = []
 
@@ -75,7 +77,7 @@ class Delivery(RuleBasedStateMachine):
 
     async def _connect(self, side: Side) -> None:
         side.client = await RawClient.signed(self.server.url, side.device, side.token)
-        side.token = side.client.signed_in.token
+        side.token, side.seen = side.client.signed_in.token, side.acked
 
     async def _receive(self, side: Side) -> None:
         """Take what came; a row that was received before is only ever one that was not acknowledged."""
@@ -93,6 +95,7 @@ class Delivery(RuleBasedStateMachine):
                 side.received.append(seq)
             else:
                 assert side.acked < seq <= side.received[-1]
+            side.seen = seq
 
     def online(self, number: int) -> Side | None:
         side = self.sides[number]
@@ -172,7 +175,7 @@ class Delivery(RuleBasedStateMachine):
 
     async def _acknowledge(self, side: Side) -> None:
         await self._receive(side)
-        side.acked = side.received[-1]
+        side.acked = side.seen
         client = self._client(side)
         await client.send(f.Acknowledge((f.Acknowledgement(self.group, side.acked),)))
         await client.settle()
