@@ -18,6 +18,7 @@ from .handlers.establishments import cut_revoked
 from .nodes import lease
 from .relay import Relay
 from .storage import tables as t
+from .storage.blobs import GIVEN_UP
 from .storage.faults import describe
 from .storage.groups import MemberState
 from .storage.transaction import Transaction, unpack
@@ -161,13 +162,8 @@ def _end_removed(tx: Transaction, settled: int) -> int:
 
 async def _clear_blobs(relay: Relay, old: int, abandoned: int) -> None:
     lists = await relay.readers.run(_published_lists)
-    condition = sa.and_(
-        sa.or_(
-            t.blobs.c.created < old,
-            sa.and_(t.blobs.c.complete == 0, t.blobs.c.created < abandoned),
-        ),
-        t.blobs.c.blob.not_in(lists),
-    )
+    await relay.writer.do("sweep", partial(_give_up_uploads, abandoned), owners=())
+    condition = sa.and_(t.blobs.c.created < old, t.blobs.c.blob.not_in(lists))
     while True:
         chosen = await relay.readers.run(
             lambda db: list(db.scalars(sa.select(t.blobs.c.blob).where(condition).limit(STEP)))
@@ -179,6 +175,12 @@ async def _clear_blobs(relay: Relay, old: int, abandoned: int) -> None:
             await relay.blobs.run(relay.blobs.remove, blob)
         await relay.writer.do("sweep", partial(_forget_blobs, chosen))
         relay.metrics.swept["blobs"] += len(chosen)
+
+
+def _give_up_uploads(abandoned: int, tx: Transaction) -> None:
+    """Before their bytes go: none of them is completed, and answered, meanwhile."""
+    begun = (t.blobs.c.complete == 0, t.blobs.c.created < abandoned)
+    tx.connection.execute(sa.update(t.blobs).where(*begun).values(created=GIVEN_UP))
 
 
 def _published_lists(db: sa.Connection) -> list[bytes]:

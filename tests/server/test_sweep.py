@@ -1,6 +1,7 @@
 """Retention: payloads, Welcomes, blobs and enrolments go with time; the chain stays."""
 
 import os
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -106,6 +107,33 @@ async def test_an_upload_that_was_given_up_goes_after_a_day(
     assert len(list((server.folder / "blobs" / "uploads").iterdir())) == 1
     await later(server, 2)
     assert not list((server.folder / "blobs" / "uploads").iterdir())
+
+
+async def test_an_upload_that_ends_while_it_is_given_up_is_not_answered_as_stored(
+    server: Server, home: TestEstablishment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await joins(server, home)
+    blob, data = os.urandom(32), os.urandom(f.BLOB_PART + 1)
+    await a.client.ask(
+        f.PutBlob(a.client.rid(), blob, 0, len(data), data[: f.BLOB_PART]),
+    )
+    last = f.PutBlob(a.client.rid(), blob, f.BLOB_PART, len(data), data[f.BLOB_PART :])
+    blobs, real = server.relay.blobs, server.relay.blobs.run
+
+    async def swept_between(function: Any, *arguments: object) -> Any:
+        done = await real(function, *arguments)
+        if function == blobs.place:
+            await later(server, 2)
+        return done
+
+    monkeypatch.setattr(blobs, "run", swept_between)
+    with pytest.raises(Refused, match="try-later"):
+        await a.client.ask(last)
+    monkeypatch.undo()
+    for offset in (0, f.BLOB_PART):
+        part = data[offset : offset + f.BLOB_PART]
+        await a.client.ask(f.PutBlob(a.client.rid(), blob, offset, len(data), part))
+    assert (await a.client.ask(f.GetBlob(a.client.rid(), blob, 0))).data == data[: f.BLOB_PART]
 
 
 async def test_a_removal_that_nobody_speaks_of_holds_after_the_repair_window(

@@ -12,8 +12,11 @@ from ..relay import Relay
 from ..session import Session
 from ..settings import Limits
 from ..storage import tables as t
+from ..storage.blobs import GIVEN_UP
 from ..storage.transaction import Transaction
 from ..storage.usage import Amount
+
+RETRY_MS: Final = 1_000
 
 SMALLEST: Final = 64 * 1024
 """Bytes that a blob counts for at least."""
@@ -40,10 +43,14 @@ async def put_blob(relay: Relay, session: Session, frame: f.PutBlob) -> f.Done:
         raise Refusal("conflict", "this blob was begun with another size")
     elif known.complete:
         return f.Done(frame.rid)
+    elif known.created == GIVEN_UP:
+        raise _given_up()
     held = await relay.blobs.run(relay.blobs.put, frame.blob, frame.offset, frame.size, frame.data)
     if held == frame.size:
         await relay.blobs.run(relay.blobs.place, frame.blob, frame.size)
-        await relay.writer.do("blob", lambda tx: _complete(tx, session, frame), owners=())
+        done = await relay.writer.do("blob", lambda tx: _complete(tx, session, frame), owners=())
+        if not done:
+            raise _given_up()
     return f.Done(frame.rid)
 
 
@@ -108,12 +115,21 @@ def _reserve(tx: Transaction, session: Session, frame: f.PutBlob, limits: Limits
     )
 
 
-def _complete(tx: Transaction, session: Session, frame: f.PutBlob) -> None:
-    open_one = (t.blobs.c.blob == frame.blob, t.blobs.c.complete == 0)
-    if tx.connection.execute(sa.update(t.blobs).where(*open_one).values(complete=1)).rowcount:
+def _complete(tx: Transaction, session: Session, frame: f.PutBlob) -> bool:
+    """Whether the blob is complete now, by this part or by the same one before it."""
+    begun = (t.blobs.c.blob == frame.blob, t.blobs.c.complete == 0, t.blobs.c.created != GIVEN_UP)
+    if tx.connection.execute(sa.update(t.blobs).where(*begun).values(complete=1)).rowcount:
         if session.device is not None:
             tx.store(session.account_no, Amount(files=max(frame.size, SMALLEST)))
         session.trace(tx, Act.BLOB_STORED, blob=blob_name(frame.blob), size=frame.size)
+        return True
+    known = tx.connection.execute(_BLOB, {"blob": frame.blob}).first()
+    return known is not None and bool(known.complete)
+
+
+def _given_up() -> Refusal:
+    """The sweep is taking away what was held: it begins anew after that."""
+    return Refusal("try-later", "this upload was abandoned", retry_after=RETRY_MS)
 
 
 _BLOB = sa.select(t.blobs).where(t.blobs.c.blob == sa.bindparam("blob"))

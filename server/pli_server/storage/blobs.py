@@ -15,13 +15,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pli_protocol.relay.frames import BLOB_PART, BlobRef
 
 from ..errors import Refusal, StorageFailed
 
 T = TypeVar("T")
+
+GIVEN_UP: Final = 0
+"""As the time when an upload was begun: it was abandoned, and the sweep takes it away."""
 
 THREADS = 2
 LOCKS = 16
