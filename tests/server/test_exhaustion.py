@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from websockets.exceptions import ConnectionClosed
 
 from pli_protocol.identity import (
@@ -30,6 +31,8 @@ from pli_server.pace import STRIDE, Daily, Pace
 from pli_server.proxy import source
 from pli_server.relay import SIGN_INS, now_ms
 from pli_server.storage.blobs import BlobFolder
+from pli_server.storage.database import Statements
+from pli_server.storage.faults import Fault
 
 from .conftest import Server
 from .people import NOW, TestEstablishment, commit
@@ -519,6 +522,35 @@ async def test_a_list_of_more_devices_than_a_group_may_have_is_not_decoded(
 
 
 # --- what grows with each request -------------------------------------------------------------
+
+
+async def test_a_transaction_that_is_run_again_counts_an_address_once(
+    limited: Callable[..., Awaitable[Server]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await limited(enrolments_per_address=1)
+    home = TestEstablishment()
+    await server.establish(home, server.code)
+    database, clashes = server.relay.database, iter([True, True])
+    fault, statements = database.fault, database.statements
+
+    def clashing(connection: sa.Connection) -> Statements:
+        made = statements(connection)
+        commit = made.commit
+        made.commit = lambda: commit() if not next(clashes, False) else throw()  # type: ignore[method-assign]
+        return made
+
+    def throw() -> None:
+        raise InterruptedError
+
+    def sorted_out(error: BaseException) -> Fault:
+        return Fault.CLASH if isinstance(error, InterruptedError) else fault(error)
+
+    monkeypatch.setattr(database, "statements", clashing)
+    monkeypatch.setattr(database, "fault", sorted_out)
+    joiner = await server.open()
+    request = f.RequestEnrolment(joiner.rid(), home.id, os.urandom(16), b"sealed")
+    assert await joiner.ask(request) == f.Done(request.rid)
+    assert server.relay.writer.undone["clash"] == 2
 
 
 async def test_an_address_leaves_a_bounded_number_of_requests_a_day(

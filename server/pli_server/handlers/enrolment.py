@@ -26,7 +26,10 @@ async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnro
     if len(frame.sealed) > limits.enrolment_bytes:
         raise Refusal("too-large", f"a request has at most {limits.enrolment_bytes} bytes")
 
+    asked: int | None = None
+
     def work(tx: Transaction) -> bool:
+        nonlocal asked
         if not _exists(tx.connection, frame.establishment):
             raise Refusal("not-found")
         known = tx.connection.execute(_REQUEST, {"id": frame.request_id}).first()
@@ -34,7 +37,9 @@ async def request_enrolment(relay: Relay, session: Session, frame: f.RequestEnro
             if (known.establishment, known.sealed) != (frame.establishment, frame.sealed):
                 raise Refusal("conflict", "this request id is taken")
             return False
-        if relay.asked.ask(session.address, tx.now) > limits.enrolments_per_address:
+        if asked is None:  # counted once, however often the transaction is run again
+            asked = relay.asked.ask(session.address, tx.now)
+        if asked > limits.enrolments_per_address:
             raise Refusal("limit", "too many requests came from this address today")
         _make_room(tx, frame.establishment, limits.enrolments_waiting)
         _forget_answered(tx, frame.establishment, limits.enrolments_answered)
