@@ -267,7 +267,7 @@ async def test_the_letter_to_a_further_device_crosses(
     )
     waiting = next(iter(s for s in nodes.b.relay.connected if s.state == GREETED))
     nodes.b.relay.waiting[request] = waiting
-    letter = f.AnswerLinking(anne.client.rid(), request, os.urandom(16), b"letter")
+    letter = f.AnswerLinking(anne.client.rid(), request, b"letter")
     await anne.client.ask(letter)
     answer = await waiter.push(f.LinkingAnswer)
     assert (answer.request_id, answer.sealed) == (request, b"letter")

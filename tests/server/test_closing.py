@@ -52,7 +52,7 @@ async def everything_of(server: Server, member: Member, factors: Factors) -> Mem
             new.rid(), member.person.establishment.id, account, factors.password, factors.code()
         )
     )
-    await new.ask(f.RequestLinking(new.rid(), os.urandom(16), os.urandom(50)))
+    await new.ask(f.RequestLinking(new.rid(), os.urandom(16), bytes(16), os.urandom(50)))
     await client.ask(f.PutBlob(client.rid(), os.urandom(32), 0, 3, b"abc"))
     colleague = await joins(server, member.person.establishment, "Karim Benali")
     own = colleague.client

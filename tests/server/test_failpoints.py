@@ -241,9 +241,9 @@ class Day:
         new = self.clients.get(b"new") or await self._open(b"new")
         code, account = self.karims.code(), self.karim.account
         await new.ask(f.OpenAccount(new.rid(), self.home.id, account, self.karims.password, code))
-        await new.ask(f.RequestLinking(new.rid(), self.ids[8], b"request"))
+        await new.ask(f.RequestLinking(new.rid(), self.ids[8], self.karims_second.id, b"request"))
         assert (await karim(f.GetLinking(0))).request in (b"request", None)
-        await karim(f.AnswerLinking(0, self.ids[8], self.karims_second.id, b"letter"))
+        await karim(f.AnswerLinking(0, self.ids[8], b"letter"))
         letter = await new.ask(f.FetchLinking(new.rid(), self.ids[8]))
         assert letter.sealed == b"letter"
 

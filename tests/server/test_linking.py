@@ -46,19 +46,21 @@ class Linker:
         await client.ask(shown)
         return client
 
-    async def asks(self, client: RawClient, request: bytes = b"request") -> bytes:
-        """Leave a request; its id."""
+    async def asks(
+        self, client: RawClient, device: bytes = bytes(16), request: bytes = b"request"
+    ) -> bytes:
+        """Leave a request for a device; its id."""
         number = os.urandom(16)
-        await client.ask(f.RequestLinking(client.rid(), number, request))
+        await client.ask(f.RequestLinking(client.rid(), number, device, request))
         return number
 
     async def waiting(self) -> bytes | None:
         client = self.member.client
         return (await client.ask(f.GetLinking(client.rid()))).request  # type: ignore[no-any-return]
 
-    async def answers(self, number: bytes, device: bytes, sealed: bytes = b"letter") -> None:
+    async def answers(self, number: bytes, sealed: bytes = b"letter") -> None:
         client = self.member.client
-        await client.ask(f.AnswerLinking(client.rid(), number, device, sealed))
+        await client.ask(f.AnswerLinking(client.rid(), number, sealed))
 
 
 @pytest.fixture
@@ -75,10 +77,10 @@ async def code_of(asked: Awaitable[object]) -> str:
 async def test_a_linked_device_gets_its_letter_and_signs_in(server: Server, anne: Linker) -> None:
     new = await anne.opens()
     device = anne.member.person.device()
-    number = await anne.asks(new)
+    number = await anne.asks(new, device.id)
     assert await anne.waiting() == b"request"
     assert (await new.ask(f.FetchLinking(new.rid(), number))).sealed is None
-    await anne.answers(number, device.id)
+    await anne.answers(number)
     pushed = await new.push(f.LinkingAnswer)
     assert (pushed.request_id, pushed.sealed) == (number, b"letter")
     assert (await new.ask(f.FetchLinking(new.rid(), number))).sealed == b"letter"
@@ -93,13 +95,13 @@ async def test_a_further_device_that_nobody_approved_is_refused_whatever_its_cha
     assert await code_of(server.signed(device)) == "sign-in-failed"
     number = await anne.asks(await anne.opens())
     assert await code_of(server.signed(device)) == "sign-in-failed"
-    await anne.answers(number, os.urandom(16))
-    assert await code_of(server.signed(device)) == "sign-in-failed"
+    await anne.answers(number)
+    assert await code_of(server.signed(device)) == "sign-in-failed", "another one asked"
 
 
 async def test_an_approval_ends_after_a_day(server: Server, anne: Linker) -> None:
     device: TestDevice = anne.member.person.device()
-    await anne.answers(await anne.asks(await anne.opens()), device.id)
+    await anne.answers(await anne.asks(await anne.opens(), device.id))
     anne.clock.moves(86_400)
     assert await code_of(server.signed(device)) == "sign-in-failed"
 
@@ -118,32 +120,30 @@ async def test_a_request_is_over_after_two_minutes(anne: Linker) -> None:
     assert await anne.waiting() == b"request"
     anne.clock.moves(1)
     assert await anne.waiting() is None
-    assert await code_of(anne.answers(number, os.urandom(16))) == "not-found"
+    assert await code_of(anne.answers(number)) == "not-found"
 
 
 async def test_the_newest_request_waits_and_the_one_before_cannot_be_answered(
     anne: Linker,
 ) -> None:
     new = await anne.opens()
-    first = await anne.asks(new, b"first")
-    await anne.asks(new, b"second")
+    first = await anne.asks(new, request=b"first")
+    await anne.asks(new, request=b"second")
     assert await anne.waiting() == b"second"
-    assert await code_of(anne.answers(first, os.urandom(16))) == "not-found"
+    assert await code_of(anne.answers(first)) == "not-found"
 
 
 async def test_the_same_again_changes_nothing_and_another_answer_is_a_conflict(
     anne: Linker,
 ) -> None:
     new, device = await anne.opens(), os.urandom(16)
-    number = await anne.asks(new)
-    again = f.RequestLinking(new.rid(), number, b"request")
-    await new.ask(again)
+    number = await anne.asks(new, device)
+    await new.ask(f.RequestLinking(new.rid(), number, device, b"request"))
     for _ in range(2):
-        await anne.answers(number, device)
-    assert await code_of(anne.answers(number, device, b"another letter")) == "conflict"
-    assert await code_of(anne.answers(number, os.urandom(16))) == "conflict"
-    other = f.RequestLinking(new.rid(), number, b"another request")
-    assert await code_of(new.ask(other)) == "conflict"
+        await anne.answers(number)
+    assert await code_of(anne.answers(number, b"another letter")) == "conflict"
+    for other in ((device, b"another request"), (bytes(16), b"request")):
+        assert await code_of(new.ask(f.RequestLinking(new.rid(), number, *other))) == "conflict"
 
 
 async def test_nobody_else_sees_answers_or_fetches_it(
@@ -153,9 +153,9 @@ async def test_nobody_else_sees_answers_or_fetches_it(
     new, others = await anne.opens(), await karim.opens()
     number = await anne.asks(new)
     assert await karim.waiting() is None
-    assert await code_of(karim.answers(number, os.urandom(16))) == "not-found"
+    assert await code_of(karim.answers(number)) == "not-found"
     assert await code_of(others.ask(f.FetchLinking(others.rid(), number))) == "not-found"
-    taken = f.RequestLinking(others.rid(), number, b"request")
+    taken = f.RequestLinking(others.rid(), number, bytes(16), b"request")
     assert await code_of(others.ask(taken)) == "conflict"
 
 
@@ -167,7 +167,7 @@ async def test_nobody_else_sees_answers_or_fetches_it(
         lambda rid: f.GetLinking(rid),
         lambda rid: f.SetPassword(rid, bytes(32)),
         lambda rid: f.StepUp(rid, bytes(32), "123456"),
-        lambda rid: f.AnswerLinking(rid, bytes(16), bytes(16), b"letter"),
+        lambda rid: f.AnswerLinking(rid, bytes(16), b"letter"),
     ],
 )
 async def test_an_open_account_may_do_nothing_but_ask(
@@ -190,7 +190,7 @@ async def test_an_account_may_ask_so_often_in_a_day(anne: Linker) -> None:
 
 async def test_requests_and_letters_go_after_a_day(server: Server, anne: Linker) -> None:
     number = await anne.asks(await anne.opens())
-    await anne.answers(number, os.urandom(16))
+    await anne.answers(number)
     anne.clock.moves(86_401)
     await sweep(server.relay)
     assert server.read(lambda db: db.scalar(sa.text("SELECT count(*) FROM linkings"))) == 0

@@ -90,7 +90,7 @@ async def approve(engine: "Engine", found: Waiting, typed: str, name: str) -> by
         lambda work: store.write_linked(work.db, linked, name, "approved", work.now), name=APPROVE
     )
     try:
-        await engine.connection.request(AnswerLinking(0, request_id(found.request), linked, sealed))
+        await engine.connection.request(AnswerLinking(0, request_id(found.request), sealed))
     except RelayRefused as refused:
         if refused.refusal in ("not-found", "conflict"):
             raise LinkingOver() from None

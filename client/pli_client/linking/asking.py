@@ -30,6 +30,7 @@ from pli_protocol.identity.linking import (
 )
 from pli_protocol.identity.password import COST, Cost, derive
 from pli_protocol.relay.frames import FetchLinking, LinkingAnswer, OpenAccount, RequestLinking
+from pli_protocol.relay.log import device_id
 from pli_protocol.secret import Secret
 
 from ..account import told
@@ -186,7 +187,8 @@ async def _ask(
     await vault.write(
         lambda db: store.write_asker(db, asker, int(clock() * 1000)), name=ASK, scrub=True
     )
-    await relay.request(RequestLinking(0, request_id(request), request))
+    own = device_id(asker.key.public)
+    await relay.request(RequestLinking(0, request_id(request), own, request))
     return asker
 
 

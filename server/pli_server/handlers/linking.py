@@ -27,7 +27,8 @@ async def request_linking(relay: Relay, session: Session, frame: f.RequestLinkin
     def work(tx: Transaction) -> None:
         known = tx.connection.execute(_REQUEST, {"id": frame.request_id}).first()
         if known is not None:
-            if (known.account_no, known.request) != (session.account_no, frame.request):
+            kept = (known.account_no, known.device_id, known.request)
+            if kept != (session.account_no, frame.device, frame.request):
                 raise Refusal("conflict", "this request id is taken")
             return
         of_account = t.linkings.c.account_no == session.account_no
@@ -43,6 +44,7 @@ async def request_linking(relay: Relay, session: Session, frame: f.RequestLinkin
             sa.insert(t.linkings).values(
                 request_id=frame.request_id,
                 account_no=session.account_no,
+                device_id=frame.device,
                 request=frame.request,
                 created=tx.now,
             )
@@ -82,14 +84,14 @@ async def get_linking(relay: Relay, session: Session, frame: f.GetLinking) -> f.
 
 
 async def answer_linking(relay: Relay, session: Session, frame: f.AnswerLinking) -> f.Done:
-    """Keep the letter; from now on the new device may sign in."""
+    """Keep the letter; from now on the device that asked may sign in, and no other."""
 
     def work(tx: Transaction) -> None:
         known = tx.connection.execute(_REQUEST, {"id": frame.request_id}).first()
         if known is None or known.account_no != session.account_no:
             raise Refusal("not-found")
         if known.answered is not None:
-            if (known.answer, known.device_id) != (frame.sealed, frame.device):
+            if known.answer != frame.sealed:
                 raise Refusal("conflict", "this request was answered")
             return
         if known.request is None or known.created <= tx.now - LASTS_MS:
@@ -98,10 +100,10 @@ async def answer_linking(relay: Relay, session: Session, frame: f.AnswerLinking)
         tx.connection.execute(
             sa.update(t.linkings)
             .where(t.linkings.c.request_id == frame.request_id)
-            .values(answer=frame.sealed, device_id=frame.device, answered=tx.now)
+            .values(answer=frame.sealed, answered=tx.now)
         )
         tx.changes.enrolments.add(frame.request_id)
-        session.trace(tx, Act.LINKING_ANSWERED, request=frame.request_id, linked=frame.device)
+        session.trace(tx, Act.LINKING_ANSWERED, request=frame.request_id, linked=known.device_id)
 
     def then(_: None) -> None:
         waiting = relay.waiting.pop(frame.request_id, None)

@@ -15,10 +15,12 @@ AskedToLink = Annotated[bytes, Meta(min_length=1, max_length=MAX_REQUEST)]
 class RequestLinking(Request, frozen=True):
     """Leave a request for the account that was opened (identity.linking); one waits at a time.
 
-    `request_id` is linking.request_id of the request.
+    `request_id` is linking.request_id of the request. `device` is the id of the device that asks: it, and
+    no other, may sign in once the request was answered.
     """
 
     request_id: Id16
+    device: Id16
     request: AskedToLink
 
 
@@ -46,10 +48,9 @@ class Linking(Frame, frozen=True):
 
 
 class AnswerLinking(Request, frozen=True):
-    """The sealed letter, and the new device's id: the relay will know it when it signs in."""
+    """The sealed letter: the relay knows the device that asked when it signs in."""
 
     request_id: Id16
-    device: Id16
     sealed: Inline
 
 
