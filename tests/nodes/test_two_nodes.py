@@ -262,8 +262,8 @@ async def test_the_letter_to_a_further_device_crosses(
     waiter = await nodes.b.open()
     number = nodes.a.read(lambda db: db.exec_driver_sql("SELECT no FROM accounts").scalar())
     nodes.a.change(
-        "INSERT INTO linkings (request_id, account_no, request, created)"
-        f" VALUES (decode('{request.hex()}', 'hex'), {number}, 'asks', {now_ms()})"
+        "INSERT INTO linkings (request_id, account_no, device_id, request, created)"
+        f" VALUES (decode('{request.hex()}', 'hex'), {number}, 'a device''s id', 'asks', {now_ms()})"
     )
     waiting = next(iter(s for s in nodes.b.relay.connected if s.state == GREETED))
     nodes.b.relay.waiting[request] = waiting
