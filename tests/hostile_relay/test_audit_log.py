@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -32,7 +33,7 @@ from pli_server.audit.acts import read_entry
 from pli_server.backup.restoring import begin_timeline
 
 from ..faults.cast import Cast
-from ..system.actor import Actor
+from ..system.actor import QUICK, Actor
 from ..system.checker import check
 from ..system.relay_process import HOST
 from ..system.world import TITLE, World
@@ -155,7 +156,7 @@ async def test_a_false_head_at_sign_in_is_caught(world: World, lie: Lie, reason:
 
 
 async def test_a_relay_that_does_not_prove_consistency_is_caught(world: World) -> None:
-    """Red where a refused proof counts as a lost connection (NOT_PROVEN empty)."""
+    """Red where a refused proof counts as one that is put off."""
 
     def silent(frame: RelayFrame) -> Iterable[RelayFrame]:
         if isinstance(frame, Consistency):
@@ -169,6 +170,46 @@ async def test_a_relay_that_does_not_prove_consistency_is_caught(world: World) -
         kept = await amelie.engine.read(log_heads.newest)
         await caught(amelie, "refused")
         assert await amelie.engine.read(log_heads.newest) == kept
+
+
+async def test_a_relay_that_puts_off_its_proofs_for_ever_is_caught(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Red where what is put off is forgotten, or never counts as refused."""
+    monkeypatch.setattr("pli_client.engine.log_watch.PUT_OFF", 3)
+    hurried = replace(QUICK, prove_again=0.01)
+
+    def busy(frame: RelayFrame) -> Iterable[RelayFrame]:
+        if isinstance(frame, Consistency):
+            return (Refused("try-later", frame.rid, retry_after=10),)
+        return (frame,)
+
+    async with hostile_relay(world) as relay, Cast(world) as cast:
+        await in_good_faith(cast, "amelie")
+        relay.change = busy
+        amelie = await cast.open("amelie", hurried)
+        found = await caught(amelie, "refused")
+        assert found.by is None
+        asked = [frame for frame in relay.asked if isinstance(frame, GetConsistency)]
+        assert len(asked) >= 3
+
+
+async def test_a_relay_that_is_busy_for_a_while_is_not_accused(world: World) -> None:
+    """Red where a proof that was put off is not asked for again."""
+    hurried, later = replace(QUICK, prove_again=0.01), iter([True, True])
+
+    def busy(frame: RelayFrame) -> Iterable[RelayFrame]:
+        if isinstance(frame, Consistency) and next(later, False):
+            return (Refused("try-later", frame.rid, retry_after=10),)
+        return (frame,)
+
+    async with hostile_relay(world) as relay, Cast(world) as cast:
+        await in_good_faith(cast, "amelie")
+        relay.change = busy
+        amelie = await cast.open("amelie", hurried)
+        before = await amelie.engine.read(log_heads.newest)
+        await amelie.until(lambda db: log_heads.newest(db) != before)
+        assert await amelie.engine.read(log_heads.contradictions) == []
 
 
 class Fork:

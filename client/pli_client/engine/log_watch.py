@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pli_protocol.identity import IdentityError
@@ -32,8 +31,13 @@ MOST_HEARD: Final = 64
 
 MOST_SEEN: Final = 1024
 
-NOT_PROVEN: Final = frozenset({"not-found", "invalid"})
-"""Refusals of a proof that an honest relay can always give."""
+PUT_OFF: Final = 36
+"""How often in a row a relay may put off a proof, on whichever connections, before it counts as refused."""
+
+PUTS_OFF: Final = (RelayRefused, RequestTimedOut)
+
+EARLIER: Final = b"relay"
+"""Instead of a person: the relay itself showed the head, at a sign-in of before."""
 
 
 class Question(NamedTuple):
@@ -53,6 +57,7 @@ class LogWatch:
         self._heard: deque[tuple[SignedHead, bytes]] = deque(maxlen=MOST_HEARD)
         self._seen: OrderedDict[tuple[int, int, bytes], None] = OrderedDict()
         self._checking = False
+        self._put_off = 0
 
     async def after_sign_in(self, relay: str, signed_in: SignedIn) -> None:
         """Compare what the relay shows with what is kept; then what members showed meanwhile."""
@@ -60,9 +65,12 @@ class LogWatch:
             found = await self._engine.write(
                 lambda work: _first_look(work, relay, signed_in), name=HEADS
             )
-            with suppress(RelayError):
+            try:
                 await self._prove(found)
-        await self._check_heard()
+            except RelayError:
+                self._heard.appendleft((signed_in.head, EARLIER))
+        if not self._checking:
+            await self._check_heard()
 
     def heard_of(self, heads: Iterable[tuple[SignedHead, bytes]]) -> None:
         """Members' messages carried these: each that is new is checked, beside all else."""
@@ -98,8 +106,13 @@ class LogWatch:
         try:
             while self._heard and self._engine.online:
                 signed, by = self._heard.popleft()
-                with suppress(RelayError):
+                try:
                     await self.check(signed, by)
+                except RelayError as error:
+                    self._heard.appendleft((signed, by))
+                    if not isinstance(error, PUTS_OFF):
+                        return  # until the next sign-in
+                    await self._engine.timing.pause(self._engine.timing.prove_again)
         finally:
             self._checking = False
 
@@ -109,19 +122,32 @@ class LogWatch:
         older, newer = found.older.head, found.newer.head
         asked = GetConsistency(0, newer.timeline, older.size, newer.size)
         reason: str | None = None
-        try:
-            path = (await self._engine.connection.request(asked)).path
-            verify_consistency(older.size, older.root, newer.size, newer.root, path)
-        except ProofError:
-            reason = "inconsistent"
-        except RelayRefused as refused:
-            if refused.refusal not in NOT_PROVEN:
-                raise  # busy: asked again at the next sign-in
+        path = await self._proof(asked)
+        if path is None:
             reason = "refused"
-        except RequestTimedOut:
-            reason = "refused"
+        else:
+            try:
+                verify_consistency(older.size, older.root, newer.size, newer.root, path)
+            except ProofError:
+                reason = "inconsistent"
         await self._engine.write(lambda work: _settle(work, found, reason), name=HEADS)
         return reason
+
+    async def _proof(self, asked: GetConsistency) -> tuple[bytes, ...] | None:
+        """The relay's proof; None: it gives none, which an honest relay always can, if not at once.
+
+        Raises RelayError: it was put off, or the connection was lost.
+        """
+        try:
+            path = (await self._engine.connection.request(asked)).path
+        except PUTS_OFF as error:
+            later = isinstance(error, RequestTimedOut) or error.refusal == "try-later"
+            self._put_off += 1
+            if later and self._put_off < PUT_OFF:
+                raise
+            path = None
+        self._put_off = 0
+        return path
 
 
 def _first_look(work: Work, relay: str, signed_in: SignedIn) -> Question | str | None:
@@ -221,6 +247,7 @@ def _is_kept(work: Work, signed: SignedHead) -> bool:
 def _contradiction(
     work: Work, reason: str, ours: SignedHead | None, other: SignedHead, by: bytes | None
 ) -> str:
+    by = None if by == EARLIER else by
     log_heads.add_contradiction(work.db, reason, ours, other, by, work.now)
     work.event(None, "log-contradicted", reason=reason, by=by or None)
     return reason

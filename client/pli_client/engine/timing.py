@@ -29,6 +29,9 @@ class Timing:
     ask_again: float = 3600.0
     """A request to return is repeated after so long."""
 
+    prove_again: float = 300.0
+    """A proof of the relay's audit log that was put off is asked for again after so long."""
+
     look_for_bot: float = 60.0
     """How often a bot that has no device yet is looked for, while something is meant for it."""
 
