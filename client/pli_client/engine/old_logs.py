@@ -4,6 +4,8 @@ A row that was brought to a restored relay has a position of the new timeline, l
 first one beside it. Who had it knows it by the first; who lacked it checks the old log's chain.
 """
 
+from enum import Enum
+
 from pli_protocol.content import decode
 from pli_protocol.relay.frames import Position, Row
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
@@ -51,29 +53,43 @@ def enter_at(
     groups.enter_timeline(work.db, group_row.group_id, timeline, next_seq, chain)
 
 
-def known_before(work: Work, row: Row, message: bytes) -> bool:
-    """Whether this device had a row that was brought, or was not there then; else it is noted as had now.
+class Known(Enum):
+    """What this device knows of a row."""
 
-    Raises RelayForked where the row does not continue the old log.
+    NEW = "new"
+    HELD = "held"
+    """It had this very row before."""
+    PASSED = "passed"
+    """It was further than that, or not there yet, says the relay; nothing that is kept shows it."""
+
+
+def known_before(work: Work, row: Row, message: bytes) -> Known:
+    """Whether this device had a row that was brought; where it had not, it is noted as had now.
+
+    Raises RelayForked where the row does not continue the old log, or is not the one that stood there.
     """
     if row.first is None:
-        if row.kind != "commit" or not repair.has_old_log(work.db, row.group):
-            return False
-        return _commit_again(work, row)
+        again = row.kind == "commit" and repair.has_old_log(work.db, row.group)
+        return Known.HELD if again and _commit_again(work, row) else Known.NEW
     position, chain = row.first.position, row.first.chain
     log = repair.old_log(work.db, row.group, position.timeline)
     if log is None:
-        return not _is_first(row)
+        return Known.NEW if _is_first(row) else Known.PASSED
     next_seq, before = log
     ours = log_rows.row_chain(work.db, row.group, position)
-    if ours == chain or (ours is None and position.seq < next_seq):
-        return True
+    if ours == chain:
+        kept = log_rows.kept_row(work.db, row.group, position.timeline, position.seq)
+        if kept and message and kept != message:
+            raise RelayForked("chain")
+        return Known.HELD
+    if ours is None and position.seq < next_seq:
+        return Known.PASSED
     if position.seq == next_seq:
         check_chain(before, row, position, chain)
     _keep(work, row, message)
     if position.seq >= next_seq:
         repair.write_old_log(work.db, row.group, position.timeline, position.seq + 1, chain)
-    return False
+    return Known.NEW
 
 
 def _is_first(row: Row) -> bool:

@@ -4,6 +4,7 @@ The guard by (group, timeline, seq) and the hash chain come before MLS. A row th
 is put aside with its bytes and the cursor moves on; a log that does not hold stops the group.
 """
 
+from collections.abc import Callable
 from enum import Enum
 
 from pli_protocol.content import ContentError, decode, message_id
@@ -27,7 +28,7 @@ from ..store import conversations, groups, log_rows, messages, mls_state, outbox
 from ..vault.database import SQLError, is_environment
 from . import committing, history, old_logs, returning
 from .commit_checks import check_commit
-from .old_logs import RelayForked
+from .old_logs import Known, RelayForked
 from .profile import ProfileError
 from .sending import fail_all, note_stored
 from .work import Work
@@ -72,8 +73,12 @@ def take(work: Work, row: Row, message: bytes | None) -> Taken:
             return Taken.GAP
         log_rows.keep_row(work.db, row, message or b"")
         groups.advance(work.db, row.group, row.position.seq + 1, row.chain)
-        if old_logs.known_before(work, row, message or b""):
+        known = old_logs.known_before(work, row, message or b"")
+        if known is not Known.NEW:
             _report_again(work, group_row, row)
+            if known is Known.PASSED and message is not None and row.kind == "application":
+                # The relay's word hides nothing: what can still be read was not read before.
+                _process(work, group_row, row, message, _pass_over)
         elif message is None:
             _put_aside(work, group_row, row, b"", "payload")
         else:
@@ -131,8 +136,15 @@ def _acknowledges(frame: object, group_id: bytes) -> bool:
     return isinstance(frame, Acknowledge) and frame.groups[0].group == group_id
 
 
-def _process(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -> None:
+def _process(
+    work: Work,
+    group_row: groups.GroupRow,
+    row: Row,
+    message: bytes,
+    refuse: Callable[[Work, groups.GroupRow, Row, bytes, str], None] | None = None,
+) -> None:
     """The row's content; whatever a sender may have done wrong ends in the quarantine."""
+    refuse = refuse or _put_aside
     try:
         with work.attempt():
             if row.sender == work.own.device_id:
@@ -144,11 +156,15 @@ def _process(work: Work, group_row: groups.GroupRow, row: Row, message: bytes) -
     except SQLError as error:
         if is_environment(error):
             raise
-        _put_aside(work, group_row, row, message, f"internal: {type(error).__name__}")
+        refuse(work, group_row, row, message, f"internal: {type(error).__name__}")
     except (MLSError, ProfileError, IdentityError, ContentError) as error:
-        _put_aside(work, group_row, row, message, _reason(error))
+        refuse(work, group_row, row, message, _reason(error))
     except Exception as error:  # a surprise in one row must not stop the queue
-        _put_aside(work, group_row, row, message, f"internal: {type(error).__name__}")
+        refuse(work, group_row, row, message, f"internal: {type(error).__name__}")
+
+
+def _pass_over(_: Work, _row: groups.GroupRow, _of: Row, _message: bytes, _why: str) -> None:
+    """It was read long ago, or is of before this device came."""
 
 
 def _reason(error: Exception) -> str:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pli_client.engine import committing, receiving
+from pli_client.engine import committing, old_logs, receiving
 from pli_client.engine.receiving import Taken
 from pli_client.engine.work import Work
 from pli_client.errors import DiskFull
-from pli_client.store import conversations, groups, log_rows, mls_state, outbox
-from pli_protocol.relay.frames import Acknowledge, Position, ReportCommit, Row
-from pli_protocol.relay.log import chain_hash
+from pli_client.store import conversations, groups, log_rows, mls_state, outbox, repair
+from pli_protocol.relay.frames import Acknowledge, Origin, Position, ReportCommit, Row
+from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
 
 from .paper_relay import PaperLog, Somebody, Town, commit, deliver, found
 
@@ -245,3 +245,57 @@ def _make(work: Work, conversation: bytes) -> None:
 async def _members(who: Somebody, conversation: bytes) -> list[groups.MemberRow]:
     row = await who.group(conversation)
     return await who.vault.read(lambda db: groups.members(db, row.group_id))
+
+
+async def in_a_new_timeline(scene: Scene) -> None:
+    """The relay says that it was restored, and Bruno has entered its new timeline."""
+
+    def enter(work: Work) -> None:
+        row = groups.current(work.db, scene.id)
+        assert row is not None
+        repair.note_timeline(work.db, 2)
+        old_logs.enter_at(work, row, 2, row.next_seq)
+
+    await scene.bruno.write(enter)
+
+
+def as_brought(row: Row, first: Origin) -> Row:
+    """As a relay shows it that says it stood at `first` before."""
+    place = Position(2, row.position.seq)
+    chain = chain_hash(
+        FIRST_CHAIN, row.group, place, row.epoch, row.kind, row.sender, row.send_id, row.message
+    )
+    return replace(row, position=place, chain=chain, first=first)
+
+
+async def test_a_relay_hides_no_message_by_calling_it_an_old_one(scene: Scene) -> None:
+    """Red where a row of a position that nothing is kept of is passed over unread."""
+    await in_a_new_timeline(scene)
+    (row,) = await scene.say(scene.amelie, "caché")
+    hidden = as_brought(row, Origin(Position(1, 1), bytes(32)))
+    assert await scene.bruno.take(hidden) == [Taken.DONE]
+    assert await scene.bruno.posts(scene.id) == [("caché", "received")]
+
+
+async def test_what_was_read_long_ago_is_passed_over_without_a_word(scene: Scene) -> None:
+    (row,) = await scene.say(scene.amelie, "lu")
+    await scene.bruno.take(row)
+    await scene.bruno.write(lambda work: log_rows.forget_rows(work.db, row.time + 1))
+    await in_a_new_timeline(scene)
+    again = as_brought(
+        replace(row, position=Position(1, row.position.seq + 1)), Origin(row.position, row.chain)
+    )
+    assert await scene.bruno.take(again) == [Taken.DONE]
+    assert await scene.bruno.posts(scene.id) == [("lu", "received")]
+    assert await scene.bruno.vault.read(log_rows.set_aside) == []
+
+
+async def test_another_row_in_the_place_of_one_that_is_kept_is_a_fork(scene: Scene) -> None:
+    """Red where the place that the relay names is believed without the row that is kept of it."""
+    (kept,) = await scene.say(scene.amelie, "gardé")
+    for who in (scene.amelie, scene.bruno):
+        await who.take(kept)
+    await in_a_new_timeline(scene)
+    (row,) = await scene.say(scene.amelie, "caché")
+    hidden = as_brought(row, Origin(kept.position, kept.chain))
+    assert await scene.bruno.take(hidden) == [Taken.STOPPED]
