@@ -32,8 +32,14 @@ STEP: Final = 500
 
 async def run(relay: Relay) -> None:
     """Sweep for ever; a sweep that fails is tried again at the next one."""
+    seconds, before = relay.settings.retention.sweep_seconds, relay.clock()
     while True:
-        await asyncio.sleep(relay.settings.retention.sweep_seconds)
+        await asyncio.sleep(seconds)
+        now = relay.clock()
+        leapt, before = leaps(before, now, seconds), now
+        if leapt:
+            log.error("the clock leapt: nothing is swept for once; see that it is right")
+            continue
         try:
             if await relay.writer.do("sweep", partial(_turn, relay), owners=()):
                 await sweep(relay)
@@ -46,6 +52,14 @@ async def run(relay: Relay) -> None:
         except Exception as error:
             # It must go on for years: what failed is told, and tried again.
             log.error("a sweep failed: %s", describe(error))
+
+
+def leaps(before: int, now: int, seconds: int) -> bool:
+    """Whether the clock (milliseconds) went by a day more or less than these seconds.
+
+    What retention takes is gone: a clock that is wrong for an hour must not make it take everything.
+    """
+    return abs(now - before - seconds * 1000) > DAY
 
 
 def _turn(relay: Relay, tx: Transaction) -> bool:

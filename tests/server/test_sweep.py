@@ -1,6 +1,8 @@
 """Retention: payloads, Welcomes, blobs and enrolments go with time; the chain stays."""
 
+import asyncio
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 from pli_server import sweep
+from pli_server.relay import Relay
 
 from .conftest import Server
 from .people import TestEstablishment, commit
@@ -148,3 +151,27 @@ async def test_a_removal_that_nobody_speaks_of_holds_after_the_repair_window(
     back = await server.signed(b.device, b.client.signed_in.token)
     rows = await back.ask(f.Fetch(back.rid(), group.group, 0))
     assert rows.last == 2
+
+
+async def test_a_clock_that_leaps_for_an_hour_takes_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour, now, swept = 3_600_000, server.clock(), []
+    clocks = iter([now + hour, now + 200 * DAY, now + 3 * hour, now + 4 * hour])
+
+    async def sleep(seconds: float) -> None:
+        assert seconds * 1000 == hour
+        moment = next(clocks, None)
+        if moment is None:
+            raise asyncio.CancelledError
+        server.clock = lambda: moment
+
+    async def note(relay: Relay) -> None:
+        swept.append(relay.clock() - now)
+
+    server.clock = lambda: now
+    monkeypatch.setattr(sweep, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(sweep, "sweep", note)
+    with pytest.raises(asyncio.CancelledError):
+        await sweep.run(server.relay)
+    assert swept == [hour, 4 * hour]

@@ -64,7 +64,8 @@ def seconds_until_due(settings: Settings, now: int) -> float:
 
 async def back_up(relay: "Relay") -> bool:
     """Make one backup in a process of its own, which holds up nobody here; False: it failed."""
-    command = (sys.executable, "-m", "pli_server", "backup", str(relay.folder), "--json")
+    # -P: nothing is imported from whatever folder the relay was started in.
+    command = (sys.executable, "-P", "-m", "pli_server", "backup", str(relay.folder), "--json")
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
