@@ -24,7 +24,7 @@ from . import audit_log
 from . import events as e
 from .account import Account
 from .audit_log import AuditLog
-from .connection import ConnectionState
+from .connection import ConnectionState, Online
 from .conversation import QUEUE, Conversation, SentMessage
 from .engine import founding, records, sending
 from .engine.engine import Engine
@@ -221,7 +221,8 @@ class Client:
             return who
         found = _matching(await self._candidates(member_of), who)
         for partner in (None, *self.engine.partners.open):
-            if found or not self.engine.online:
+            # Also while a restored relay is brought what it lost: who is here it knows.
+            if found or not isinstance(self.engine.connection.state, Online):
                 break
             await self.engine.housekeeping.refresh_directory(partner)
             found = _matching(await self._candidates(member_of), who)
