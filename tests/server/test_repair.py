@@ -379,3 +379,18 @@ async def test_what_others_bring_of_a_device_that_is_back_does_not_hold_up_its_s
     await client.ask(f.BroughtAll(client.rid()))
     await scene.bring(scene.anne, scene.past.row(scene.karim))
     await client.sends(mls(scene.past.group, 1), held.last_send)
+
+
+async def test_what_is_brought_counts_as_the_bringer_s(scene: Scene) -> None:
+    """Else one could use up another's day by rows in the other's name."""
+
+    def sent(member: Member) -> int:
+        account = sa.select(t.devices.c.account_no).where(t.devices.c.device_id == member.id)
+        used = sa.select(sa.func.sum(t.usage.c.messages)).where(
+            t.usage.c.account_no == account.scalar_subquery()
+        )
+        return scene.server.read(lambda db: int(db.scalar(used) or 0))
+
+    before = sent(scene.anne), sent(scene.karim)
+    await scene.bring(scene.anne, *(scene.past.row(scene.karim) for _ in range(5)))
+    assert (sent(scene.anne), sent(scene.karim)) == (before[0] + 5, before[1])

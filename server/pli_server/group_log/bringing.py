@@ -77,7 +77,7 @@ def bring(
     _look_up(tx, rows)
     for brought in rows:
         if brought.row.seq > log.last or log.last == 0:
-            taken += _take(tx, group, frame.timeline, log, brought, limits)
+            taken += _take(tx, session, group, frame.timeline, log, brought, limits)
     if rows:
         _store_old_log(tx, group, frame.timeline, log)
     if taken:
@@ -180,6 +180,7 @@ def _look_up(tx: Transaction, rows: Sequence[Brought]) -> None:
 
 def _take(
     tx: Transaction,
+    session: Session,
     group: GroupState,
     timeline: int,
     log: OldLog,
@@ -195,8 +196,8 @@ def _take(
     if tx.held(sender.device_no, row.send_id) is not None:
         return []
     if brought.change is not None:
-        return [_commit(tx, group, sender, position, brought, brought.change, limits)]
-    appended = _append(tx, group, sender, position, row)
+        return [_commit(tx, session, group, sender, position, brought, brought.change, limits)]
+    appended = _append(tx, session, group, sender, position, row)
     if row.kind != KINDS[RETURN]:
         _sent(tx, group, sender, row)
     return [(appended, NO_EFFECTS)]
@@ -245,6 +246,7 @@ def _sender(tx: Transaction, group: GroupState, row: f.BroughtRow) -> Member:
 
 def _commit(
     tx: Transaction,
+    session: Session,
     group: GroupState,
     sender: Member,
     position: f.Position,
@@ -256,7 +258,7 @@ def _commit(
     if brought.row.epoch != group.epoch or group.successor is not None:
         raise Refusal("conflict", "another commit ended this epoch since")
     plan = check_change(tx, group, sender, change, limits, active=False)
-    appended = _append(tx, group, sender, position, brought.row)
+    appended = _append(tx, session, group, sender, position, brought.row)
     group.epoch += 1
     if position.seq != 1:
         _sent(tx, group, sender, brought.row)
@@ -266,8 +268,14 @@ def _commit(
 
 
 def _append(
-    tx: Transaction, group: GroupState, sender: Member, position: f.Position, row: f.BroughtRow
+    tx: Transaction,
+    session: Session,
+    group: GroupState,
+    sender: Member,
+    position: f.Position,
+    row: f.BroughtRow,
 ) -> Appended:
+    """The bringer's account is charged: nothing shows that the sender ever said it."""
     first = f.Origin(position, row.chain)
     appended = tx.append(
         group,
@@ -278,6 +286,7 @@ def _append(
         epoch=row.epoch,
         time=min(row.time, tx.now),
         first=first,
+        charged=session.account_no,
     )
     tx.connection.execute(
         sa.insert(t.brought_rows).values(

@@ -183,18 +183,21 @@ class Transaction:
         epoch: int | None = None,
         time: int | None = None,
         first: Origin | None = None,
+        charged: int | None = None,
     ) -> Appended:
         """Append a row to the group's log; the caller has checked that it may.
 
         Args:
             epoch, time, first: of a row that was brought; else it is of the group's epoch, and of now.
+            charged: the account that brought it; else it counts as its sender's.
 
         Raises:
             Refusal: limit, its sender or establishment has stored as much as it may.
         """
         is_blob, data = pack(payload)
         spare = kind != APPLICATION or first is not None
-        self.store(sender.account_no, Amount(1, len(data)), spare=spare)
+        account_no = sender.account_no if charged is None else charged
+        self.store(account_no, Amount(1, len(data)), spare=spare)
         seq = group.last + 1
         epoch = group.epoch if epoch is None else epoch
         time = self.now if time is None else time
