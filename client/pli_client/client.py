@@ -145,7 +145,7 @@ class Client:
 
     async def online(self, timeout: float | None = None) -> None:
         """Wait for the relay. Raises Offline, or what a person must mend first."""
-        await self.engine.connection.online(timeout)
+        await self.engine.until_online(timeout)
 
     async def people(
         self, *, refresh: bool = False, establishment: str | bytes | None = None
@@ -592,7 +592,7 @@ class Client:
         Raises:
             NotSettled: not within `timeout` seconds. What a person must mend first (wrong relay…).
         """
-        await self.engine.connection.online(timeout)
+        await self.engine.until_online(timeout)
         await self.until(lambda: is_settled(self.engine), timeout)
 
     async def stocked(self) -> bool | None:

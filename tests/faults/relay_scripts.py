@@ -3,8 +3,11 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
+
+from websockets.exceptions import ConnectionClosed
 
 from pli_client.engine import sending
 from pli_client.enrolment import enrol
@@ -25,6 +28,8 @@ from pli_protocol.relay.frames import (
 )
 
 from ..server.credentials import Authenticator
+from ..server.people import TestEstablishment
+from ..server.raw_client import RawClient, Refused
 from ..system.partnering import ELSEWHERE, sign_a_partner
 from ..system.world import CHEAP, PASSPHRASE, TITLE
 from .cast import Cast
@@ -211,8 +216,19 @@ async def linking(cast: Cast) -> None:
     await new.received("Aux deux appareils")
 
 
+async def intruding(cast: Cast) -> None:
+    """Somebody whom no establishment here has enrolled tries to sign in."""
+    amelie = await cast.open("amelie")
+    stranger = await RawClient.open(cast.world.relay.url)
+    with suppress(Refused, ConnectionClosed):
+        await stranger.sign_in(TestEstablishment().person().device())
+    await stranger.close()
+    await cast.relay_was_killed()
+    await cast.say(amelie, await amelie.conversation(TITLE), "Après l'intrus")
+
+
 async def sweeping(cast: Cast) -> None:
-    """The relay clears what is old, beside the day's work."""
+    """The relay clears what is old and signs a head of its log, beside the day's work."""
     amelie = await cast.open("amelie")
     await cast.relay_was_killed()
     await cast.say(amelie, await amelie.conversation(TITLE), "Après le ménage")
@@ -243,6 +259,7 @@ SCRIPTS: Final[dict[str, Script]] = {
     "close-account": securing,
     "enrolment-answer": joining,
     "enrolment-request": joining,
+    "head": sweeping,
     "key-packages": first_sign_in,
     "leave": leaving,
     "linking-answer": linking,
@@ -254,6 +271,7 @@ SCRIPTS: Final[dict[str, Script]] = {
     "return": coming_back,
     "revocations": revoking,
     "second-factor": securing,
+    "sign-in-failed": intruding,
     "sweep": sweeping,
     "totp": securing,
 }

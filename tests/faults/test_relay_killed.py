@@ -15,8 +15,8 @@ from .relay_scripts import SCRIPTS, everyday
 
 pytestmark = pytest.mark.processes
 
-ELSEWHERE = {"register", "code"}
-"""Kinds of write for which a test of their own stands below."""
+ELSEWHERE = {"register", "bring"}
+"""Kinds of write for which a test of their own stands below, or in test_repair_killed."""
 
 POINTS = [point for point in declared("relay.") if point.split(".")[1] not in ELSEWHERE]
 
@@ -26,8 +26,8 @@ async def test_nothing_is_lost_or_doubled_when_the_relay_is_killed_at(
     world: World, point: str
 ) -> None:
     kind = point.split(".")[1]
-    if kind == "sweep":
-        world.relay.configure("[retention]", "[retention]\nsweep_seconds = 1")
+    if kind in ("sweep", "head"):
+        world.relay.configure("# sweep_seconds = 3600", "sweep_seconds = 1")
     async with Cast(world) as cast:
         await cast.start_relay(point)
         await SCRIPTS.get(kind, everyday)(cast)

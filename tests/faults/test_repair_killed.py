@@ -1,6 +1,11 @@
-"""A client killed while it brings to a restored relay what that lacks: nothing is lost or doubled."""
+"""Client or relay killed while a restored relay is brought what it lacks: nothing is lost or doubled."""
+
+import asyncio
 
 import pytest
+
+import pli_server.storage.writer  # noqa: F401  declares the fail points
+from pli_protocol.failpoint import declared
 
 from ..system import processes
 from ..system.checker import check
@@ -40,6 +45,26 @@ async def test_a_client_killed_while_it_mends_the_relay_does_it_again(
         killed.kill()
     await story.come("amelie", "bruno")
     await story.say("amelie", TITLE, "me revoilà")
+    await story.settle()
+    await story.leave()
+    await check(world, story.acknowledged)
+
+
+@pytest.mark.parametrize("point", declared("relay.bring."))
+async def test_a_relay_killed_while_it_is_mended_is_mended_again(world: World, point: str) -> None:
+    await world.relay.start()
+    story = Story(world)
+    await story.come("amelie", "bruno")
+    archive = back_up(world.relay)
+    await story.say("amelie", TITLE, "après la sauvegarde")
+    await story.settle()
+    await story.leave()
+    await restore(world.relay, archive, failpoint=point)
+    coming = asyncio.create_task(story.come("amelie", "bruno"))
+    assert await world.relay.died() == KILLED
+    await world.relay.start()
+    await coming
+    await story.say("bruno", TITLE, "me revoilà")
     await story.settle()
     await story.leave()
     await check(world, story.acknowledged)

@@ -65,7 +65,7 @@ async def test_another_order_breaks_i3(world: World) -> None:
 async def test_a_row_that_is_not_the_relays_breaks_i3(world: World) -> None:
     await _change(world, "bruno", "UPDATE rows SET chain = randomblob(32) WHERE seq = 2")
     (problem,) = await _found(world)
-    assert problem == "I3: bruno holds a row that is not the relay's: 2"
+    assert problem == "I3: bruno holds a row that is not the relay's: (1, 2)"
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,14 @@ def back_up(relay: RelayProcess) -> Path:
     return making.make(relay.folder, settings, to, KEY.public_key, now_ms(), quiet).path
 
 
-async def restore(relay: RelayProcess, archive: Path, days_ago: float = 0) -> None:
+async def restore(
+    relay: RelayProcess, archive: Path, days_ago: float = 0, failpoint: str | None = None
+) -> None:
     """The machine is gone; the backup comes back in its place, under the same name and port."""
     await relay.kill()
     relay.folder.rename(relay.folder.with_name(f"lost-{time.time_ns()}"))
     restoring.restore(archive, KEY, relay.folder, now_ms() - int(days_ago * DAYS), quiet)
-    await relay.start()
+    await relay.start(failpoint)
 
 
 class Story:

@@ -22,6 +22,7 @@ from pli_protocol.relay.frames import ClaimKeyPackages, Fetch, Row
 
 from ..connection import Connection, ConnectionState, Disconnected, Online
 from ..errors import Offline, PliError, RelayError, VaultWiped
+from ..first_done import first_done
 from ..i18n import _
 from ..payloads import if_there
 from ..store import conversations, groups, outbox, people
@@ -264,6 +265,18 @@ class Engine:
     def online(self) -> bool:
         """Requests are accepted, and nothing has to be brought to a restored relay first."""
         return isinstance(self.connection.state, Online) and self.repair.ready
+
+    async def until_online(self, timeout: float | None) -> None:
+        """Wait until `online`. Raises as `Connection.online` does."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not self.online:
+                    change = self.next_change()
+                    await self.connection.online()
+                    await first_done(self.repair.wait(), change.wait())
+        except TimeoutError:
+            await self.connection.online(0)
+            raise Offline(_("no answer")) from None
 
     def _state_changed(self, state: ConnectionState) -> None:
         if isinstance(state, Online) and self._running:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def is_settled(engine: Engine) -> bool | None:
     """True, or None while something is left; waits for the connection, and asks the relay once."""
     if not engine.online:
-        await engine.connection.online(None)
+        await engine.until_online(None)
     if await _busy(engine):
         return None
     try:
