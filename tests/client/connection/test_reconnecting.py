@@ -8,13 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pli_client.connection import Connecting, Connection, ConnectionState, Disconnected, Online
+from pli_client.connection import (
+    Connecting,
+    Connection,
+    ConnectionState,
+    Disconnected,
+    Online,
+    backoff,
+)
 from pli_client.connection.backoff import FIRST, LONGEST, delay
 from pli_client.connection.connection import STEADY
 from pli_client.errors import Offline
 from pli_protocol.relay.frames import GetGroups, Refused
 
 from .relay import FakeRelay, Pause, Peer
+
+
+@pytest.fixture(autouse=True)
+def usual_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of whole systems shorten them for the process."""
+    monkeypatch.setattr(backoff, "FIRST", FIRST)
+    monkeypatch.setattr(backoff, "LONGEST", LONGEST)
 
 
 def free_port() -> int:
