@@ -17,7 +17,14 @@ from pli_protocol.content import (
     Receipt,
     RecordRef,
 )
-from pli_protocol.identity import Device, Person, Trust, safety_number
+from pli_protocol.identity import (
+    Authority,
+    AuthorityChange,
+    Device,
+    Person,
+    Trust,
+    safety_number,
+)
 from pli_protocol.transparency import HeadFile
 
 from . import audit_log
@@ -26,7 +33,7 @@ from .account import Account
 from .audit_log import AuditLog
 from .connection import ConnectionState, Online
 from .conversation import QUEUE, Conversation, SentMessage
-from .engine import founding, records, sending
+from .engine import founding, records, sending, statements
 from .engine.engine import Engine
 from .engine.errors import (
     AmbiguousPerson,
@@ -48,7 +55,7 @@ from .files import Progress, SealedFile, download, unseal
 from .i18n import _
 from .message import Attachment, StoredMessage, of_row, read_message
 from .own_devices import OwnDevices
-from .store import conversations, key_packages, messages, partners, people
+from .store import conversations, device, key_packages, messages, partners, people
 from .store import events as event_store
 from .store import records as record_store
 from .store.names import same_name
@@ -60,6 +67,7 @@ T = TypeVar("T")
 START = transaction("start")
 CURSOR = transaction("event-cursor")
 ANSWER = transaction("answer")
+TRUST = transaction("trust-authority")
 
 DEFAULT_RECORD_SYSTEM = "dui"
 """The system of a record that is written as an id alone, unless the vault has another."""
@@ -254,6 +262,22 @@ class Client:
                 work.db, person.person_id, work.now if verified else None
             )
         )
+
+    async def pending_authority(self) -> tuple[int, AuthorityChange, Authority] | None:
+        """(number, statement, authority) of a change that this person was not asked about yet."""
+        found = await self.engine.read(device.pending_authority_change)
+        if found is None:
+            return None
+        change, authority = self.trust.read_authority_change(found[1])
+        return found[0], change, authority
+
+    async def trust_authority(self, number: int) -> None:
+        """Trust the authority that follows: whom its issuers sign counts from now on."""
+        found = await self.engine.read(device.pending_authority_change)
+        if found is None or found[0] != number:
+            return
+        await self.engine.write(lambda work: statements.accept_authority(work, *found), name=TRUST)
+        await self.engine.housekeeping.learn_anew()
 
     # --- conversations ------------------------------------------------------------------------
 

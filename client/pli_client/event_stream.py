@@ -104,6 +104,7 @@ _MAKERS: dict[str, Make] = {
     ),
     "partner-refused": lambda r: e.PartnerRefused(r.number, r["reason"]),
     "revocations-behind": lambda r: e.RevocationsHidden(r.number, "behind"),
+    "authority-change": lambda r: e.AuthorityChanged(r.number, r["number"], r["compromised"]),
     "device-revoked": lambda r: e.DeviceRevoked(r.number, r["person"], r["device"], r["reason"]),
     "log-contradicted": lambda r: e.LogContradicted(r.number, r["reason"], r["by"]),
     "log-anew": lambda r: e.LogBegunAnew(r.number, r["timeline"], r["before"], r["size"]),

@@ -245,6 +245,14 @@ class RevocationsHidden(_Numbered):
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorityChanged(_Numbered):
+    """Another authority follows the establishment's; see Client.pending_authority."""
+
+    change_number: int
+    compromised: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceRevoked(_Numbered):
     """A person said that a device of theirs counts no more; `reason` as in a revocation list."""
 
@@ -330,6 +338,7 @@ Event = (
     | WelcomeRefused
     | RevocationsChanged
     | RevocationsHidden
+    | AuthorityChanged
     | DeviceRevoked
     | LogContradicted
     | LogBegunAnew

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import sqlalchemy as sa
 
 from pli_protocol.identity import (
+    Authority,
+    AuthorityChange,
     Checked,
     Device,
     DeviceRevocation,
@@ -24,8 +26,6 @@ from pli_protocol.identity import (
     RevocationList,
     Trust,
     verify_authority,
-    verify_issuer,
-    verify_statement,
 )
 
 from .errors import Refusal
@@ -104,6 +104,14 @@ def read_all_known(db: sa.Connection) -> list[Known]:
     return [known for each in ids if (known := read_known(db, each)) is not None]
 
 
+class Registered(NamedTuple):
+    """A registration that checks: `authority` is the establishment's first one."""
+
+    establishment: bytes
+    authority: bytes
+    issuer: Issuer
+
+
 class Checker:
     """Each establishment's trust. All methods but `run` and `close` belong to the checker's thread."""
 
@@ -131,6 +139,7 @@ class Checker:
                 revocations=() if known.revocations is None else (known.revocations,),
                 device_revocations=known.statements.get(DeviceRevocation.TYPE, ()),
                 replacements=known.statements.get(Replacement.TYPE, ()),
+                authority_changes=known.statements.get(AuthorityChange.TYPE, ()),
             )
         gone = [key for key, of in self._issuers.items() if of == known.id] if held else []
         for certificate in set(gone) - set(known.issuers):
@@ -141,26 +150,49 @@ class Checker:
         """Whether an issuer's certificate belongs to an establishment that was learnt. From any thread."""
         return certificate_hash(issuer) in self._issuers
 
-    def admit(self, authority: bytes, issuer: bytes) -> None:
+    def admit(self, registered: "Registered", issuer: bytes) -> None:
         """An establishment or a further issuer was registered."""
-        own = verify_authority(authority)
-        if own.establishment not in self._trusts:
-            self._trusts[own.establishment] = Trust(authority)
-        self._issuers[certificate_hash(issuer)] = own.establishment
+        if registered.establishment not in self._trusts:
+            self._trusts[registered.establishment] = Trust(registered.authority)
+        self._issuers[certificate_hash(issuer)] = registered.establishment
 
-    def registration(
-        self, authority: bytes, issuer: bytes, enrolment_key: bytes
-    ) -> tuple[bytes, Issuer]:
-        """Check what opens an establishment: (its id, the issuer). Raises IdentityError."""
-        own = verify_authority(authority)
-        signer = verify_issuer((issuer,), authority)
-        checked = verify_statement(enrolment_key, EnrolmentKey, authority)
+    def registration(self, authority: bytes, issuer: bytes, enrolment_key: bytes) -> "Registered":
+        """Check what opens an establishment, or adds an issuer to one. Raises IdentityError."""
+        root = verify_authority(authority)
+        known = self._under(root)
+        trust = known or Trust(authority)
+        signer = trust.issuer((issuer,))
+        checked = trust.verify_own(enrolment_key, EnrolmentKey)
         if not isinstance(checked.signer, Issuer) or checked.signer.key != signer.key:
             raise IdentityError("binding", "the enrolment key is another issuer's")
-        known = self._trusts.get(own.establishment)
         if known is not None:
+            if root.fingerprint != known.authority.fingerprint:
+                raise IdentityError("authority", "another authority has taken its place")
             _refuse_revoked(known, signer)
-        return own.establishment, signer
+        first = trust.own.fingerprint == root.fingerprint
+        return Registered(
+            trust.own.establishment, authority if first else trust.own.certificate, signer
+        )
+
+    def _under(self, root: Authority) -> Trust | None:
+        """The establishment that has, or had, this authority."""
+        for trust in self._trusts.values():
+            changed = {verify_authority(c.authority).fingerprint for c in trust.authority_changes}
+            if root.fingerprint in changed | {trust.own.fingerprint}:
+                return trust
+        return None
+
+    def authority_change(self, data: bytes, establishment: bytes) -> AuthorityChange:
+        """Check that another authority follows; nothing is taken. Raises IdentityError."""
+        return self._trusts[establishment].read_authority_change(data)[0]
+
+    def accept_authority_change(self, data: bytes, establishment: bytes) -> None:
+        """It is in the database: the new authority's issuers count."""
+        try:
+            self._trusts[establishment].accept_authority_change(data)
+        except IdentityError as error:
+            if error.rule != "older":  # learnt from the database meanwhile
+                raise
 
     def device(self, chain: tuple[bytes, ...]) -> Device:
         """A device that may sign in. Raises IdentityError."""
@@ -193,10 +225,7 @@ class Checker:
     ) -> tuple[RevocationList, tuple[bytes, ...]]:
         """Take a newer list; returns it and the ids of the issuers that it revokes."""
         own = self._trusts[establishment]
-        if verify_statement(data, RevocationList, own.own.certificate).statement.establishment != (
-            establishment
-        ):
-            raise IdentityError("authority", "a list of another establishment")
+        own.verify_own(data, RevocationList)
         taken = own.accept_revocations(data)
         return taken, tuple(entry.id for entry in taken.entries if entry.kind == "issuer")
 
@@ -208,8 +237,7 @@ class Checker:
         Raises:
             IdentityError: it does not check, or the certificate is not the one that it names.
         """
-        own = self._trusts[establishment].own
-        checked = verify_statement(statement, PartnerStatement, own.certificate).statement
+        checked = self._trusts[establishment].verify_own(statement, PartnerStatement).statement
         partner = verify_authority(authority, fingerprint_start=checked.fingerprint)
         if partner.establishment == establishment:
             raise IdentityError("binding", "an establishment is not its own partner")
@@ -220,7 +248,7 @@ class Checker:
     ) -> bytes:
         """Take a person's own statement; returns the device's id. Raises IdentityError, Refusal."""
         trust = self._trusts[establishment]
-        checked = verify_statement(data, DeviceRevocation, trust.own.certificate)
+        checked = trust.verify_own(data, DeviceRevocation)
         if checked.statement.person_id != person:
             raise IdentityError("binding", "a statement of another person")
         own = trust.own_revocations(person)
@@ -241,13 +269,15 @@ class Checker:
 
     def leaving(self, data: bytes, establishment: bytes) -> Checked[LeaveStatement]:
         """Check a statement of leaving."""
-        authority = self._trusts[establishment].own.certificate
-        return verify_statement(data, LeaveStatement, authority, now=self._clock() // 1000)
+        return self._trusts[establishment].verify_own(
+            data, LeaveStatement, now=self._clock() // 1000
+        )
 
     def return_request(self, data: bytes, establishment: bytes) -> Checked[ReturnRequest]:
         """Check a request to come back."""
-        authority = self._trusts[establishment].own.certificate
-        return verify_statement(data, ReturnRequest, authority, now=self._clock() // 1000)
+        return self._trusts[establishment].verify_own(
+            data, ReturnRequest, now=self._clock() // 1000
+        )
 
     def refused(self, devices: Iterable[tuple[T, Device | Issuer]]) -> list[T]:
         """Which of these are revoked, or past their end, by now."""

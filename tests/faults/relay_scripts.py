@@ -13,9 +13,9 @@ from pli_client.engine import sending
 from pli_client.enrolment import enrol
 from pli_client.errors import Offline, RelayRefused
 from pli_client.files import upload
-from pli_client.issuer import Issuer
+from pli_client.issuer import Issuer, NotAChange, open_authority
 from pli_client.linking import add_when_ready, approve, link, waiting
-from pli_client.store import groups
+from pli_client.store import device, groups
 from pli_client.vault import Vault
 from pli_protocol.identity.linking import AccountAddress
 from pli_protocol.identity.password import Cost, derive
@@ -31,7 +31,7 @@ from ..server.credentials import Authenticator
 from ..server.people import TestEstablishment
 from ..server.raw_client import RawClient, Refused
 from ..system.partnering import ELSEWHERE, sign_a_partner
-from ..system.world import CHEAP, PASSPHRASE, TITLE
+from ..system.world import AUTHORITY_PASSPHRASE, CHEAP, PASSPHRASE, TITLE
 from .cast import Cast
 
 T = TypeVar("T")
@@ -116,6 +116,26 @@ async def certifying(cast: Cast) -> None:
         said = "SELECT 1 FROM people WHERE account = ? AND profession = 'Infirmier'"
         for actor in (amelie, bruno):
             await actor.until(lambda db: db.execute(said, (account,)).fetchone())
+
+
+async def handing_over(cast: Cast) -> None:
+    """The authority hands over to another one; Amélie confirms it, and everybody goes on."""
+    amelie = await cast.open("amelie")
+    await amelie.client.online()
+    old, _ = open_authority(cast.world.folder / "admin" / "authority.json", AUTHORITY_PASSPHRASE)
+    new = cast.world.folder / "new-authority.json"
+    async with await Issuer.open(cast.world.folder / "admin", PASSPHRASE) as issuer:
+        change = await issuer.begin_authority(new, AUTHORITY_PASSPHRASE, before=old, kdf=CHEAP)
+
+        async def publish() -> None:
+            with suppress(NotAChange):  # it was taken, and the answer lost
+                await issuer.publish_authority(change)
+
+        await _insist(publish)
+    number, _change = await amelie.until(device.pending_authority_change)
+    await amelie.client.trust_authority(number)
+    assert len(amelie.engine.around.trust.authority_changes) == 1
+    await cast.say(amelie, await amelie.conversation(TITLE), "Sous la nouvelle autorité")
 
 
 async def leaving(cast: Cast) -> None:
@@ -253,6 +273,7 @@ async def _insist(work: Callable[[], Awaitable[T]]) -> T:
 
 SCRIPTS: Final[dict[str, Script]] = {
     "attempt": securing,
+    "authority-change": handing_over,
     "blob": attaching,
     "blob-fetch": attaching,
     "certificate": certifying,

@@ -30,6 +30,8 @@ ELSEWHERE = (
         "certify",
         "learn-people",
         "resign",
+        "lineage",
+        "trust-authority",
     ),
     *("device-revoke", "linking-"),
     *("wipe", "mend", "timeline", "other"),

@@ -4,10 +4,12 @@ import os
 from dataclasses import dataclass, field
 
 from pli_protocol.identity import (
+    AuthorityChange,
     EnrolmentKey,
     Kind,
     PartnerStatement,
     SigningKey,
+    encode_change,
     fingerprint,
     make_authority,
     make_device,
@@ -86,6 +88,14 @@ class TestEstablishment:
             self.id, other.name, fingerprint(other.authority_key.public), until, time
         )
         return sign(statement, self.authority_key)
+
+    def hands_over(self, key: SigningKey | None = None, *, compromised: bool = False) -> bytes:
+        """The change that puts another authority (of `key`) in the place of this one."""
+        key = key or SigningKey.generate()
+        certificate = make_authority(self.name, key, NOW)
+        before = fingerprint(self.authority_key.public)
+        body = AuthorityChange(self.id, 1, before, certificate, compromised, NOW)
+        return encode_change([sign(body, self.authority_key), sign(body, key)])
 
     def person(
         self,

@@ -55,6 +55,8 @@ MAKERS: dict[type, Callable[[int, "Stranger"], f.ClientFrame]] = {
     f.GetDirectory: lambda rid, s: f.GetDirectory(rid, None, s.home.id),
     f.PublishPartner: lambda rid, s: f.PublishPartner(rid, s.partner(), s.home.authority),
     f.GetPartners: lambda rid, s: f.GetPartners(rid),
+    f.PublishAuthorityChange: lambda rid, s: f.PublishAuthorityChange(rid, b"\x90"),
+    f.GetAuthorityChanges: lambda rid, s: f.GetAuthorityChanges(rid, s.home.id),
     f.GetStatements: lambda rid, s: f.GetStatements(rid, 0, s.home.id),
     f.AskRefusal: lambda rid, s: f.AskRefusal(rid, s.victim.device.chain, bytes(64)),
     f.GetListPart: lambda rid, s: f.GetListPart(rid, os.urandom(16)),
@@ -183,7 +185,7 @@ async def attempt(client: RawClient, kind: type, stranger: Stranger) -> Answer:
     return "nothing" if content == [()] else "answer", None
 
 
-CONTENT: Final = ("claimed", "groups", "people", "waiting", "partners", "statements")
+CONTENT: Final = ("claimed", "groups", "people", "waiting", "partners", "statements", "changes")
 """Fields of answers that hold what there is."""
 
 
@@ -290,6 +292,7 @@ OF_THE_ESTABLISHMENT = {
     f.GetRevocations: "answer",
     f.GetDirectory: "answer",
     f.GetStatements: "nothing",
+    f.GetAuthorityChanges: "nothing",
     f.ClaimKeyPackages: "answer",
 }
 """What is everybody's within an establishment, and its partners'."""
@@ -343,6 +346,7 @@ async def test_who_has_not_signed_in(server: Server, home: TestEstablishment) ->
         f.RequestEnrolment: "conflict",
         f.FetchEnrolment: "not-found",
         f.AskRefusal: "not-found",
+        f.GetAuthorityChanges: "nothing",
         f.GetListPart: "not-found",
         f.OpenAccount: "not-accepted",
     }
@@ -426,6 +430,7 @@ OF_AN_ISSUER = {
     f.CloseAccount: "step-up",
     f.ConfirmToken: "answer",
     f.ListEnrolments: "nothing",
+    f.PublishAuthorityChange: "invalid",
     f.PublishCertificate: "invalid",
     f.PublishRevocations: "invalid",
     f.PublishPartner: "invalid",

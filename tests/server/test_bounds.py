@@ -29,6 +29,8 @@ BOUNDS: dict[type, str | tuple[str, ...]] = {
     f.GetDirectory: READS,
     f.PublishPartner: ("partners_per_establishment",),
     f.GetPartners: READS,
+    f.PublishAuthorityChange: "eight in an establishment's life (`MAX_CHANGES`)",
+    f.GetAuthorityChanges: READS,
     f.GetStatements: READS,
     f.AskRefusal: READS,
     f.GetListPart: READS,

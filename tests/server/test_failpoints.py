@@ -52,6 +52,7 @@ class Day:
         self.karim, self.karims_second = karim.device(), karim.device()
         self.lea = self.home.person("Léa Roux")
         self.gone = self.home.person("Paul Martin")
+        self.change = self.home.hands_over()
         self.tokens: dict[bytes, bytes | None] = {}
         self.clients: dict[bytes, RawClient] = {}
         self.brought = os.urandom(16)
@@ -87,6 +88,7 @@ class Day:
             self._secure,
             self._reset,
             self._certify,
+            self._follow,
             self._revoke,
         ):
             await self._until_done(step)
@@ -291,6 +293,11 @@ class Day:
         await joiner.ask(asked)
         await issuer(f.AnswerEnrolment(0, self.ids[9], b"answer", self.gone.certificate))
         await issuer(f.CloseAccount(0, self.gone.account))
+
+    async def _follow(self) -> None:
+        """The authority hands over to another one; the same again when the answer was lost."""
+        issuer = await self._issuer()
+        await issuer.ask(f.PublishAuthorityChange(issuer.rid(), self.change))
 
     async def _certify(self) -> None:
         issuer = await self._issuer()

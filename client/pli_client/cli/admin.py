@@ -9,7 +9,7 @@ import click
 
 from ..errors import PliError, VaultMissing
 from ..i18n import _
-from . import admin_accounts, issuers, partners, passphrases
+from . import admin_accounts, authority, issuers, partners, passphrases
 from .connection import connection_command
 from .joining import ca_option, certificates, checked, proxy_option
 from .options import Settings, common, settings
@@ -536,6 +536,7 @@ admin.add_command(partners.COMMAND)
 for command in admin_accounts.commands(existing_folder):
     admin.add_command(command)
 admin.add_command(issuers.COMMAND)
+admin.add_command(authority.ADMIN_COMMAND)
 admin.add_command(
     connection_command(
         _folder,

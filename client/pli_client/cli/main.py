@@ -9,7 +9,19 @@ import click
 
 from ..errors import EXIT_FAILED, EXIT_USAGE, PliError
 from ..i18n import _
-from . import account, admin, audit, bot, connection, conversations, demo, devices, joining, records
+from . import (
+    account,
+    admin,
+    audit,
+    authority,
+    bot,
+    connection,
+    conversations,
+    demo,
+    devices,
+    joining,
+    records,
+)
 from .options import Settings, common
 from .output import tell
 
@@ -46,6 +58,7 @@ for command in (
     *account.COMMANDS,
     *devices.COMMANDS,
     *connection.COMMANDS,
+    *authority.COMMANDS,
     *audit.COMMANDS,
     admin.COMMAND,
     bot.COMMAND,

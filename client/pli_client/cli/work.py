@@ -32,6 +32,7 @@ from ..i18n import _
 from ..message import StoredMessage
 from ..store import device, records
 from . import account_work, audit_work
+from .authority import perform_trust
 from .replies import Names, conversation_reply, history_reply, message_reply, person_reply
 
 Reply = dict[str, Any]
@@ -318,6 +319,7 @@ _WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
     "remove": _remove,
     "leave": _leave,
     "rename": _rename,
+    "trust": perform_trust,
     **account_work.WORK,
     "audit-status": _audit_status,
     "audit-head": _audit_head,

@@ -13,6 +13,7 @@ from pli_protocol.relay.frames import (
     AnswerLinking,
     AskRefusal,
     AskReturn,
+    AuthorityChanges,
     BeginSecondFactor,
     BlobPart,
     BringDevices,
@@ -36,6 +37,7 @@ from pli_protocol.relay.frames import (
     FetchEnrolment,
     FetchLinking,
     GetAccount,
+    GetAuthorityChanges,
     GetBlob,
     GetCommitReports,
     GetConsistency,
@@ -63,6 +65,7 @@ from pli_protocol.relay.frames import (
     LogHeld,
     OpenAccount,
     Partners,
+    PublishAuthorityChange,
     PublishCertificate,
     PublishKeyPackages,
     PublishPartner,
@@ -115,6 +118,7 @@ ANSWERS: Final[dict[type[frames.Request], type[RelayFrame]]] = {
     GetInclusion: Inclusion,
     GetLinking: Linking,
     GetPartners: Partners,
+    GetAuthorityChanges: AuthorityChanges,
     GetListPart: ListPart,
     GetRevocations: Revocations,
     GetUpload: Upload,
@@ -135,6 +139,7 @@ Plain = (
     | RequestEnrolment
     | AnswerEnrolment
     | PublishCertificate
+    | PublishAuthorityChange
     | PublishRevocations
     | PublishKeyPackages
     | PublishPartner
@@ -171,6 +176,10 @@ class Requests(ABC):
     async def request(self, frame: GetStatements, *, timeout: float = ...) -> Statements: ...
     @overload
     async def request(self, frame: AskRefusal, *, timeout: float = ...) -> RefusalTold: ...
+    @overload
+    async def request(
+        self, frame: GetAuthorityChanges, *, timeout: float = ...
+    ) -> AuthorityChanges: ...
     @overload
     async def request(self, frame: GetListPart, *, timeout: float = ...) -> ListPart: ...
     @overload

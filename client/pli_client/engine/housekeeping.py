@@ -228,6 +228,17 @@ class Housekeeping:
             await statements.fetch(self._engine, timeline, establishment, newest)
             await self._settle_own()
 
+    async def learn_anew(self) -> None:
+        """Another authority counts: what was refused under it before is asked for again."""
+        state = self._engine.connection.state
+        if not isinstance(state, Online) or state.signed_in is None:
+            return
+        own = self._engine.around.trust.own.establishment
+        with suppress(RelayError):
+            await self.fetch_revocations(own, state.signed_in.revocations)
+            await self.fetch_statements(own, state.signed_in.statements + 1)
+            await self.refresh_directory()
+
     async def _settle_own(self) -> None:
         """This device may be among those that count no more."""
         error = await refusal.settle(self._engine)

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from pli_protocol.identity import Device, RevocationEntry, Trust
-from pli_protocol.relay.frames import AskRefusal, GetListPart
+from pli_protocol.relay.frames import AskRefusal, GetAuthorityChanges, GetListPart
 from pli_protocol.relay.log import refusal_challenge
 
 from ..connection import Connection
@@ -94,8 +94,12 @@ async def _ask(engine: Engine) -> bool:
         own = engine.own
         told = await relay.request(AskRefusal(0, own.chain, own.key.sign(signed)))
         newest = await _newest_list(engine, relay)
+        establishment = engine.around.trust.own.establishment
+        changes = (await relay.request(GetAuthorityChanges(0, establishment))).changes
 
     def step(work: Work) -> None:
+        for change in changes:
+            statements.take_statement(work, change)
         if newest is not None:
             statements.take_list(work, work.trust.own.establishment, newest, 0)
         if told.statement is not None:

@@ -11,12 +11,15 @@ from pli_protocol.identity import (
     DeviceRevocation,
     IdentityError,
     Replacement,
+    decode_change,
     statement_type,
 )
 from pli_protocol.relay.frames import GetStatements, Statements
 
 from ..store import groups, people
 from ..store.device import (
+    accept_authority_change,
+    add_authority_change,
     add_device_revocation,
     add_replacement,
     add_revocations,
@@ -112,6 +115,8 @@ def _read_cursor(db: Database, cursor: str, timeline: int) -> int:
 def take_statement(work: Work, data: bytes) -> bool:
     """Keep one statement and act on it; what does not check, or is known, changes nothing."""
     try:
+        if _is_authority_change(data):
+            return _take_authority_change(work, data)
         kind = statement_type(data)
         if kind == DeviceRevocation.TYPE:
             return _take_device_revocation(work, data)
@@ -121,6 +126,31 @@ def take_statement(work: Work, data: bytes) -> bool:
         if error.rule not in ("older", "revoked"):
             work.event(None, "revocations-refused", reason=error.rule)
     return False
+
+
+def _is_authority_change(data: bytes) -> bool:
+    try:
+        return bool(decode_change(data))
+    except IdentityError:
+        return False
+
+
+def _take_authority_change(work: Work, data: bytes) -> bool:
+    """Kept and shown; nothing under the new authority counts before the person has said so."""
+    change, _authority = work.trust.read_authority_change(data)
+    if not add_authority_change(work.db, change.number, data, work.now):
+        return False
+    work.event(None, "authority-change", number=change.number, compromised=change.compromised)
+    return True
+
+
+def accept_authority(work: Work, number: int, data: bytes) -> None:
+    """The person trusts the authority that follows; what was stated under it is asked for anew."""
+    work.trust.accept_authority_change(data)
+    accept_authority_change(work.db, number, work.now)
+    work.db.execute("DELETE FROM meta WHERE key = ?", (_CURSOR,))
+    work.event(None, "authority-trusted", number=number)
+    work.wake_all()
 
 
 def _take_device_revocation(work: Work, data: bytes) -> bool:

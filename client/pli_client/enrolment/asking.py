@@ -15,7 +15,6 @@ from pli_protocol.identity import (
     Issuer,
     Trust,
     verify_authority,
-    verify_statement,
 )
 from pli_protocol.identity.enrolment import (
     EnrolmentAnswer,
@@ -24,7 +23,12 @@ from pli_protocol.identity.enrolment import (
     open_answer,
     seal_request,
 )
-from pli_protocol.relay.frames import FetchEnrolment, GetEstablishment, RequestEnrolment
+from pli_protocol.relay.frames import (
+    FetchEnrolment,
+    GetAuthorityChanges,
+    GetEstablishment,
+    RequestEnrolment,
+)
 
 from ..connection import Connection
 from ..errors import Offline, RelayRefused
@@ -50,6 +54,8 @@ class CheckedEstablishment:
     keys: tuple[bytes, ...]
     revocations: bytes | None
     trust: Trust
+    changes: tuple[bytes, ...] = ()
+    """Of its authority; the newest one signs issuers."""
 
 
 async def fetch_establishment(relay: Connection, invitation: Invitation) -> CheckedEstablishment:
@@ -61,16 +67,15 @@ async def fetch_establishment(relay: Connection, invitation: Invitation) -> Chec
             raise EstablishmentUnknown() from None
         raise
     # A list that is too large for a frame is a blob, which only a device that signed in may fetch.
+    changes = (await relay.request(GetAuthorityChanges(0, invitation.establishment))).changes
     signed = held.revocations if isinstance(held.revocations, bytes) else None
     try:
         authority = verify_authority(held.authority, fingerprint_start=invitation.establishment)
-        trust = Trust(authority.certificate, revocations=() if signed is None else (signed,))
+        trust = Trust(authority.certificate, authority_changes=changes)
+        signed = None if signed is None else _counting(trust, signed)
         issuers = tuple(trust.issuer((certificate,)) for certificate in held.issuers)
         issuers = tuple(issuer for issuer in issuers if trust.refuses(issuer) is None)
-        checked = [
-            verify_statement(key, EnrolmentKey, authority.certificate)
-            for key in held.enrolment_keys
-        ]
+        checked = [trust.verify_own(key, EnrolmentKey) for key in held.enrolment_keys]
     except IdentityError as error:
         raise EstablishmentForged() from error
     known = {issuer.issuer_id for issuer in issuers}
@@ -81,7 +86,18 @@ async def fetch_establishment(relay: Connection, invitation: Invitation) -> Chec
     )
     if not keys:
         raise EstablishmentForged()
-    return CheckedEstablishment(authority, issuers, keys, signed, trust)
+    return CheckedEstablishment(authority, issuers, keys, signed, trust, changes)
+
+
+def _counting(trust: Trust, signed: bytes) -> bytes | None:
+    """The list, taken; None where its issuer's authority is in wrong hands: it says nothing any more."""
+    try:
+        trust.accept_revocations(signed)
+    except IdentityError as error:
+        if error.rule != "revoked":
+            raise
+        return None
+    return signed
 
 
 async def ask(

@@ -13,6 +13,7 @@ from pli_protocol.identity.enrolment import EnrolmentAnswer, EnrolmentRefused
 from pli_protocol.relay import frames
 
 from ..connection import Connection
+from ..store.device import add_authority_change
 from ..store.people import remember_person
 from ..vault import Database, Vault, transaction
 from .asking import CheckedEstablishment, Step, ask, await_answer, fetch_establishment
@@ -117,7 +118,7 @@ async def finish(
     now = int(clock())
     try:
         person = checked.trust.person(chain)
-        if person.identity_key != asker.identity.public:
+        if person.identity_key != asker.identity.public or checked.trust.refuses(person):
             raise EstablishmentForged()
         certificate = make_device(asker.identity, chain[0], asker.device.public, now=now)
         device = checked.trust.device((certificate, *chain), now)
@@ -150,6 +151,8 @@ def keep(db: Database, checked: CheckedEstablishment, device: Device, now_ms: in
             "INSERT OR IGNORE INTO issuers (establishment, certificate) VALUES (?, ?)",
             (authority.establishment, issuer.certificate),
         )
+    for number, change in enumerate(checked.changes, 1):
+        add_authority_change(db, number, change, now_ms, accepted=True)
     if checked.revocations is not None:
         head = checked.trust.head()
         db.execute(

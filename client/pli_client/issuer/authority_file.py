@@ -27,6 +27,8 @@ class _AuthorityFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal[1]
     certificate: Annotated[bytes, msgspec.Meta(min_length=1, max_length=4096)]
     key: Header
+    establishment: bytes | msgspec.UnsetType = msgspec.UNSET
+    """The establishment's id where this authority follows another one."""
     checksum: str = ""
     """Tells a damaged file from a wrong passphrase."""
 
@@ -44,6 +46,7 @@ def seal_authority(
     *,
     kdf: Kdf = DEFAULT_KDF,
     random: Random | None = None,
+    lineage: bytes | None = None,
 ) -> None:
     """Write the authority file, durably. Costs what Argon2id costs: call it off the event loop.
 
@@ -58,7 +61,7 @@ def seal_authority(
         header = wrap(seed, passphrase, kind=_KIND, kdf=kdf)
     else:
         header = wrap(seed, passphrase, kind=_KIND, kdf=kdf, random=random)
-    content = _AuthorityFile(1, certificate, header)
+    content = _AuthorityFile(1, certificate, header, lineage or msgspec.UNSET)
     content = msgspec.structs.replace(content, checksum=_checksum(content))
     data = msgspec.json.format(msgspec.json.encode(content))
     try:
@@ -77,7 +80,8 @@ def open_authority(file: Path, passphrase: Secret) -> tuple[SigningKey, Authorit
     """
     try:
         content = msgspec.json.decode(file.read_bytes(), type=_AuthorityFile)
-        authority = verify_authority(content.certificate)
+        lineage = content.establishment if isinstance(content.establishment, bytes) else None
+        authority = verify_authority(content.certificate, lineage=lineage)
     except OSError as error:
         raise FileUnreadable(name=file.name, reason=system_reason(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IdentityError):

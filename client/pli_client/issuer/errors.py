@@ -97,6 +97,14 @@ class UnknownPartner(PliError):
     REMEDY = N_("See the list: pli admin partner list.")
 
 
+class NotAChange(PliError):
+    code = "not-a-change"
+    CAUSE = N_("This is no complete change of this establishment's authority (%(rule)s).")
+    REMEDY = N_(
+        "Where the authority is lost, two different issuers sign: pli admin authority sign."
+    )
+
+
 class UnknownIssuer(PliError):
     code = "unknown-issuer"
     exit_code = EXIT_USAGE

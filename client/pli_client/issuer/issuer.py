@@ -11,22 +11,25 @@ from typing import Final, Literal, Self
 
 from pli_protocol.display_text import displayable
 from pli_protocol.identity import (
+    Authority,
     Invitation,
     Person,
     RevocationEntry,
+    SigningKey,
     key_id,
     make_person,
-    verify_person,
 )
 from pli_protocol.identity.certificates import MAX_FIELD, RPPS_DIGITS, Kind
 from pli_protocol.identity.statements import Reason, RevokedKind
+from pli_protocol.relay.frames import PublishAuthorityChange
 from pli_protocol.secret import Secret
 
 from ..connection import Connection
 from ..errors import InvalidInput
 from ..i18n import _
-from ..vault import Database, Vault, transaction
+from ..vault import DEFAULT_KDF, Database, Kdf, Vault, transaction
 from . import succeeding, tables
+from .authority_change import begin_change, cosign, following
 from .errors import FoundingUnfinished, NotAnIssuer, UnknownAccount
 from .partners import Partnerships
 from .reports import Report
@@ -56,10 +59,14 @@ class Issuer:
         random: Callable[[int], bytes] = os.urandom,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._vault, self._keys = vault, keys
+        self._vault = vault
         self._clock, self._random = clock, random
         self._service = Service(vault, keys, clock, random, pause)
         self.partners = Partnerships(vault, keys, self._service, clock)
+
+    @property
+    def _keys(self) -> IssuerKeys:
+        return self._service.keys
 
     @classmethod
     async def open(
@@ -246,9 +253,7 @@ class Issuer:
         return None if signed.not_after is None else signed.not_after * 1000
 
     def _read(self, row: AccountRow) -> Person:
-        return verify_person(
-            (row.certificate, row.issuer or self._keys.certificate), self.authority
-        )
+        return self._keys.trust().person((row.certificate, row.issuer or self._keys.certificate))
 
     # --- revoking -----------------------------------------------------------------------------
 
@@ -349,10 +354,53 @@ class Issuer:
             row.person_id,
         )
 
+    # --- another authority --------------------------------------------------------------------
+
+    async def begin_authority(
+        self,
+        file: Path,
+        passphrase: Secret,
+        *,
+        before: SigningKey | None = None,
+        compromised: bool = False,
+        kdf: Kdf = DEFAULT_KDF,
+    ) -> bytes:
+        """Make another authority; see authority_change.begin_change. Raises Offline too."""
+        await self._service.learn_lineage()
+        return await begin_change(
+            self._keys,
+            file,
+            passphrase,
+            before=before,
+            compromised=compromised,
+            now=int(self._clock()),
+            kdf=kdf,
+        )
+
+    async def cosign_authority(self, draft: bytes) -> bytes:
+        """Sign another issuer's change as well. Raises NotAChange, Offline."""
+        await self._service.learn_lineage()
+        return cosign(self._keys, draft)
+
+    async def publish_authority(self, change: bytes) -> Authority:
+        """Bring a complete change to the relay; the authority that it puts in place.
+
+        Raises:
+            NotAChange, Offline, RelayRefused.
+        """
+        await self._service.learn_lineage()
+        said, found = following(self._keys, change)
+        async with self._service.online() as relay:
+            await relay.request(PublishAuthorityChange(0, change))
+        if not said.compromised:  # else this issuer counts no more
+            await self._service.learn_lineage()
+        return found
+
     # --- other issuers ------------------------------------------------------------------------
 
     async def issuers(self) -> list[succeeding.IssuerState]:
         """The establishment's issuers, and how many people each has signed. Raises Offline."""
+        await self._service.learn_lineage()
         async with self._service.online() as relay:
             await succeeding.learn_people(self._vault, self._keys, relay)
             return await succeeding.issuers(self._vault, self._keys, relay)

@@ -17,7 +17,6 @@ from pli_protocol.identity import (
     PartnerCode,
     PartnerStatement,
     verify_authority,
-    verify_statement,
 )
 from pli_protocol.relay.frames import GetEstablishment, Partner
 
@@ -78,7 +77,7 @@ class Partnerships:
 
     def code(self) -> str:
         """One's own partner code, for the other administrator: nothing in it is secret."""
-        return PartnerCode(self._keys.authority.fingerprint, self._keys.relay_url).text()
+        return PartnerCode(self._service.keys.trust().own.fingerprint, self._keys.relay_url).text()
 
     async def look(self, code: str) -> Authority:
         """The authority that a code names, as the relay has it, checked by the code's fingerprint.
@@ -161,8 +160,7 @@ class Partnerships:
             PartnerNotTaken: the relay refuses it. Offline: kept; `serve` brings it to the relay.
         """
         try:
-            own = self._keys.authority.certificate
-            statement = verify_statement(signed, PartnerStatement, own).statement
+            statement = self._service.keys.trust().verify_own(signed, PartnerStatement).statement
             partner = verify_authority(authority, fingerprint_start=statement.fingerprint)
         except IdentityError:
             raise OtherAuthority() from None
@@ -207,8 +205,8 @@ class Partnerships:
 
     def _checked(self, held: Partner) -> PartnerRow | None:
         try:
-            own = self._keys.authority.certificate
-            statement = verify_statement(held.statement, PartnerStatement, own).statement
+            trust = self._service.keys.trust()
+            statement = trust.verify_own(held.statement, PartnerStatement).statement
             partner = verify_authority(held.authority, fingerprint_start=statement.fingerprint)
         except IdentityError:
             return None

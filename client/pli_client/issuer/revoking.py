@@ -9,7 +9,6 @@ from pli_protocol.identity import (
     RevocationList,
     list_hash,
     sign,
-    verify_statement,
 )
 from pli_protocol.identity.statements import Reason, RevokedKind
 
@@ -58,7 +57,7 @@ def adopt(db: Database, keys: IssuerKeys, held: bytes, now: int) -> tuple[int, b
     Raises:
         IdentityError: it does not check, or we revoked its issuer.
     """
-    checked = verify_statement(held, RevocationList, keys.authority.certificate)
+    checked = keys.trust().verify_own(held, RevocationList)
     known = tables.newest_list(db)
     ours = () if known is None else _entries(keys, known[1])
     if isinstance(checked.signer, Issuer):
@@ -88,4 +87,4 @@ def _next(
 
 
 def _entries(keys: IssuerKeys, signed: bytes) -> tuple[RevocationEntry, ...]:
-    return verify_statement(signed, RevocationList, keys.authority.certificate).statement.entries
+    return keys.trust().verify_own(signed, RevocationList).statement.entries

@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from pli_protocol.identity import EnrolmentKey, IdentityError, verify_statement
+from pli_protocol.identity import EnrolmentKey, IdentityError, Trust
 from pli_protocol.identity.enrolment import enrolment_key_id
 from pli_protocol.relay.frames import (
     AnswerEnrolment,
     EnrolmentWaiting,
+    GetAuthorityChanges,
     GetEstablishment,
     GetPartners,
     GetRevocations,
@@ -36,6 +38,7 @@ from .succeeding import learn_people
 from .tables import IssuerKeys
 
 TOKEN = transaction("issuer-token")
+LINEAGE = transaction("lineage")
 
 RETRY: Final = 5.0
 """Seconds until the relay is asked again for what it refused."""
@@ -56,7 +59,7 @@ class Service:
         random: Callable[[int], bytes],
         pause: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._vault, self._keys = vault, keys
+        self._vault, self.keys = vault, keys
         self._clock, self._random, self._pause = clock, random, pause
         self._others: frozenset[bytes] | None = None
         self._serving: Connection | None = None
@@ -96,9 +99,37 @@ class Service:
             Offline: the relay is away; the list is kept and goes with the next connection.
         """
         async with self.online(timeout) as relay:
+            await self._learn_lineage(relay)
             number = await self._publish(relay, await relay.online(timeout))
             await self._publish_certificates(relay)
             return number
+
+    async def learn_lineage(self) -> None:
+        """Which authorities followed the first one, as the relay shows it; checked by one's own.
+
+        Raises:
+            Offline. RelayMisbehaved: what it shows does not lead to, or from, this issuer's authority.
+        """
+        async with self.online() as relay:
+            await self._learn_lineage(relay)
+
+    async def _learn_lineage(self, relay: Connection) -> None:
+        establishment = self.keys.authority.establishment
+        changes = (await relay.request(GetAuthorityChanges(0, establishment))).changes
+        if tuple(self.keys.lineage[1:]) == changes:
+            return
+        first = (await relay.request(GetEstablishment(0, establishment))).authority
+        lineage = (first, *changes)
+        try:
+            trust = Trust(first, authority_changes=changes)
+            trust.issuer((self.keys.certificate,))
+        except IdentityError:
+            raise RelayMisbehaved("authorities that are not this establishment's") from None
+        known = self.keys.lineage
+        if trust.own.establishment != establishment or lineage[: len(known)] != known:
+            raise RelayMisbehaved("authorities of another establishment, or of before")
+        await self._vault.write(lambda db: tables.write_lineage(db, lineage), name=LINEAGE)
+        self.keys = replace(self.keys, lineage=lineage)
 
     @contextlib.asynccontextmanager
     async def online(self, timeout: float = 30.0) -> AsyncIterator[Connection]:
@@ -126,7 +157,7 @@ class Service:
         self, report: Callable[[Report], None]
     ) -> AsyncIterator[tuple[Connection, asyncio.Event]]:
         """A connection that answers requests, and the event that it was lost."""
-        keys, gone, stopping = self._keys, asyncio.Event(), False
+        keys, gone, stopping = self.keys, asyncio.Event(), False
 
         async def pushed(push: object) -> None:
             if isinstance(push, EnrolmentWaiting):
@@ -168,6 +199,7 @@ class Service:
         answered = False
         while relay.state is online:
             self.revoked.clear()
+            await self._learn_lineage(relay)
             number = await self._publish(relay, online)
             if number:
                 report(RevocationsPublished(number))
@@ -176,7 +208,7 @@ class Service:
                 await self.publish_partners(relay)
             if not answered:
                 self._others = await self._other_keys(relay)
-                await learn_people(self._vault, self._keys, relay)
+                await learn_people(self._vault, self.keys, relay)
                 await self._answer_waiting(relay, report)
                 answered = True
             await first_done(self.revoked.wait(), gone.wait())
@@ -234,12 +266,12 @@ class Service:
 
     async def _other_keys(self, relay: Connection) -> frozenset[bytes]:
         """The ids of the enrolment keys of the establishment's other issuers."""
-        authority = self._keys.authority
+        authority = self.keys.authority
         held = await relay.request(GetEstablishment(0, authority.establishment))
         keys = set()
         for signed in held.enrolment_keys:
             with contextlib.suppress(IdentityError):
-                checked = verify_statement(signed, EnrolmentKey, authority.certificate)
+                checked = self.keys.trust().verify_own(signed, EnrolmentKey)
                 keys.add(enrolment_key_id(checked.statement.key))
         return frozenset(keys)
 
@@ -250,7 +282,7 @@ class Service:
         given = await self._vault.write(
             lambda db: answer(
                 db,
-                self._keys,
+                self.keys,
                 waiting.request_id,
                 waiting.sealed,
                 now,
@@ -317,14 +349,12 @@ class Service:
             raise RelayMisbehaved("a revocation list that it does not have")
         now = int(self._clock())
         try:
-            return await self._vault.write(lambda db: adopt(db, self._keys, held, now), name=REVOKE)
+            return await self._vault.write(lambda db: adopt(db, self.keys, held, now), name=REVOKE)
         except IdentityError:
             raise RelayMisbehaved("a revocation list that does not check") from None
 
     async def _held(self, relay: Connection) -> bytes | None:
-        held = (
-            await relay.request(GetRevocations(0, self._keys.authority.establishment))
-        ).statement
+        held = (await relay.request(GetRevocations(0, self.keys.authority.establishment))).statement
         return None if held is None else await from_payload(relay, held)
 
 
@@ -332,14 +362,14 @@ class _IssuerSigner:
     """Signs in with the issuer's key; the token lies in the issuer's vault."""
 
     def __init__(self, vault: Vault, keys: IssuerKeys) -> None:
-        self._vault, self._keys = vault, keys
+        self._vault, self.keys = vault, keys
 
     @property
     def chain(self) -> Sequence[bytes]:
-        return (self._keys.certificate,)
+        return (self.keys.certificate,)
 
     def sign(self, data: bytes) -> bytes:
-        return self._keys.key.sign(data)
+        return self.keys.key.sign(data)
 
     async def token(self) -> bytes | None:
         return await self._vault.read(tables.read_token)

@@ -15,10 +15,8 @@ from pli_protocol.identity import (
     IdentityError,
     Person,
     RevocationList,
-    Trust,
     key_id,
     make_person,
-    verify_statement,
 )
 from pli_protocol.relay.frames import GetDirectory, GetEstablishment
 from pli_protocol.secret import Secret
@@ -79,10 +77,11 @@ async def learn_people(vault: Vault, keys: IssuerKeys, relay: Connection) -> Non
     """Those whom other issuers signed, from certificates that verify.
 
     Nobody is learnt who is revoked with their issuer: its key may be in wrong hands, and whom it makes up
-    after that must not be signed anew.
+    after that must not be signed anew. Those under an authority that was called stolen are: its issuers
+    were not, and there is no other way back for whom they signed.
     """
     newest = await vault.read(tables.newest_list)
-    trust = Trust(keys.authority.certificate, revocations=() if newest is None else (newest[1],))
+    trust = keys.trust(revocations=() if newest is None else (newest[1],))
     after: bytes | None = None
     while True:
         page = await relay.request(GetDirectory(0, after))
@@ -90,7 +89,7 @@ async def learn_people(vault: Vault, keys: IssuerKeys, relay: Connection) -> Non
         for chain in page.people:
             with contextlib.suppress(IdentityError):
                 person = trust.person(chain)
-                if trust.refuses(person) is None:
+                if trust.listed(person) is None:
                     found.append((person, chain[1]))
         others = [(person, issuer) for person, issuer in found if issuer != keys.certificate]
         if others:
@@ -124,7 +123,7 @@ def _remember(db: Database, found: list[tuple[Person, bytes]]) -> None:
 async def issuers(vault: Vault, keys: IssuerKeys, relay: Connection) -> list[IssuerState]:
     """The establishment's issuers at the relay, this one among them."""
     held = await relay.request(GetEstablishment(0, keys.authority.establishment))
-    trust = Trust(keys.authority.certificate)
+    trust = keys.trust()
     people = await vault.read(tables.accounts)
     revoked = await vault.read(lambda db: _revoked_issuers(db, keys))
     found: list[IssuerState] = []
@@ -147,7 +146,7 @@ def _revoked_issuers(db: Database, keys: IssuerKeys) -> set[bytes]:
     newest = tables.newest_list(db)
     if newest is None:
         return set()
-    listed = verify_statement(newest[1], RevocationList, keys.authority.certificate).statement
+    listed = keys.trust().verify_own(newest[1], RevocationList).statement
     return {entry.id for entry in listed.entries if entry.kind == "issuer"}
 
 
@@ -172,7 +171,7 @@ async def resign(
         for row in tables.accounts(db):
             if row.issuer is None or row.revoked_at is not None:
                 continue
-            if key_id(_trusted(keys).issuer((row.issuer,)).key) != issuer_id:
+            if key_id(keys.trust().issuer((row.issuer,)).key) != issuer_id:
                 continue
             done.append(_signed_anew(db, keys, row, int(now())))
         return done
@@ -182,7 +181,7 @@ async def resign(
 
 def _signed_anew(db: Database, keys: IssuerKeys, row: AccountRow, now: int) -> AccountRow:
     assert row.issuer is not None
-    before = _trusted(keys).person((row.certificate, row.issuer))
+    before = keys.trust().person((row.certificate, row.issuer))
     signed_at = max(now, before.not_before + 1)
     certificate = make_person(
         keys.key,
@@ -199,7 +198,3 @@ def _signed_anew(db: Database, keys: IssuerKeys, row: AccountRow, now: int) -> A
     anew = replace(row, certificate=certificate, signed_at=signed_at * 1000, issuer=None)
     tables.renew_account(db, anew)
     return anew
-
-
-def _trusted(keys: IssuerKeys) -> Trust:
-    return Trust(keys.authority.certificate)

@@ -4,14 +4,20 @@ Every function runs inside a transaction of the vault. Times in the tables are m
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pli_protocol.identity import Authority, Invitation, SigningKey, verify_authority
+import msgspec
+
+from pli_protocol.identity import Authority, Invitation, SigningKey, Trust, verify_authority
 from pli_protocol.identity.certificates import Kind
 from pli_protocol.identity.enrolment import ReplyKey
 from pli_protocol.secret import Secret
 
+from ..store.device import read_meta, write_meta
 from ..vault import Database
+
+_LINEAGE = "lineage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,14 @@ class IssuerKeys:
     enrolment: ReplyKey
     enrolment_statement: bytes
     registered: bool
+    lineage: tuple[bytes, ...] = ()
+    """The first authority's certificate and the changes since, where there were any."""
+
+    def trust(self, revocations: Iterable[bytes] = ()) -> Trust:
+        """What this issuer's establishment signs, whichever of its authorities is behind it."""
+        if not self.lineage:
+            return Trust(self.authority.certificate, revocations=revocations)
+        return Trust(self.lineage[0], revocations=revocations, authority_changes=self.lineage[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +137,16 @@ def read_issuer(db: Database) -> IssuerKeys | None:
     """The vault's issuer; None: it has none."""
     row = db.execute(
         """SELECT authority, relay_url, relay_name, ca_file, proxy, certificate, signature_key,
-            enrolment_key, enrolment_statement, registered FROM issuer"""
+            enrolment_key, enrolment_statement, registered, establishment FROM issuer"""
     ).fetchone()
     if row is None:
         return None
-    authority, url, name, ca, proxy, certificate, seed, enrolment, statement, registered = row
+    authority, url, name, ca, proxy, certificate, seed, enrolment, statement, registered, first = (
+        row
+    )
+    lineage = read_meta(db, _LINEAGE)
     return IssuerKeys(
-        verify_authority(authority),
+        verify_authority(authority, lineage=first),
         url,
         name,
         ca,
@@ -139,7 +156,13 @@ def read_issuer(db: Database) -> IssuerKeys | None:
         ReplyKey.from_private(enrolment),
         statement,
         bool(registered),
+        () if lineage is None else msgspec.msgpack.decode(lineage, type=tuple[bytes, ...]),
     )
+
+
+def write_lineage(db: Database, lineage: tuple[bytes, ...]) -> None:
+    """The first authority and the changes since."""
+    write_meta(db, _LINEAGE, msgspec.msgpack.encode(lineage))
 
 
 def set_registered(db: Database) -> None:

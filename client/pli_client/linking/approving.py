@@ -20,6 +20,7 @@ from pli_protocol.relay.log import device_id
 from ..errors import RelayRefused
 from ..store import conversations
 from ..store import linking as store
+from ..store.device import accepted_authority_changes
 from ..vault import Database, transaction
 from .errors import LinkingOver, NothingToLink, WrongLinkingCode
 
@@ -122,6 +123,7 @@ def _letter(db: Database, engine: "Engine", request: LinkingRequest, name: str) 
         row.relay_name,
         row.ca,
         name,
+        tuple(accepted_authority_changes(db)),
     )
 
 

@@ -247,9 +247,9 @@ def _checked(asker: Asker, letter: Letter) -> CheckedEstablishment:
         letter.authority, fingerprint_start=asker.address.establishment
     )
     lists = () if letter.revocations is None else (letter.revocations,)
-    trust = Trust(authority.certificate, revocations=lists)
+    trust = Trust(authority.certificate, revocations=lists, authority_changes=letter.changes)
     issuers = tuple(trust.issuer((certificate,)) for certificate in letter.issuers)
-    return CheckedEstablishment(authority, issuers, (), letter.revocations, trust)
+    return CheckedEstablishment(authority, issuers, (), letter.revocations, trust, letter.changes)
 
 
 def _keep(

@@ -80,6 +80,7 @@ def read_trust(db: Database, authority: bytes) -> Trust:
         revocations=[row[0] for row in lists],
         device_revocations=[row[0] for row in own],
         replacements=[row[0] for row in replaced],
+        authority_changes=accepted_authority_changes(db),
     )
 
 
@@ -131,6 +132,38 @@ def newest_list(db: Database, establishment: bytes) -> bytes | None:
         (establishment,),
     ).fetchone()
     return None if row is None else row[0]
+
+
+def add_authority_change(
+    db: Database, number: int, change: bytes, now: int, *, accepted: bool = False
+) -> bool:
+    """Keep a change of authority; whether it is new. It counts once its person has accepted it."""
+    cursor = db.execute(
+        "INSERT OR IGNORE INTO authority_changes VALUES (?, ?, ?, ?)",
+        (number, change, now, now if accepted else None),
+    )
+    return cursor.rowcount > 0
+
+
+def accepted_authority_changes(db: Database) -> list[bytes]:
+    """Those that count here, in their order."""
+    changes = db.execute(
+        "SELECT change FROM authority_changes WHERE accepted_at IS NOT NULL ORDER BY number"
+    )
+    return [row[0] for row in changes]
+
+
+def pending_authority_change(db: Database) -> tuple[int, bytes] | None:
+    """(number, change) of the first that its person was not asked about yet; None: there is none."""
+    row = db.execute(
+        """SELECT number, change FROM authority_changes WHERE accepted_at IS NULL
+           ORDER BY number LIMIT 1"""
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def accept_authority_change(db: Database, number: int, now: int) -> None:
+    db.execute("UPDATE authority_changes SET accepted_at = ? WHERE number = ?", (now, number))
 
 
 def read_meta(db: Database, key: str) -> bytes | None:

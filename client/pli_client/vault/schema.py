@@ -525,6 +525,13 @@ _SUCCESSION: Final[Statements] = (
     """INSERT INTO device_revocations
         SELECT person_id, device_id, statement, seen_at FROM device_revocations_before""",
     "DROP TABLE device_revocations_before",
+    # Authorities that followed the first one: shown by the relay, accepted by the person.
+    """CREATE TABLE authority_changes (
+        number INTEGER PRIMARY KEY,
+        change BLOB NOT NULL,
+        seen_at INTEGER NOT NULL,
+        accepted_at INTEGER
+    ) STRICT""",
     # This device takes a new identity; at most one row, gone when it has.
     """CREATE TABLE rejoining (
         one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -25,6 +25,7 @@ from .invitation import Invitation
 from .keys import SigningKey, verify
 from .partner_code import PartnerCode
 from .statements import (
+    AuthorityChange,
     Checked,
     DeviceRevocation,
     EnrolmentKey,
@@ -39,11 +40,13 @@ from .statements import (
     statement_type,
     verify_statement,
 )
+from .succession import decode_change, encode_change
 from .trust import ListHead, Refusal, Trust
 
 __all__ = [
     "DEVICE_DAYS",
     "Authority",
+    "AuthorityChange",
     "Checked",
     "Device",
     "DeviceRevocation",
@@ -66,6 +69,8 @@ __all__ = [
     "SigningKey",
     "StatementError",
     "Trust",
+    "decode_change",
+    "encode_change",
     "fingerprint",
     "fingerprint_text",
     "key_id",

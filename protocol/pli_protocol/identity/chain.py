@@ -77,11 +77,13 @@ class Authority:
     name: str
     key: bytes
     certificate: bytes = field(repr=False)
+    lineage: bytes | None = None
+    """The establishment's id where this authority followed another one; None: it is the first."""
 
     @property
     def establishment(self) -> bytes:
-        """The establishment's id: the fingerprint's first 16 bytes."""
-        return self.fingerprint[:16]
+        """The establishment's id: the first 16 bytes of its first authority's fingerprint."""
+        return self.lineage or self.fingerprint[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class Issuer:
     establishment: bytes
     establishment_name: str
     certificate: bytes = field(repr=False)
+    root: bytes = b""
+    """Fingerprint (32 bytes) of the authority that signed it: an establishment may have had several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,8 @@ class Person:
     """Unix seconds of the account's end; None: none."""
     not_before: int
     certificate: bytes = field(repr=False)
+    root: bytes = b""
+    """Fingerprint (32 bytes) of the authority that signed its issuer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,9 @@ def key_id(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()[:16]
 
 
-def verify_authority(certificate: bytes, *, fingerprint_start: bytes | None = None) -> Authority:
+def verify_authority(
+    certificate: bytes, *, fingerprint_start: bytes | None = None, lineage: bytes | None = None
+) -> Authority:
     """Check a root certificate, and that its fingerprint begins with `fingerprint_start` if given.
 
     Raises:
@@ -165,16 +173,28 @@ def verify_authority(certificate: bytes, *, fingerprint_start: bytes | None = No
     if fingerprint_start is not None and not whole.startswith(fingerprint_start):
         raise IdentityError("fingerprint", "not the authority that was expected")
     name = displayable(root.subject[NameOID.ORGANIZATION_NAME], one_line=True)
-    return Authority(whole, name, root.key, certificate)
+    return Authority(whole, name, root.key, certificate, None if lineage == whole[:16] else lineage)
 
 
-def verify_issuer(chain: Sequence[bytes], authority: bytes) -> Issuer:
-    """Check a chain (issuer,) up to the authority's certificate. Raises IdentityError."""
+def verify_issuer(
+    chain: Sequence[bytes], authority: bytes, *, lineage: bytes | None = None
+) -> Issuer:
+    """Check a chain (issuer,) up to the authority's certificate. Raises IdentityError.
+
+    Args:
+        lineage: the establishment's id where this authority is not its first.
+    """
     _length(chain, 1)
-    return _issuer(chain[0], authority)[0]
+    return _issuer(chain[0], authority, lineage)[0]
 
 
-def verify_person(chain: Sequence[bytes], authority: bytes, *, now: int | None = None) -> Person:
+def verify_person(
+    chain: Sequence[bytes],
+    authority: bytes,
+    *,
+    now: int | None = None,
+    lineage: bytes | None = None,
+) -> Person:
     """Check a chain (person, issuer) up to the authority's certificate.
 
     Args:
@@ -184,11 +204,17 @@ def verify_person(chain: Sequence[bytes], authority: bytes, *, now: int | None =
         IdentityError: .rule names the check.
     """
     _length(chain, 2)
-    person, _ = _person(chain, authority, now)
+    person, _ = _person(chain, authority, now, lineage)
     return person
 
 
-def verify_device(chain: Sequence[bytes], authority: bytes, *, now: int | None) -> Device:
+def verify_device(
+    chain: Sequence[bytes],
+    authority: bytes,
+    *,
+    now: int | None,
+    lineage: bytes | None = None,
+) -> Device:
     """Check a chain (device, person, issuer) up to the authority's certificate.
 
     Args:
@@ -199,7 +225,7 @@ def verify_device(chain: Sequence[bytes], authority: bytes, *, now: int | None) 
         IdentityError: .rule names the check.
     """
     _length(chain, 3)
-    person, signer = _person(chain[1:], authority, now)
+    person, signer = _person(chain[1:], authority, now, lineage)
     device = _read(chain[0], "device")
     _check_signed(device, signer)
     if device.not_after - device.not_before > certificates.DEVICE_DAYS * 86400:
@@ -230,19 +256,24 @@ def _length(chain: Sequence[bytes], length: int) -> None:
 
 
 @lru_cache(maxsize=64)
-def _issuer(certificate: bytes, authority: bytes) -> tuple[Issuer, _Certificate]:
+def _issuer(
+    certificate: bytes, authority: bytes, lineage: bytes | None
+) -> tuple[Issuer, _Certificate]:
     """Checked once for all the persons that it signed: a pure function, remembered."""
     root = verify_authority(authority)
     issuer = _read(certificate, "issuer")
     _check_signed(issuer, _read(authority, "authority"))
-    value = Issuer(key_id(issuer.key), issuer.key, root.establishment, root.name, issuer.der)
+    establishment = lineage or root.establishment
+    value = Issuer(
+        key_id(issuer.key), issuer.key, establishment, root.name, issuer.der, root.fingerprint
+    )
     return value, issuer
 
 
 def _person(
-    chain: Sequence[bytes], authority: bytes, now: int | None
+    chain: Sequence[bytes], authority: bytes, now: int | None, lineage: bytes | None
 ) -> tuple[Person, _Certificate]:
-    issuer, parsed = _issuer(chain[1], authority)
+    issuer, parsed = _issuer(chain[1], authority, lineage)
     person = _read(chain[0], "person")
     _check_signed(person, parsed)
     _check_date(person, now)
@@ -263,6 +294,7 @@ def _person(
         None if person.not_after == certificates.NEVER_SECONDS else person.not_after,
         person.not_before,
         chain[0],
+        issuer.root,
     )
     return value, person
 

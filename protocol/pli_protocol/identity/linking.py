@@ -28,6 +28,8 @@ from ..relay.frames import Certificate, Id16, Id32
 from . import letters
 from .errors import InvitationError, LinkingError
 from .invitation import MAX_RELAY, check_relay
+from .statements import MAX_CHANGES
+from .succession import MAX_CHANGE
 
 SUITE: Final = suite(0x004E)
 LASTS: Final = 120
@@ -114,6 +116,10 @@ class Letter(_Struct, frozen=True):
     ca: Annotated[str, Meta(max_length=16 * 1024)] | None
     name: Annotated[str, Meta(max_length=64)]
     """What the person calls the new device."""
+    changes: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=MAX_CHANGE)], ...], Meta(max_length=MAX_CHANGES)
+    ] = ()
+    """Of the establishment's authority, as far as the person has accepted them."""
 
     def __repr__(self) -> str:
         return "Letter(…)"

@@ -12,6 +12,7 @@ A statement on the wire is a MessagePack array `[1, type, body, chain, signature
 | revocation-list     | an issuer    | (issuer,)                |
 | device-revocation   | a person     | (person, issuer)         |
 | replacement         | an issuer    | (issuer,)                |
+| authority-change    | see its class | () or (issuer,)         |
 | partner             | an authority | ()                       |
 | enrolment-key       | an issuer    | (issuer,)                |
 | leave               | a device     | (device, person, issuer) |
@@ -41,11 +42,17 @@ Reason = Literal["lost", "retired", "stolen", "left"]
 RevokedKind = Literal["device", "person", "issuer"]
 
 
+MAX_CHANGES = 8
+"""Authorities that follow an establishment's first one in all its life: one frame holds them."""
+
+Signer = Literal["authority", "issuer", "person", "device", "authority or issuer"]
+
+
 class Statement(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A statement's body."""
 
     TYPE: ClassVar[str] = ""
-    SIGNER: ClassVar[Literal["authority", "issuer", "person", "device"]] = "device"
+    SIGNER: ClassVar[Signer] = "device"
 
 
 class RevocationEntry(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -65,7 +72,7 @@ class RevocationList(Statement, frozen=True):
     """
 
     TYPE: ClassVar[str] = "revocation-list"
-    SIGNER: ClassVar[Literal["authority", "issuer", "person", "device"]] = "issuer"
+    SIGNER: ClassVar[Signer] = "issuer"
 
     establishment: Id16
     number: Annotated[int, Meta(ge=1, lt=2**53)]
@@ -78,7 +85,7 @@ class DeviceRevocation(Statement, frozen=True):
     """A person's own word that a device of theirs counts no more; it counts at once."""
 
     TYPE: ClassVar[str] = "device-revocation"
-    SIGNER: ClassVar[Literal["authority", "issuer", "person", "device"]] = "person"
+    SIGNER: ClassVar[Signer] = "person"
 
     establishment: Id16
     person_id: Id16
@@ -94,7 +101,7 @@ class Replacement(Statement, frozen=True):
     """
 
     TYPE: ClassVar[str] = "replacement"
-    SIGNER: ClassVar[Literal["authority", "issuer", "person", "device"]] = "issuer"
+    SIGNER: ClassVar[Signer] = "issuer"
 
     establishment: Id16
     account: Id16
@@ -110,11 +117,33 @@ class Replacement(Statement, frozen=True):
         return chains.person_id(self.establishment, self.identity_key)
 
 
+class AuthorityChange(Statement, frozen=True):
+    """Another authority takes the place of an establishment's: the key of before is handed over, or lost.
+
+    It counts when the same body is signed by the authority of before, or by two of its issuers where
+    that key is lost, and by the new authority as well (`succession`).
+    """
+
+    TYPE: ClassVar[str] = "authority-change"
+    SIGNER: ClassVar[Signer] = "authority or issuer"
+
+    establishment: Id16
+    """The first authority's: it stays the establishment's id for ever."""
+    number: Annotated[int, Meta(ge=1, le=MAX_CHANGES)]
+    previous: Id32
+    """Fingerprint of the authority that is replaced."""
+    authority: Certificate
+    """The new one (DER)."""
+    compromised: bool
+    """The key of before is in wrong hands: nothing under it counts any more."""
+    time: Number
+
+
 class PartnerStatement(Statement, frozen=True):
     """Another establishment's authority is trusted until a date."""
 
     TYPE: ClassVar[str] = "partner"
-    SIGNER: ClassVar[Literal["authority", "issuer", "person", "device"]] = "authority"
+    SIGNER: ClassVar[Signer] = "authority"
 
     establishment: Id16
     name: Annotated[str, Meta(min_length=1, max_length=64)]
@@ -128,7 +157,7 @@ class EnrolmentKey(Statement, frozen=True):
     """The key to which requests to be enrolled are sealed: HPKE, DHKEM(X25519), 32 bytes."""
 
     TYPE: ClassVar[str] = "enrolment-key"
-    SIGNER: ClassVar[Literal["authority", "issuer", "person", "device"]] = "issuer"
+    SIGNER: ClassVar[Signer] = "issuer"
 
     establishment: Id16
     key: Id32
@@ -139,7 +168,7 @@ class LeaveStatement(Statement, frozen=True):
     """A person leaves a group with all its devices."""
 
     TYPE: ClassVar[str] = "leave"
-    SIGNER: ClassVar[Literal["authority", "issuer", "person", "device"]] = "device"
+    SIGNER: ClassVar[Signer] = "device"
 
     group: GroupId
     device_id: Id16
@@ -150,7 +179,7 @@ class ReturnRequest(Statement, frozen=True):
     """A device of a member lost its state and asks to be added again, with a new key package."""
 
     TYPE: ClassVar[str] = "return-request"
-    SIGNER: ClassVar[Literal["authority", "issuer", "person", "device"]] = "device"
+    SIGNER: ClassVar[Signer] = "device"
 
     group: GroupId
     device_id: Id16
@@ -195,7 +224,12 @@ def statement_type(data: bytes) -> str:
 
 
 def verify_statement(
-    data: bytes, expected: type[S], authority: bytes, *, now: int | None = None
+    data: bytes,
+    expected: type[S],
+    authority: bytes,
+    *,
+    now: int | None = None,
+    lineage: bytes | None = None,
 ) -> Checked[S]:
     """Check form, type, the signer's chain up to `authority` (DER), the signature and the binding.
 
@@ -203,6 +237,7 @@ def verify_statement(
 
     Args:
         now: Unix seconds, for the dates of the signer's certificates; None: not checked.
+        lineage: The establishment's id where this authority is not its first.
 
     Raises:
         StatementError: rule "form", "type", "size" or "binding".
@@ -211,7 +246,7 @@ def verify_statement(
     signed = _decode(data, SignedStatement, "statement")
     if signed.type != expected.TYPE:
         raise StatementError("type", f"a statement of type {expected.TYPE} was expected")
-    signer = _signer(expected, signed.chain, authority, now)
+    signer = _signer(expected, signed.chain, authority, now, lineage)
     verify(_key(signer), _signed_bytes(signed.type, signed.body), signed.signature)
     statement = _decode(signed.body, expected, expected.TYPE)
     _check_binding(statement, signer)
@@ -244,19 +279,26 @@ def _decode(data: bytes, expected: type[T], what: str) -> T:
 
 
 def _signer(
-    expected: type[Statement], chain: tuple[bytes, ...], authority: bytes, now: int | None
+    expected: type[Statement],
+    chain: tuple[bytes, ...],
+    authority: bytes,
+    now: int | None,
+    lineage: bytes | None,
 ) -> chains.Authority | chains.Issuer | chains.Person | chains.Device:
-    match expected.SIGNER:
+    kind = expected.SIGNER
+    if kind == "authority or issuer":
+        kind = "issuer" if chain else "authority"
+    match kind:
         case "authority":
             if chain:
                 raise IdentityError("chain-length", "an authority signs without a chain")
-            return chains.verify_authority(authority)
+            return chains.verify_authority(authority, lineage=lineage)
         case "issuer":
-            return chains.verify_issuer(chain, authority)
+            return chains.verify_issuer(chain, authority, lineage=lineage)
         case "person":
-            return chains.verify_person(chain, authority, now=now)
-        case "device":
-            return chains.verify_device(chain, authority, now=now)
+            return chains.verify_person(chain, authority, now=now, lineage=lineage)
+        case _:
+            return chains.verify_device(chain, authority, now=now, lineage=lineage)
 
 
 def _key(signer: chains.Authority | chains.Issuer | chains.Person | chains.Device) -> bytes:

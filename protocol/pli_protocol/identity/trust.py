@@ -10,6 +10,7 @@ from . import chain as chains
 from .chain import Authority, Device, Issuer, Person
 from .errors import IdentityError, StatementError
 from .statements import (
+    AuthorityChange,
     Checked,
     DeviceRevocation,
     PartnerStatement,
@@ -20,8 +21,12 @@ from .statements import (
     list_hash,
     verify_statement,
 )
+from .succession import body_of, decode_change, verify_change
 
 _CACHE = 4096
+_ANOTHERS = ("signature", "name-chaining")
+"""What does not check by one authority so may by another."""
+
 _S = TypeVar("_S", bound=Statement)
 
 
@@ -58,6 +63,7 @@ class Trust:
         revocations: Iterable[bytes] = (),
         device_revocations: Iterable[bytes] = (),
         replacements: Iterable[bytes] = (),
+        authority_changes: Iterable[bytes] = (),
         now: int | None = None,
     ) -> None:
         """
@@ -67,11 +73,15 @@ class Trust:
             revocations: Newest signed revocation lists, own and partners'.
             device_revocations: Signed DeviceRevocations.
             replacements: Signed Replacements.
+            authority_changes: Those that were accepted before, in their order.
 
         Raises:
             IdentityError: something does not check.
         """
         self.own: Authority = chains.verify_authority(authority)
+        """The first authority, by which the establishment is named for ever."""
+        self._roots: list[Authority] = [self.own]
+        self._changes: list[AuthorityChange] = []
         self._authorities: dict[bytes, Authority] = {self.own.establishment: self.own}
         self._partners: dict[bytes, PartnerStatement] = {}
         self._lists: dict[bytes, Checked[RevocationList]] = {}
@@ -79,10 +89,13 @@ class Trust:
         self._by_person: dict[tuple[bytes, bytes], RevocationEntry] = {}
         self._replaced: dict[tuple[bytes, bytes], Replacement] = {}
         self._cache: OrderedDict[bytes, Device] = OrderedDict()
+        for change in authority_changes:
+            self._keep_change(*verify_change(change, self.authority, self._known_issuer))
         for statement, certificate in partners:
             self.accept_partner(statement, certificate)
         for statement in revocations:
-            self.accept_revocations(statement)
+            # Accepted once too: the authority behind its issuer may have been called stolen since.
+            self._keep_list(self._by_any_authority(statement, RevocationList))
         for statement in device_revocations:
             # Accepted once: that its signer was revoked since takes nothing of it back.
             self._keep_own(self._by_any_authority(statement, DeviceRevocation).statement)
@@ -112,7 +125,8 @@ class Trust:
         key = hashlib.sha256(b"".join(len(c).to_bytes(4, "big") + c for c in chain)).digest()
         device = self._cache.get(key)
         if device is None:
-            device = chains.verify_device(chain, self._authority_of(chain), now=None)
+            root = self._authority_of(chain)
+            device = chains.verify_device(chain, root.certificate, now=None, lineage=root.lineage)
             self._cache[key] = device
             if len(self._cache) > _CACHE:
                 self._cache.popitem(last=False)
@@ -128,14 +142,16 @@ class Trust:
         tolerance: int = chains.CLOCK_TOLERANCE,
     ) -> Person:
         """Check a chain (person, issuer) up to a trusted authority. Raises IdentityError."""
-        person = chains.verify_person(chain, self._authority_of(chain), now=None)
+        root = self._authority_of(chain)
+        person = chains.verify_person(chain, root.certificate, now=None, lineage=root.lineage)
         self._check_begun(person.not_before, now)
         self._check_ends(person, None, now, tolerance)
         return person
 
     def issuer(self, chain: Sequence[bytes]) -> Issuer:
         """Check a chain (issuer,) up to a trusted authority. Raises IdentityError."""
-        return chains.verify_issuer(chain, self._authority_of(chain))
+        root = self._authority_of(chain)
+        return chains.verify_issuer(chain, root.certificate, lineage=root.lineage)
 
     def verify(self, data: bytes, expected: type[_S]) -> Checked[_S]:
         """Check a statement whose signer is of any establishment trusted here; no dates.
@@ -146,28 +162,37 @@ class Trust:
 
     def refuses(self, value: Device | Person | Issuer) -> Refusal | None:
         """The revocation of this device, of its person or of their issuer; None: it counts."""
-        names: list[tuple[str, bytes]] = []
         if isinstance(value, Device):
             own = self._by_person.get((value.person.person_id, value.device_id))
             if own is not None:
                 return Refusal(own)
-            names.append(("device", value.device_id))
+        listed = self.listed(value)
+        if listed is not None:
+            return Refusal(listed)
+        if isinstance(value, Device):
             value = value.person
+        compromised = self._compromised(value.root)
+        if compromised is not None:
+            return Refusal(RevocationEntry("issuer", value.issuer_id, "stolen", compromised.time))
         if isinstance(value, Person):
-            names.append(("person", value.person_id))
-        names.append(("issuer", value.issuer_id))
-        establishment = value.establishment
-        for kind, identifier in names:
-            entry = self._revoked.get((kind, establishment + identifier))
-            if entry is not None:
-                return Refusal(entry)
-        if isinstance(value, Person):
-            replaced = self.replacement(establishment, value.person_id)
+            replaced = self.replacement(value.establishment, value.person_id)
             if replaced is not None:
                 return Refusal(
                     RevocationEntry("person", replaced.replaced, "stolen", replaced.time)
                 )
         return None
+
+    def listed(self, value: Device | Person | Issuer) -> RevocationEntry | None:
+        """The entry of the newest list about this device, its person or their issuer."""
+        names: list[tuple[str, bytes]] = []
+        if isinstance(value, Device):
+            names.append(("device", value.device_id))
+            value = value.person
+        if isinstance(value, Person):
+            names.append(("person", value.person_id))
+        names.append(("issuer", value.issuer_id))
+        entries = (self._revoked.get((kind, value.establishment + each)) for kind, each in names)
+        return next((entry for entry in entries if entry is not None), None)
 
     # --- what it learns -----------------------------------------------------------------------
 
@@ -186,10 +211,14 @@ class Trust:
             if old.signed == data:
                 return new
             self._check_successor(old, checked)
-        self._lists[new.establishment] = checked
-        for entry in new.entries:
-            self._revoked[entry.kind, new.establishment + entry.id] = entry
+        self._keep_list(checked)
         return new
+
+    def _keep_list(self, checked: Checked[RevocationList]) -> None:
+        establishment = checked.statement.establishment
+        self._lists[establishment] = checked
+        for entry in checked.statement.entries:
+            self._revoked[entry.kind, establishment + entry.id] = entry
 
     def accept_device_revocation(self, data: bytes) -> DeviceRevocation:
         """Take a person's own statement about a device of theirs.
@@ -258,8 +287,7 @@ class Trust:
                 not be undone by showing an earlier one again.
             IdentityError: it does not check.
         """
-        checked = verify_statement(data, PartnerStatement, self.own.certificate)
-        statement = checked.statement
+        statement = self.verify_own(data, PartnerStatement).statement
         partner = chains.verify_authority(certificate, fingerprint_start=statement.fingerprint)
         if partner.establishment == self.own.establishment:
             raise StatementError("binding", "an establishment is not its own partner")
@@ -269,6 +297,74 @@ class Trust:
         self._partners[partner.establishment] = statement
         self._authorities[partner.establishment] = partner
         return statement
+
+    # --- authorities that followed ------------------------------------------------------------
+
+    @property
+    def authority(self) -> Authority:
+        """The newest of one's own authorities: the one that signs issuers from now on."""
+        return self._roots[-1]
+
+    @property
+    def authority_changes(self) -> tuple[AuthorityChange, ...]:
+        """Those accepted, in their order."""
+        return tuple(self._changes)
+
+    def read_authority_change(self, data: bytes) -> tuple[AuthorityChange, Authority]:
+        """Check that another authority follows the newest one, without taking it.
+
+        Raises:
+            StatementError: rule "older" (a change of this number is known), "gap" (one before it is
+                not), "binding" (an authority of before comes back), and those of `verify_change`.
+            IdentityError: it does not check, or an issuer that signed it was revoked.
+        """
+        _body, claimed = body_of(decode_change(data)[-1])
+        if claimed.number <= len(self._changes):
+            known = self._changes[claimed.number - 1] == claimed
+            raise StatementError("older" if known else "fork", "a change of this number is known")
+        if claimed.number > len(self._changes) + 1:
+            raise StatementError("gap", "a change before this one is not known")
+        change, following = verify_change(data, self.authority, self._counting_issuer)
+        if following.fingerprint in {root.fingerprint for root in self._roots}:
+            raise StatementError("binding", "an authority of before comes back")
+        return change, following
+
+    def accept_authority_change(self, data: bytes) -> AuthorityChange:
+        """Take it: from now on the new authority's issuers count. Raises as `read_authority_change`."""
+        change, following = self.read_authority_change(data)
+        self._keep_change(change, following)
+        return change
+
+    def _keep_change(self, change: AuthorityChange, following: Authority) -> None:
+        self._changes.append(change)
+        self._roots.append(following)
+
+    def _known_issuer(self, part: bytes) -> Checked[AuthorityChange]:
+        return self._by_any_authority(part, AuthorityChange)
+
+    def _counting_issuer(self, part: bytes) -> Checked[AuthorityChange]:
+        checked = self._known_issuer(part)
+        if isinstance(checked.signer, Issuer) and self.refuses(checked.signer) is not None:
+            raise IdentityError("revoked", "an issuer that signed it was revoked")
+        return checked
+
+    def verify_own(self, data: bytes, expected: type[_S], *, now: int | None = None) -> Checked[_S]:
+        """Check a statement of one's own establishment; what its authority signs, by those that count.
+
+        Whether an issuer, a person or a device that signed it was revoked is another question.
+
+        Raises:
+            IdentityError: rule "authority": of another establishment; "revoked": signed by an
+                authority whose key is in wrong hands.
+        """
+        checked = self._by_any_authority(data, expected, now)
+        signer = checked.signer
+        if isinstance(signer, Authority) and self._compromised(signer.fingerprint) is not None:
+            raise IdentityError("revoked", "the key of the authority that signed it is stolen")
+        signed_in = signer.person if isinstance(signer, Device) else signer
+        if signed_in.establishment != self.own.establishment:
+            raise IdentityError("authority", "a statement of another establishment")
+        return checked
 
     # --- partners -----------------------------------------------------------------------------
 
@@ -316,18 +412,28 @@ class Trust:
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _authority_of(self, chain: Sequence[bytes]) -> bytes:
-        if len(self._authorities) == 1:
-            return self.own.certificate
-        for authority in self._authorities.values():
+    def _authority_of(self, chain: Sequence[bytes]) -> Authority:
+        """Who signed the chain's issuer: one of one's own authorities, or a partner's."""
+        for authority in self._all_authorities():
             try:
-                chains.verify_issuer(chain[-1:], authority.certificate)
+                chains.verify_issuer(chain[-1:], authority.certificate, lineage=authority.lineage)
             except IdentityError as error:
-                if error.rule in ("signature", "name-chaining"):
+                if len(self._all_authorities()) > 1 and error.rule in _ANOTHERS:
                     continue
                 raise
-            return authority.certificate
+            return authority
         raise IdentityError("authority", "the issuer belongs to no establishment trusted here")
+
+    def _all_authorities(self) -> list[Authority]:
+        own = self.own.establishment
+        return self._roots + [a for key, a in self._authorities.items() if key != own]
+
+    def _compromised(self, root: bytes) -> AuthorityChange | None:
+        """The change that says that this authority's key was in wrong hands."""
+        for change in self._changes:
+            if change.compromised and change.previous == root:
+                return change
+        return None
 
     def _check_begun(self, not_before: int, now: int | None) -> None:
         # The signer's clock may be ahead of ours: tolerance here, whoever checks.
@@ -351,15 +457,21 @@ class Trust:
             raise IdentityError("revoked", "the list's issuer was revoked")
         return checked
 
-    def _by_any_authority(self, data: bytes, expected: type[_S]) -> Checked[_S]:
+    def _by_any_authority(
+        self, data: bytes, expected: type[_S], now: int | None = None
+    ) -> Checked[_S]:
         error: IdentityError | None = None
-        for authority in self._authorities.values():
+        for authority in self._all_authorities():
             try:
-                return verify_statement(data, expected, authority.certificate)
+                checked = verify_statement(
+                    data, expected, authority.certificate, now=now, lineage=authority.lineage
+                )
             except IdentityError as problem:
-                if problem.rule not in ("signature", "name-chaining"):
+                if problem.rule not in _ANOTHERS:
                     raise
                 error = error or problem
+            else:
+                return checked
         raise error or IdentityError("authority", "no establishment is trusted here")
 
     def _check_successor(self, old: Checked[RevocationList], new: Checked[RevocationList]) -> None:

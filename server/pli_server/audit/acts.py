@@ -33,6 +33,7 @@ class Act(StrEnum):
     REGISTRATION = "registration"
     ENROLMENT_ASKED = "enrolment-asked"
     ENROLMENT_ANSWERED = "enrolment-answered"
+    AUTHORITY_CHANGE = "authority-change"
     CERTIFICATE = "certificate"
     """A newer certificate of a person; the fact `signed` is the account."""
     REVOCATION = "revocation"

@@ -15,6 +15,7 @@ from ..session import ACCOUNT, DEVICE, GREETED, GREETING, ISSUER, Session
 from . import (
     accounts,
     audit,
+    authorities,
     blobs,
     closing,
     enrolment,
@@ -62,6 +63,8 @@ HANDLERS: Final[dict[type, Handler]] = {
     f.GetDirectory: Handler(_SIGNED, establishments.get_directory),
     f.PublishPartner: Handler(_ISSUER, partners.publish),
     f.GetPartners: Handler(_SIGNED, partners.get_partners),
+    f.PublishAuthorityChange: Handler(_ISSUER, authorities.publish_authority_change),
+    f.GetAuthorityChanges: Handler(_ANYBODY, authorities.get_authority_changes),
     f.GetStatements: Handler(_SIGNED, succession.get_statements),
     f.AskRefusal: Handler(frozenset({GREETED}), succession.ask_refusal),
     f.GetListPart: Handler(frozenset({GREETED}), succession.get_list_part),

@@ -17,7 +17,7 @@ from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import registration_challenge
 
 from ..audit.acts import Act
-from ..checker import certificate_hash
+from ..checker import Registered, certificate_hash
 from ..codes import code_hash
 from ..errors import Refusal
 from ..relay import Relay
@@ -46,25 +46,27 @@ async def register(relay: Relay, session: Session, frame: f.RegisterEstablishmen
         raise Refusal("not-found", "the host gave no such code")
     signed = registration_challenge(relay.settings.name, session.challenge, frame.code)
     try:
-        establishment, issuer = await relay.checker.run(
+        registered = await relay.checker.run(
             relay.checker.registration, frame.authority, frame.issuer, frame.enrolment_key
         )
-        verify(issuer.key, signed, frame.signature)
+        verify(registered.issuer.key, signed, frame.signature)
     except IdentityError:
         raise Refusal("invalid", "the certificates or the signature do not check") from None
 
     await relay.writer.do(
         "register",
-        lambda tx: _register(tx, frame, establishment, issuer),
-        owners=(locks.of_code(code_hash(frame.code)), locks.of_establishment(establishment)),
+        lambda tx: _register(tx, frame, registered),
+        owners=(
+            locks.of_code(code_hash(frame.code)),
+            locks.of_establishment(registered.establishment),
+        ),
     )
-    await relay.checker.run(relay.checker.admit, frame.authority, frame.issuer)
+    await relay.checker.run(relay.checker.admit, registered, frame.issuer)
     return f.Done(frame.rid)
 
 
-def _register(
-    tx: Transaction, frame: f.RegisterEstablishment, establishment: bytes, issuer: Issuer
-) -> None:
+def _register(tx: Transaction, frame: f.RegisterEstablishment, registered: Registered) -> None:
+    establishment, first, issuer = registered
     db, digest = tx.connection, code_hash(frame.code)
     code = db.execute(
         sa.select(t.establishment_codes).where(t.establishment_codes.c.hash == digest)
@@ -85,11 +87,9 @@ def _register(
     )
     if known is None:
         db.execute(
-            sa.insert(t.establishments).values(
-                id=establishment, authority=frame.authority, created=tx.now
-            )
+            sa.insert(t.establishments).values(id=establishment, authority=first, created=tx.now)
         )
-    elif known != frame.authority:
+    elif known != first:
         raise Refusal("conflict", "the establishment has another certificate of its authority")
     _store_issuer(tx, frame, establishment, issuer)
     opened = int(known is None)

@@ -14,6 +14,7 @@ T = TypeVar("T")
 WRITES: Final = (
     "acknowledge",
     "attempt",
+    "authority-change",
     "blob",
     "bring",
     "certificate",

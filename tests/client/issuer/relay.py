@@ -115,6 +115,11 @@ class FakeRelay:
     ) -> frames.RelayFrame:
         return frames.Partners(frame.rid, ())
 
+    async def _GetAuthorityChanges(
+        self, _socket: ServerConnection, frame: frames.GetAuthorityChanges
+    ) -> frames.RelayFrame:
+        return frames.AuthorityChanges(frame.rid)
+
     async def _GetDirectory(
         self, _socket: ServerConnection, frame: frames.GetDirectory
     ) -> frames.RelayFrame:

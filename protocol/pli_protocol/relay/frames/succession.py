@@ -89,5 +89,24 @@ class ListPart(Frame, frozen=True):
     data: Annotated[bytes, Meta(max_length=LIST_PART)] = b""
 
 
-FromClient = GetStatements | AskRefusal | GetListPart
-FromRelay = Statements | StatementsChanged | RefusalTold | ListPart
+class PublishAuthorityChange(Request, frozen=True):
+    """Issuer: another authority follows the establishment's newest one (identity.succession)."""
+
+    change: Inline
+
+
+class GetAuthorityChanges(Request, frozen=True):
+    """Every authority that followed the first one, for who is to check an establishment by the first."""
+
+    establishment: Id16
+
+
+class AuthorityChanges(Frame, frozen=True):
+    """In their order."""
+
+    rid: Rid
+    changes: Annotated[tuple[Inline, ...], Meta(max_length=8)] = ()
+
+
+FromClient = PublishAuthorityChange | GetAuthorityChanges | GetStatements | AskRefusal | GetListPart
+FromRelay = AuthorityChanges | Statements | StatementsChanged | RefusalTold | ListPart
