@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
-from pli_protocol.relay.log import FIRST_CHAIN, RosterChange, chain_hash
+from pli_protocol.relay.log import RosterChange, chain_hash
 
 from ..audit.acts import Act
 from ..errors import Refusal
@@ -23,6 +23,7 @@ from ..storage.groups import GroupState, Member, MemberState
 from ..storage.transaction import KINDS, RETURN, Appended, Transaction
 from .creation import open_group
 from .header import Header
+from .old_log import OldLog, old_log, store_old_log
 from .roster import (
     NO_EFFECTS,
     Newcomer,
@@ -42,14 +43,6 @@ class Brought:
     row: f.BroughtRow
     header: Header | None
     change: RosterChange | None
-
-
-@dataclass(slots=True)
-class OldLog:
-    """How far an old timeline's log is held. `last` 0: nothing of it."""
-
-    last: int
-    chain: bytes
 
 
 @dataclass(slots=True)
@@ -79,7 +72,7 @@ def bring(
         if brought.row.seq > log.last or log.last == 0:
             taken += _take(tx, session, group, frame.timeline, log, brought, limits)
     if rows:
-        _store_old_log(tx, group, frame.timeline, log)
+        store_old_log(tx, group, frame.timeline, log)
     if taken:
         counts = {"rows": len(taken), "timeline": frame.timeline, "last": log.last}
         session.trace(tx, Act.ROWS_BROUGHT, group=group.group_id, **counts)
@@ -111,34 +104,6 @@ def authorise(group: GroupState | None, session: Session) -> GroupState:
     if group is None or member is None or not member.receives:
         raise Refusal("not-found")
     return group
-
-
-def old_log(
-    tx: Transaction, timelines: times.Timelines, group: GroupState, timeline: int
-) -> OldLog:
-    """How far the log of an older timeline is held: by what was brought, else by what was restored."""
-    o = t.old_logs.c
-    found = tx.connection.execute(
-        sa.select(o.last, o.chain).where(o.group_no == group.no, o.timeline == timeline)
-    ).first()
-    if found is not None:
-        return OldLog(found.last, found.chain)
-    after, until = timelines.rows_of(timeline)
-    own = tx.connection.execute(
-        sa.select(t.rows.c.seq, t.rows.c.chain)
-        .where(t.rows.c.group_no == group.no, t.rows.c.no > after, t.rows.c.no <= until)
-        .order_by(t.rows.c.seq.desc())
-        .limit(1)
-    ).first()
-    return OldLog(0, FIRST_CHAIN) if own is None else OldLog(own.seq, own.chain)
-
-
-def _store_old_log(tx: Transaction, group: GroupState, timeline: int, log: OldLog) -> None:
-    of_log = (t.old_logs.c.group_no == group.no, t.old_logs.c.timeline == timeline)
-    value = {"last": log.last, "chain": log.chain}
-    if tx.connection.execute(sa.update(t.old_logs).where(*of_log).values(value)).rowcount == 0:
-        key = {"group_no": group.no, "timeline": timeline}
-        tx.connection.execute(sa.insert(t.old_logs).values({**key, **value}))
 
 
 def _opened(
