@@ -37,7 +37,7 @@ def make(folder: Path, text: str, url: DatabaseURL | None = None) -> str:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(folder.iterdir()):
             raise OperatorError(f"{folder} is not empty; choose a new folder for the relay")
-        with _private_files():
+        with private_files():
             return _fill(folder, text, url)
     except OSError as error:
         raise OperatorError(
@@ -69,7 +69,7 @@ def locked(folder: Path) -> Iterator[Callable[..., None]]:
 
     What is given to the function that comes back can be read by `running`.
     """
-    with _private_files(), (folder / LOCK_NAME).open("a+b") as file:
+    with private_files(), (folder / LOCK_NAME).open("a+b") as file:
         try:
             _lock_soon(file.fileno())
         except OSError:
@@ -141,7 +141,7 @@ def _first_values(folder: Path, connection: sa.Connection) -> str:
 
 
 @contextlib.contextmanager
-def _private_files() -> Iterator[None]:
+def private_files() -> Iterator[None]:
     """New files are for the relay's own user."""
     before = os.umask(0o077)
     try:

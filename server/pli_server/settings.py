@@ -287,9 +287,10 @@ def _check_proxies(path: Path, settings: Settings) -> None:
 
 def _check_backup(path: Path, settings: Settings) -> None:
     backup = settings.backup
-    if (backup.directory is None) != (backup.key is None):
+    if backup.directory is not None and backup.key is None:  # a key alone is for those by hand
         raise OperatorError(
-            f"{path}: backups need both `directory` and `key` in [backup]; give both or none"
+            f"{path}: a schedule of backups needs the `key` in [backup] that they are sealed to; "
+            "make one with: pli-server backup-key"
         )
     most = 24 * settings.retention.repair_days
     if backup.directory is not None and backup.hours > most:

@@ -18,6 +18,7 @@ from .. import settings as setting
 from ..accounts.key_file import flush_folder
 from ..audit import log_key, verifying
 from ..errors import OperatorError
+from ..folder import private_files
 from ..settings import FILE_NAME as SETTINGS_NAME
 from ..storage import database
 from ..storage import tables as t
@@ -58,8 +59,9 @@ def restore(
     scratch = folder.with_name(folder.name + _UNFINISHED)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        scratch.mkdir(mode=0o700)
-        manifest, number = unpack(archive, key, scratch, progress, url, now)
+        with private_files():
+            scratch.mkdir(mode=0o700)
+            manifest, number = unpack(archive, key, scratch, progress, url, now)
         _flush(scratch)
         if folder.exists():
             folder.rmdir()

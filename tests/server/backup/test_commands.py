@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def test_from_the_key_to_the_restored_relay(tmp_path: Path) -> None:
     number = json.loads(out)["new_timeline"]
     assert number > 1
     assert load(tmp_path / "new").name == "relay.test"
+    others = [p for p in (tmp_path / "new").rglob("*") if p.stat().st_mode & 0o077]
+    assert sys.platform == "win32" or others == []
     code, out, _ = call("new-timeline", tmp_path / "new", "--json")
     assert (code, json.loads(out)["new_timeline"] > number) == (0, True)
 
@@ -119,6 +122,15 @@ def test_a_directory_without_a_key_is_refused(tmp_path: Path) -> None:
     (folder / "relay.toml").write_text("\n".join(kept))
     code, _, err = call("run", folder)
     assert (code, one_sentence(err), "[backup]" in err) == (1, True, True)
+
+
+def test_a_key_alone_is_for_backups_by_hand(tmp_path: Path) -> None:
+    folder = configured(tmp_path)
+    text = (folder / "relay.toml").read_text()
+    kept = [line for line in text.splitlines() if not line.startswith("directory = ")]
+    (folder / "relay.toml").write_text("\n".join(kept))
+    assert call("backup", folder, "--to", tmp_path / "backups")[0] == 0
+    assert schedule.last_backup(load(folder)) is None
 
 
 def test_a_backup_is_due_at_once_and_then_after_its_hours(tmp_path: Path) -> None:
