@@ -265,6 +265,9 @@ async def _changed(client: Client, args: Arguments, kind: str) -> Replies:
         await change(args["person"], timeout=_left(args))
     except NotSettled as error:
         yield _kept(client, error)
+    else:  # a newcomer learns the title from a message that follows the change
+        async for notice in _up_to_date(client, args):
+            yield notice
     yield await conversation_reply(await conversation.refresh())
 
 
@@ -301,6 +304,12 @@ async def _audit_head(client: Client, args: Arguments) -> Replies:
         yield reply
 
 
+async def _audit_check(client: Client, args: Arguments) -> Replies:
+    await _try_online(client, args)
+    async for reply in audit_work.check(client, args):
+        yield reply
+
+
 _WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
     "conversations": _conversations,
     "read": _read,
@@ -323,7 +332,7 @@ _WORK: Final[dict[str, Callable[[Client, Arguments], Replies]]] = {
     **account_work.WORK,
     "audit-status": _audit_status,
     "audit-head": _audit_head,
-    "audit-check": audit_work.check,
+    "audit-check": _audit_check,
 }
 
 

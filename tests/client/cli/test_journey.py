@@ -108,6 +108,22 @@ def test_members_come_and_go_and_the_title_changes(house: House) -> None:
     assert left["state"] in ("left", "leaving")
 
 
+def test_who_is_added_later_knows_the_title_at_once(house: House) -> None:
+    house.enrol("lea", "Léa Roux")
+    house.json("claire", "new", "Commencée sans elle", "Karim Benali")
+    house.json("claire", "add", "Commencée sans elle", "Léa Roux")
+    assert [c["title"] for c in house.json("lea", "conversations")] == ["Commencée sans elle"]
+
+
+def test_a_head_of_the_audit_log_is_compared_by_a_command_of_its_own(
+    house: House, tmp_path: Path
+) -> None:
+    head = tmp_path / "head.json"
+    assert house.run("claire", "audit", "head", "--out", str(head)).returncode == 0
+    (compared,) = house.json("karim", "audit", "check", str(head))
+    assert compared["agrees"] is True
+
+
 # --- hostile text -----------------------------------------------------------------------------
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\u200b\u2028next\x08\x00[/"
