@@ -15,6 +15,7 @@ from .dialogue import (
     Ask,
     Local,
     Reply,
+    agreed,
     chosen_password,
     code_option,
     dialogue,
@@ -139,7 +140,7 @@ def close(password_file: Path | None, code: str | None, yes: bool) -> int:
             password = await typed_password(password_file)
             shown = await typed_code(code)
             tell(_("This cannot be undone: nobody ever gets this account again, you neither."))
-            if not yes and not click.confirm(_("Close it?"), err=True):
+            if not yes and not await agreed(_("Close it?")):
                 raise click.Abort()
             (done,) = await ask("account-close", password=password, code=shown)
             text = _("The account is closed. What you received stays in this vault.")

@@ -1,6 +1,6 @@
 """`pli admin`: the establishment's administration (its authority, invitations, issuer, revocations)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -266,7 +266,7 @@ def serve() -> int:
             await Issuer.open(folder, passphrase) as issuer,
             taking_over(folder, lambda request: _perform(issuer, request, serving=True)),
         ):
-            await issuer.serve(lambda report: _report(report, asked))
+            await issuer.serve(_reporting(asked))
 
     run(patiently(work))
     return 0
@@ -475,6 +475,22 @@ def _picture(code: str) -> None:
     import segno
 
     segno.make(code, error="l").terminal(compact=True)
+
+
+def _reporting(asked: Settings) -> Callable[["Report"], None]:
+    """Shows what is reported; that the relay stays away is told once."""
+    from ..issuer import ServiceOffline
+
+    away = ""
+
+    def show(report: "Report") -> None:
+        nonlocal away
+        cause = report.error.cause if isinstance(report, ServiceOffline) else ""
+        if not cause or cause != away:
+            _report(report, asked)
+        away = cause
+
+    return show
 
 
 def _report(report: "Report", asked: Settings) -> None:

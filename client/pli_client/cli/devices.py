@@ -12,6 +12,7 @@ from . import passphrases
 from .account import person, person_folder, picture
 from .dialogue import (
     Ask,
+    agreed,
     code_option,
     dialogue,
     password_option,
@@ -132,7 +133,7 @@ def approve(shown: str | None, name: str, yes: bool, wait: float) -> int:
             tell(_("A new device asks to be one of %(name)s, %(establishment)s.") % found)
             tell(_("It will read and write in your name in all your conversations."))
         typed = await typed_code(shown, _("Code that the new device shows: "))
-        if not yes and sys.stdin.isatty() and not click.confirm(_("Link it?"), err=True):
+        if not yes and sys.stdin.isatty() and not await agreed(_("Link it?")):
             raise click.Abort()
         (linked,) = await ask(
             "devices-approve", request=found["request"], code=typed, name=name[:64], wait=wait

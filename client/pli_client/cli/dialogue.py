@@ -134,3 +134,15 @@ async def typed_code(given: str | None, prompt: str | None = None) -> str:
     if not code:
         raise NoCode()
     return code
+
+
+async def agreed(question: str) -> bool:
+    """Whether a person says yes, in the language they are asked in; anything else is no."""
+
+    choice = _("[y/N]")
+
+    def read() -> str:
+        click.echo(f"{question} {choice} ", nl=False, err=True)
+        return sys.stdin.readline().strip().casefold()
+
+    return await _aside(read) in _("y, yes").split(", ")

@@ -248,8 +248,8 @@ def _show(reply: Reply) -> None:
         say()
         say(_("It is not secret; what counts is that they have it from you."))
         return
-    until = datetime.fromisoformat(reply["until"]).astimezone().strftime("%d/%m/%Y %H:%M")
-    words = {**reply, "until": until, "state": _STATES[reply["state"]]()}
+    last = datetime.fromisoformat(reply["until"]).astimezone() - timedelta(seconds=1)
+    words = {**reply, "until": last.strftime("%d/%m/%Y %H:%M"), "state": _STATES[reply["state"]]()}
     say(Styled(reply["name"], bold=True), _(", until %(until)s: %(state)s") % words)
 
 

@@ -50,11 +50,21 @@ class PassphraseTooShort(PliError):
     REMEDY = N_("Four or five words that nobody guesses are good.")
 
 
+class PasswordTooShort(PassphraseTooShort):
+    code = "password-too-short"
+    CAUSE = N_("This account password is too short: %(shortest)s characters at least.")
+
+
 class PassphrasesDiffer(PliError):
     code = "passphrases-differ"
     exit_code = EXIT_PASSPHRASE
     CAUSE = N_("The two passphrases are not the same.")
     REMEDY = N_("Try again. Nothing was changed.")
+
+
+class PasswordsDiffer(PassphrasesDiffer):
+    code = "passwords-differ"
+    CAUSE = N_("The two passwords are not the same.")
 
 
 def known(settings: Settings, prompt: str | None = None) -> Secret:
@@ -95,9 +105,9 @@ def chosen_password(file: Path | None) -> str:
     else:
         text = password(None, _("Choose an account password: "))
         if _typed(_("The same once more: ")) != text:
-            raise PassphrasesDiffer()
+            raise PasswordsDiffer()
     if len(text) < SHORTEST:
-        raise PassphraseTooShort(shortest=SHORTEST)
+        raise PasswordTooShort(shortest=SHORTEST)
     return text
 
 

@@ -1,7 +1,7 @@
 """Replies as people read them. Every text passes the gate of `output`."""
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ..i18n import _, ngettext
@@ -179,9 +179,13 @@ def _person(reply: Reply) -> None:
 
 
 def _partner(reply: Reply) -> None:
-    until = datetime.fromisoformat(reply["until"]).astimezone().strftime("%d/%m/%Y")
+    last = datetime.fromisoformat(reply["until"]).astimezone() - timedelta(seconds=1)
     state = _("open") if reply["open"] else _("not open")
-    say(Styled(reply["name"], bold=True), _(", until %(until)s") % {"until": until}, f" ({state})")
+    say(
+        Styled(reply["name"], bold=True),
+        _(", until %(until)s") % {"until": f"{last:%d/%m/%Y}"},
+        f" ({state})",
+    )
 
 
 def _number(record: str) -> str:

@@ -1,6 +1,7 @@
 """Accounts and devices at the command line, as people use it: real processes, a real relay."""
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from typing import Any
 
 import pyotp
 import pytest
+
+from pli_client import i18n
+from pli_client.cli import dialogue
 
 from .processes import PASSPHRASE, House, environment, pli, sentence
 
@@ -214,3 +218,31 @@ def test_an_account_is_closed_by_its_person(house: House) -> None:
     assert house.run("paula", "send", "Avec Paula", "Encore là ?").returncode != 0
     (sent,) = house.json("karim", "send", "Avec Paula", "Au revoir Paula.")
     assert sent["state"] == "stored"
+
+
+@pytest.mark.parametrize(
+    ("lang", "typed", "agreed"),
+    [
+        ("fr", "O", True),
+        ("fr", "oui", True),
+        ("fr", "", False),
+        ("en", "y", True),
+        ("en", "o", False),
+    ],
+)
+async def test_a_question_is_answered_in_the_language_it_is_asked_in(
+    lang: i18n.Language, typed: str, agreed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed + "\n"))
+    i18n.use(lang)
+    try:
+        assert await dialogue.agreed("?") is agreed
+    finally:
+        i18n.use("en")
+
+
+def test_a_password_that_is_too_short_is_called_a_password(house: House, tmp_path: Path) -> None:
+    short = tmp_path / "short"
+    short.write_text("court\n", encoding="utf-8")
+    done = house.run("karim", "account", "password", "--new-password-file", str(short))
+    assert (done.returncode, "account password" in sentence(done)) == (3, True)
