@@ -229,7 +229,7 @@ class VaultWiped(VaultError):
     """A signed statement said that this device is not in its owner's hands: nothing is left of the vault."""
 
     code = "vault-wiped"
-    CAUSE = N_("This vault was wiped: your establishment, or you, declared this device %(reason)s.")
+    CAUSE = N_("This vault was wiped: your establishment declared this device %(reason)s.")
     REMEDY = N_("Ask your establishment for a new invitation, and join with it.")
 
     def __init__(self, reason: str) -> None:

@@ -44,9 +44,10 @@ async def devices_in(actor: Actor, conversation: bytes, count: int) -> None:
     await actor.until(lambda db: db.execute(sql, (conversation,)).fetchall()[0][0] == count)
 
 
-async def test_a_persons_own_word_cuts_the_device_removes_its_leaf_and_wipes_its_vault(
+async def test_a_persons_own_word_cuts_the_device_and_removes_its_leaf_the_issuers_wipes_its_vault(
     world: World,
 ) -> None:
+    """A thief with another device of the person's could say the own word of all of them."""
     await world.relay.start()
     folder = await second_device(world, "bruno", "bruno-2")
     async with Cast(world) as cast:
@@ -57,8 +58,13 @@ async def test_a_persons_own_word_cuts_the_device_removes_its_leaf_and_wipes_its
         async with asyncio.timeout(5):
             await declare(bruno, lost.engine.own.device_id, "stolen")
             error = await refusal_of(lost)
-        assert isinstance(error, VaultWiped)
-        assert error.reason == "stolen"
+        assert isinstance(error, DeviceRevoked)
+        assert (error.reason, wiped(folder)) == ("stolen", False)
+        device = lost.engine.own.device_id.hex()
+        await lost.close()
+        await list_revokes(world, "device", device, "lost")
+        lost = await Actor.open(folder, PASSPHRASE)
+        assert isinstance(await refusal_of(lost), VaultWiped)
         await lost.close()
         assert wiped(folder)
         for actor in (amelie, bruno):

@@ -1,8 +1,9 @@
 """This device is refused: why, by signed statements only, and what follows for its vault.
 
-The relay's word alone changes nothing. A vault is wiped when a statement that its own trust accepts (the
-newest revocation list, or its person's own word) names this device as lost, stolen or that of somebody
-who has left, or its person as gone or lost. A device that is out of service (`retired`) is in its owner's
+The relay's word alone changes nothing. A vault is wiped when its issuer's newest revocation list, as its own
+trust accepts it, names this device as lost, stolen or that of somebody who has left, or its person as gone
+or lost. Its person's own word refuses it, and wipes nothing: a thief who opened another device of the
+person holds the key that says so. A device that is out of service (`retired`) is in its owner's
 hands, and so are the devices of a person whose key is replaced after a theft (`stolen`): the stolen ones
 are named beside it (decision 15).
 """
@@ -79,10 +80,11 @@ async def settle_vault(vault: Vault, trust: Trust, own: Device) -> PliError | No
     refusal = trust.refuses(own)
     if refusal is None:
         return None
-    if wipes(refusal.entry):
+    listed = trust.listed(own)
+    if listed is not None and wipes(listed):
         with suppress(VaultWiped):  # by another task that learned of it at the same time
-            await vault.wipe(refusal.entry.reason)
-        return VaultWiped(refusal.entry.reason)
+            await vault.wipe(listed.reason)
+        return VaultWiped(listed.reason)
     return DeviceRevoked(refusal.entry.reason)
 
 
