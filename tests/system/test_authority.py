@@ -10,7 +10,7 @@ from pli_client.issuer import Issuer, NotAChange, add_issuer, open_authority
 from pli_client.linking.approving import _letter
 from pli_client.store import device as device_store
 from pli_client.vault import Vault
-from pli_protocol.identity import IdentityError, SigningKey, Trust
+from pli_protocol.identity import IdentityError, RevocationList, SigningKey, Trust
 from pli_protocol.identity.linking import LinkingRequest, new_key
 from pli_protocol.secret import Secret
 
@@ -18,7 +18,7 @@ from ..faults.cast import Cast
 from .actor import Actor
 from .relay_process import further_code
 from .test_issuers import second_issuer, stopped
-from .world import AUTHORITY_PASSPHRASE, CHEAP, PASSPHRASE, PATIENCE, TITLE, World
+from .world import AUTHORITY_PASSPHRASE, CHEAP, PASSPHRASE, PATIENCE, PEOPLE, TITLE, World
 
 pytestmark = pytest.mark.processes
 
@@ -244,5 +244,29 @@ async def test_a_further_device_of_a_newcomer_trusts_the_new_authority_by_its_le
         assert trust.device(letter.chain, None).person == elise.engine.own.device.person
         with pytest.raises(IdentityError):
             Trust(letter.authority).device(letter.chain, None)
+    finally:
+        await elise.close()
+
+
+async def test_a_list_of_a_stolen_authoritys_issuer_is_signed_anew_with_all_that_it_holds(
+    world: World,
+) -> None:
+    await world.relay.start()
+    async with await opened(world, "admin") as first:
+        chloe = await first.find(PEOPLE["chloe"].name)
+        await first.revoke(chloe.account, "left")
+        await first.publish()
+    await third_issuer(world, await two_issuers_sign(world, compromised=True))
+    elise = await newcomer(world)
+    try:
+        trust = elise.engine.around.trust
+        while trust.head().number < 2:
+            await elise.engine.changed(1)
+        ((number, held),) = world.relay.query(
+            "SELECT revocations_number, revocations FROM establishments"
+        )
+        assert (number, trust.revocations()) == (2, held)
+        entries = trust.verify_own(held, RevocationList).statement.entries  # type: ignore[arg-type]
+        assert chloe.person_id in {entry.id for entry in entries}
     finally:
         await elise.close()

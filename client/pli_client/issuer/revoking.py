@@ -52,22 +52,26 @@ def adopt(db: Database, keys: IssuerKeys, held: bytes, now: int) -> tuple[int, b
     """Go on from the list that the relay holds; (number, signed list) of ours afterwards.
 
     It is another issuer's, or was lost here with an old copy of the vault. What it lacks of our
-    entries is listed anew in the list after it.
+    entries is listed anew in the list after it; so is all of it where its issuer's authority was stolen,
+    since nobody takes it any more.
 
     Raises:
         IdentityError: it does not check, or we revoked its issuer.
     """
-    checked = keys.trust().verify_own(held, RevocationList)
+    trust = keys.trust()
+    checked = trust.verify_own(held, RevocationList)
     known = tables.newest_list(db)
     ours = () if known is None else _entries(keys, known[1])
+    counts = True
     if isinstance(checked.signer, Issuer):
+        counts = trust.refuses(checked.signer) is None
         signer = ("issuer", checked.signer.issuer_id)
         if signer in {(entry.kind, entry.id) for entry in ours}:
             raise IdentityError("revoked", "the list's issuer was revoked")
     tables.replace_lists(db, checked.statement.number, held, now * 1000)
     listed = {(entry.kind, entry.id) for entry in checked.statement.entries}
     missing = tuple(entry for entry in ours if (entry.kind, entry.id) not in listed)
-    if not missing:
+    if counts and not missing:
         return checked.statement.number, held
     return _next(db, keys, missing, now)
 
