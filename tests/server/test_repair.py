@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
+from pli_protocol.transparency import Frontier, SignedHead
 from pli_server.audit import reading
 from pli_server.audit.acts import read_entry
 from pli_server.backup.restoring import begin_timeline
@@ -27,9 +28,9 @@ HOUR = 3_600_000
 class Past:
     """What clients had of a log that the relay was restored without."""
 
-    def __init__(self, group: Team, last: int, chain: bytes) -> None:
+    def __init__(self, group: Team, last: int, chain: bytes, timeline: int = 1) -> None:
         self.group, self.epoch = group.group, group.epoch
-        self.last, self.chain = last, chain
+        self.last, self.chain, self.timeline = last, chain, timeline
 
     def row(
         self,
@@ -42,7 +43,7 @@ class Past:
         send_id = send_id or os.urandom(16)
         message = message or mls(self.group, self.epoch, body=send_id)
         self.last += 1
-        place = f.Position(1, self.last)
+        place = f.Position(self.timeline, self.last)
         self.chain = chain_hash(
             self.chain, self.group, place, self.epoch, kind, sender.id, send_id, message
         )
@@ -86,10 +87,16 @@ class Scene:
         member.client = await self.server.signed(member.device, member.client.signed_in.token)
         return member.client
 
-    async def bring(self, member: Member, *rows: f.BroughtRow, timeline: int = 1) -> f.LogHeld:
+    async def bring(
+        self,
+        member: Member,
+        *rows: f.BroughtRow,
+        timeline: int = 1,
+        head: SignedHead | None = None,
+    ) -> f.LogHeld:
         client = member.client
         held: f.LogHeld = await client.ask(
-            f.BringRows(client.rid(), self.past.group, timeline, rows)
+            f.BringRows(client.rid(), self.past.group, timeline, rows, head=head)
         )
         return held
 
@@ -180,6 +187,33 @@ async def test_what_does_not_follow_is_refused(scene: Scene) -> None:
     await refused("not-found", scene.bring(scene.anne, timeline=scene.server.relay.timeline))
     await refused("not-found", scene.bring(scene.anne, timeline=0))
     assert (await scene.bring(scene.anne, first, second)).last == 4
+
+
+async def test_rows_are_taken_for_8_days_and_asked_for_ever(scene: Scene) -> None:
+    real, rows = scene.server.clock, [scene.past.row(scene.karim) for _ in range(2)]
+    scene.server.clock = lambda: real() + 8 * 24 * HOUR - HOUR
+    await scene.bring(scene.anne, rows[0])
+    scene.server.clock = lambda: real() + 8 * 24 * HOUR
+    await refused("conflict", scene.bring(scene.anne, rows[1]))
+    assert (await scene.bring(scene.anne)).last == rows[0].seq
+
+
+async def test_a_timeline_that_the_database_never_was_in_is_shown_by_a_head_of_it(
+    scene: Scene,
+) -> None:
+    """A relay that was restored twice from one backup lived in one; others are made up."""
+    lived = scene.server.relay.timeline - 5
+    heads, empty = scene.server.relay.heads, Frontier()
+    past = Past(scene.group, 0, FIRST_CHAIN, lived)
+    row = past.row(scene.karim)
+    await refused("not-found", scene.bring(scene.anne, row, timeline=lived))
+    other = heads.sign(lived - 1, empty, now_ms())
+    await refused("invalid", scene.bring(scene.anne, row, timeline=lived, head=other))
+    forged = msgspec.structs.replace(heads.sign(lived, empty, now_ms()), signature=bytes(64))
+    await refused("invalid", scene.bring(scene.anne, row, timeline=lived, head=forged))
+    assert not scene.server.read(lambda db: db.execute(sa.select(t.old_logs)).all())
+    head = heads.sign(lived, empty, now_ms())
+    assert (await scene.bring(scene.anne, row, timeline=lived, head=head)).last == row.seq
 
 
 async def test_only_members_bring(scene: Scene) -> None:

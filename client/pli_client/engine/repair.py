@@ -216,7 +216,9 @@ class Repair:
                     item.chain,
                 )
             )
-        frame = BringRows(0, row.group_id, timeline, tuple(rows), row.predecessor)
+        # A relay that was restored twice from one backup does not know that it lived in between.
+        head = await engine.read(lambda db: log_heads.head_of(db, timeline))
+        frame = BringRows(0, row.group_id, timeline, tuple(rows), row.predecessor, head)
         for introduced in (False, True):
             try:
                 return await engine.connection.request(frame)

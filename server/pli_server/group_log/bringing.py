@@ -56,10 +56,12 @@ class Mended:
 def bring(
     tx: Transaction, session: Session, frame: f.BringRows, rows: Sequence[Brought], limits: Limits
 ) -> Mended:
-    """Append what follows; raises Refusal "not-found", "conflict", "roster", "invalid"."""
+    """Append what follows; raises Refusal "not-found", "conflict", "roster", "invalid".
+
+    A head in the frame was checked: the relay signed it in the frame's timeline.
+    """
     timelines = times.read(tx.connection)
-    if not timelines.knows(frame.timeline):
-        raise Refusal("not-found")
+    _may_bring(timelines, frame, tx.now)
     group = tx.group(frame.group)
     if group is None:
         group = _opened(tx, session, frame, rows)
@@ -83,6 +85,15 @@ def bring(
     )
     tx.flush()
     return Mended(_held(tx, frame.rid, log, group, began or 0, session.device_no), taken)
+
+
+def _may_bring(timelines: times.Timelines, frame: f.BringRows, now: int) -> None:
+    """Raises Refusal: no timeline of this relay's, as far as it knows or is shown; or it is too late."""
+    shown = not frame.rows or frame.head is not None
+    if not timelines.knows(frame.timeline) or not (shown or timelines.had(frame.timeline)):
+        raise Refusal("not-found")
+    if frame.rows and not timelines.taking(now):
+        raise Refusal("conflict", "the relay was restored too long ago")
 
 
 def _held(

@@ -53,6 +53,8 @@ async def bring_devices(relay: Relay, session: Session, frame: f.BringDevices) -
 async def bring_rows(relay: Relay, session: Session, frame: f.BringRows) -> f.LogHeld:
     """Append the rows that the relay lacks; who is online gets them like any others."""
     _only_restored(relay)
+    if frame.head is not None and _own_head(relay, frame.head).timeline != frame.timeline:
+        raise Refusal("invalid", "a head of another timeline")
     rows = [await _read(relay, row) for row in frame.rows]
     size = sum(len(row.message) for row in frame.rows if isinstance(row.message, bytes))
 

@@ -19,6 +19,9 @@ FIRST: Final = 1
 SETTLED_AFTER: Final = 72 * 3_600_000
 """Milliseconds after which commits are taken in a group whose devices have not all come back."""
 
+TAKEN_FOR: Final = 8 * 86_400_000
+"""Milliseconds for which rows are brought to a restored relay: clients keep them no longer."""
+
 
 class Mark(NamedTuple):
     """Where a timeline begins."""
@@ -48,6 +51,10 @@ class Timelines:
         """Whether the relay was restored so lately that devices are awaited."""
         return bool(self._marks) and now < self._marks[-1].restored_at + SETTLED_AFTER
 
+    def taking(self, now: int) -> bool:
+        """Whether the relay was restored so lately that rows are brought to it."""
+        return bool(self._marks) and now < self._marks[-1].restored_at + TAKEN_FOR
+
     def of_row(self, number: int) -> int:
         """The timeline of the row with this `no`."""
         return self._of(number, [mark.rows_after for mark in self._marks])
@@ -75,6 +82,10 @@ class Timelines:
         """Whether it is one of before the current one. A timeline that this database never was in may be,
         too: the relay lived in it between a restored backup and the next."""
         return FIRST <= timeline < self.current
+
+    def had(self, timeline: int) -> bool:
+        """Whether this database was in it, before the current one."""
+        return timeline == FIRST or any(mark.timeline == timeline for mark in self._marks[:-1])
 
     def _of(self, number: int, after: Sequence[int]) -> int:
         found = FIRST

@@ -44,13 +44,15 @@ class BroughtRow(Struct, frozen=True, forbid_unknown_fields=True):
 class BringRows(Request, frozen=True):
     """Rows of an older timeline, in order, that follow what the relay holds of it; none of them: ask.
 
-    Answered by LogHeld. `predecessor` counts where the rows open a group.
+    Answered by LogHeld. `predecessor` counts where the rows open a group. `head`: one that the relay
+    signed in this timeline, which its backup may not know of.
     """
 
     group: GroupId
     timeline: Number
     rows: Annotated[tuple[BroughtRow, ...], Meta(max_length=WINDOW)] = ()
     predecessor: GroupId | None = None
+    head: SignedHead | None = None
 
 
 class LogHeld(Frame, frozen=True):
