@@ -55,8 +55,8 @@ class TestPerson:
     def person_id(self) -> bytes:
         return person_id(self.establishment.id, self.identity.public)
 
-    def device(self) -> TestDevice:
-        key = SigningKey.generate()
+    def device(self, key: SigningKey | None = None) -> TestDevice:
+        key = key or SigningKey.generate()
         certificate = make_device(self.identity, self.certificate, key.public, now=NOW)
         return TestDevice(
             key, (certificate, self.certificate, self.establishment.issuer), self.account

@@ -269,6 +269,32 @@ async def test_a_device_that_the_relay_forgot_is_known_by_its_chain(scene: Scene
     await scene.server.signed(device)
 
 
+async def test_a_device_that_was_brought_under_another_account_is_of_who_has_its_key(
+    scene: Scene,
+) -> None:
+    """Karim signs a certificate for the key of Léa's device, which the relay forgot; then she is added."""
+    lea = scene.home.person("Léa Roux")
+    device = lea.device()
+    forged, client = scene.karim.person.device(device.key), scene.karim.client
+    await client.ask(f.BringDevices(client.rid(), (tuple(forged.chain),)))
+    adds = scene.past.commit(scene.anne, added=(device.id,))
+    await scene.bring(scene.anne, adds)
+    await scene.server.signed(device)
+    named = sa.select(t.accounts.c.account).join(
+        t.members, t.members.c.account_no == t.accounts.c.no
+    )
+    member = named.join(t.devices, t.devices.c.no == t.members.c.device_no)
+    query = member.where(t.devices.c.device_id == device.id)
+    assert scene.server.read(lambda db: db.scalars(query).all()) == [lea.account]
+    await scene.bring(scene.anne, scene.past.row(Member(lea, device, scene.anne.client)))
+    await refused("sign-in-failed", scene.server.signed(forged))
+
+
+async def test_a_key_that_signed_in_stays_with_its_account(scene: Scene) -> None:
+    forged = scene.karim.person.device(scene.anne.device.key)
+    await refused("sign-in-failed", scene.server.signed(forged))
+
+
 async def test_no_commit_until_all_are_back_or_72_hours_have_passed(scene: Scene) -> None:
     anne, karim = scene.anne.client, scene.karim.client
     await anne.ask(f.BroughtAll(anne.rid()))

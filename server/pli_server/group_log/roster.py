@@ -226,6 +226,21 @@ def end_membership(tx: Transaction, group: GroupState, member: Member) -> None:
     _store_state(tx, group, member)
 
 
+def change_account(tx: Transaction, device_no: int, account_no: int) -> None:
+    """The device is of this account in all its groups, whose lists named another one."""
+    m = t.members.c
+    of_device = sa.select(t.groups.c.group_id).join(t.members, m.group_no == t.groups.c.no)
+    query = of_device.where(m.device_no == device_no).order_by(t.groups.c.no)
+    for group_id in tx.connection.scalars(query).all():
+        group = tx.group(group_id)
+        assert group is not None
+        group.members[device_no].account_no = account_no
+        tx.roster_changed(group)
+    tx.connection.execute(
+        sa.update(t.members).where(m.device_no == device_no).values(account_no=account_no)
+    )
+
+
 def leave(tx: Transaction, group: GroupState, account_no: int) -> RosterEffects:
     """A person leaves: nothing more is delivered to any device of the account."""
     ended = []

@@ -16,6 +16,7 @@ from ..audit.acts import Act, Fact
 from ..audit.trail import Trail
 from ..delivery import Delivery
 from ..errors import Refusal
+from ..group_log.roster import change_account
 from ..relay import Relay
 from ..session import DEVICE, GREETED, ISSUER, Session
 from ..settings import Limits
@@ -211,6 +212,7 @@ def _admit(
 ) -> _Admitted | None:
     """The device's place here; None: a clone, which locked the device (a Refusal would undo that)."""
     account_no = _account(tx, device, limits.accounts_per_establishment)
+    _claim(tx, device, account_no, limits.devices_per_account)
     known = tx.connection.execute(
         sa.select(t.devices).where(t.devices.c.device_id == device.device_id)
     ).first()
@@ -316,9 +318,35 @@ def note_device(
         )
 
 
-def _new_device(
-    tx: Transaction, device: Device, account_no: int, limit: int, approved: bool = False
-) -> int:
+def _claim(tx: Transaction, device: Device, account_no: int, limit: int) -> None:
+    """A device that was only brought is of the account under which its key signs in.
+
+    Anybody can sign a certificate for another's key; who brought it proved to have none.
+    """
+    d = t.devices.c
+    brought = tx.connection.execute(
+        sa.select(d.no, d.created).where(
+            d.device_id == device.device_id,
+            d.account_no != account_no,
+            d.last_seen.is_(None),
+            d.session == 0,
+        )
+    ).first()
+    if brought is None:
+        return
+    approved = timelines.read(tx.connection).mending(brought.created)
+    _check_room(tx, device, account_no, limit, approved)
+    tx.connection.execute(
+        sa.update(t.devices)
+        .where(d.no == brought.no)
+        .values(account_no=account_no, revoked=None, created=tx.now)
+    )
+    change_account(tx, brought.no, account_no)
+
+
+def _check_room(
+    tx: Transaction, device: Device, account_no: int, limit: int, approved: bool
+) -> None:
     count = tx.connection.scalar(
         sa.select(sa.func.count()).where(
             t.devices.c.account_no == account_no,
@@ -334,6 +362,12 @@ def _new_device(
             # Perhaps it was linked after the backup: those who know it bring it (repair.bring_devices).
             raise Refusal("try-later", retry_after=FORGOTTEN_MS)
         raise Refusal("sign-in-failed")
+
+
+def _new_device(
+    tx: Transaction, device: Device, account_no: int, limit: int, approved: bool = False
+) -> int:
+    _check_room(tx, device, account_no, limit, approved)
     made = tx.connection.execute(
         sa.insert(t.devices).values(
             device_id=device.device_id, account_no=account_no, created=tx.now
