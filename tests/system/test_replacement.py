@@ -24,11 +24,12 @@ pytestmark = pytest.mark.processes
 BRUNO = PEOPLE["bruno"].name
 
 
-async def replaced(world: World, stolen: bytes | None = None) -> Invited:
+async def replaced(world: World, stolen: bytes | None = None, *, at_hand: bool = True) -> Invited:
     """The establishment ends Bruno's key; his new invitation."""
     async with await Issuer.open(world.folder / "admin", PASSPHRASE) as issuer:
         account = (await issuer.find(BRUNO)).account
-        invited, _ = await issuer.replace(account, stolen=() if stolen is None else (stolen,))
+        named = () if stolen is None else (stolen,)
+        invited, _ = await issuer.replace(account, stolen=named, at_hand=at_hand)
         await issuer.publish()
     return invited
 
@@ -87,6 +88,20 @@ async def test_the_device_at_hand_keeps_its_history_and_the_stolen_one_loses_eve
         assert (await bruno.received("Te revoilà")).state == "received"
         await cast.say(bruno, conversation, "Oui, avec une autre clé")
         await amelie.received("Oui, avec une autre clé")
+
+
+async def test_a_vault_that_the_first_choice_left_is_wiped_by_its_correction(world: World) -> None:
+    await world.relay.start()
+    async with Cast(world) as cast:
+        bruno = await cast.open("bruno")
+        await replaced(world)
+        assert isinstance(await refusal_of(bruno), DeviceRevoked)
+        await bruno.close()
+        await replaced(world, at_hand=False)
+        bruno = await Actor.open(world.vault("bruno"), PASSPHRASE)
+        assert isinstance(await refusal_of(bruno), VaultWiped)
+        await bruno.close()
+    assert wiped(world.vault("bruno"))
 
 
 async def members(actor: Actor, conversation: bytes) -> list[str]:

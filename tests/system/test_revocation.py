@@ -171,7 +171,6 @@ async def test_a_crash_between_the_statement_and_the_wipe_is_made_good_without_t
 
 
 def test_only_these_reasons_wipe() -> None:
-    from pli_client.engine.refusal import wipes
     from pli_protocol.identity import RevocationEntry
 
     reasons: tuple[Any, ...] = ("lost", "retired", "stolen", "left")
@@ -179,7 +178,7 @@ def test_only_these_reasons_wipe() -> None:
         (kind, reason)
         for kind in ("device", "person", "issuer")
         for reason in reasons
-        if wipes(RevocationEntry(kind, bytes(16), reason, 0))  # type: ignore[arg-type]
+        if RevocationEntry(kind, bytes(16), reason, 0).wipes  # type: ignore[arg-type]
     }
     assert found == {
         ("device", "lost"),

@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from pli_protocol.identity import Device, RevocationEntry, Trust
+from pli_protocol.identity import Device, Trust
 from pli_protocol.relay.frames import AskRefusal, GetAuthorityChanges, GetListPart
 from pli_protocol.relay.log import refusal_challenge
 
@@ -31,20 +31,8 @@ if TYPE_CHECKING:
 PATIENCE: Final = 20.0
 """Seconds to reach the relay again for its reasons."""
 
-_WIPING: Final = {
-    "device": frozenset({"lost", "stolen", "left"}),
-    "person": frozenset({"lost", "left"}),
-    "issuer": frozenset[str](),
-}
-"""By kind of entry: the reasons upon which a vault is wiped."""
-
 _LARGEST_LIST: Final = 4 * 1024 * 1024
 _ATTEMPTS: Final = 3
-
-
-def wipes(entry: RevocationEntry) -> bool:
-    """Whether a vault whose device this entry refuses is wiped."""
-    return entry.reason in _WIPING[entry.kind]
 
 
 async def explain(engine: Engine) -> PliError | None:
@@ -81,7 +69,7 @@ async def settle_vault(vault: Vault, trust: Trust, own: Device) -> PliError | No
     if refusal is None:
         return None
     listed = trust.listed(own)
-    if listed is not None and wipes(listed):
+    if listed is not None and listed.wipes:
         with suppress(VaultWiped):  # by another task that learned of it at the same time
             await vault.wipe(listed.reason)
         return VaultWiped(listed.reason)

@@ -33,7 +33,7 @@ from .authority_change import begin_change, cosign, following
 from .errors import FoundingUnfinished, NotAnIssuer, UnknownAccount
 from .partners import Partnerships
 from .reports import Report
-from .revoking import REVOKE, add, revoke
+from .revoking import REVOKE, add, reason_for, revoke
 from .service import Service
 from .tables import AccountRow, InvitationRow, Invited, IssuerKeys
 
@@ -275,7 +275,8 @@ class Issuer:
     async def revoke(self, account: bytes, reason: Reason) -> int:
         """Revoke a person with all their devices; the number of the list that says so.
 
-        The list is signed and durable when this returns; `serve` or `publish` brings it to the relay.
+        An unused invitation for the account is void with it. The list is signed and durable when this
+        returns; `serve` or `publish` brings it to the relay.
 
         Raises:
             UnknownAccount: no such account.
@@ -301,6 +302,7 @@ class Issuer:
 
         What the person holds under the old key is revoked at once; contacts see the new key only when
         the invitation was used, as another person whom members must add.
+        Repeated, it corrects the first choice: what is new is listed, the invitation of before is void.
 
         Args:
             stolen: Ids of the devices that were stolen: their vaults wipe themselves.
@@ -327,7 +329,7 @@ class Issuer:
 
         def work(db: Database) -> int:
             number, _signed = add(db, self._keys, entries, int(now))
-            tables.set_revoked(db, account, reason, int(now * 1000))
+            self._end_account(db, account, row.person_id, int(now * 1000))
             tables.insert_invitation(db, invitation, int(now * 1000))
             return number
 
@@ -335,6 +337,12 @@ class Issuer:
         self._service.revoked.set()
         code = Invitation(secret, self.establishment, self._keys.relay_url)
         return Invited(code, invitation.id, account, invitation.expires_at), number
+
+    def _end_account(self, db: Database, account: bytes, person: bytes, now_ms: int) -> None:
+        """As the list says; no invitation of before brings it back."""
+        reason = reason_for(db, self._keys, "person", person)
+        tables.set_revoked(db, account, reason, now_ms)
+        tables.withdraw_invitations(db, account)
 
     def _invitation(self, row: AccountRow, days: float, now: float) -> tuple[Secret, InvitationRow]:
         """An invitation for an account that is known, to another key."""
@@ -438,7 +446,7 @@ class Issuer:
         def work(db: Database) -> int:
             number, _signed = revoke(db, self._keys, what, reason, now)
             if account is not None:
-                tables.set_revoked(db, account, reason, now * 1000)
+                self._end_account(db, account, what[0][1], now * 1000)
             return number
 
         number = await self._vault.write(work, name=REVOKE)

@@ -1,4 +1,8 @@
-"""Revocation lists: numbered, hash-chained, each holding all entries of the one before it."""
+"""Revocation lists: numbered, hash-chained, each holding all entries of the one before it.
+
+Of two entries about the same the later counts. One follows another only where it wipes vaults and the
+one before did not: a first choice is corrected so, and a wiped vault does not come back.
+"""
 
 from collections.abc import Iterable
 
@@ -28,7 +32,8 @@ def revoke(
 ) -> tuple[int, bytes]:
     """Sign the next list with these entries besides those of the last; (number, signed list).
 
-    What is revoked already is not revoked again; with nothing new the list stays the same.
+    What is revoked already is revoked again only to wipe its vaults; with nothing new the list stays
+    the same.
 
     Args:
         now: Unix seconds.
@@ -41,8 +46,7 @@ def add(
 ) -> tuple[int, bytes]:
     """As `revoke`, each entry with a reason of its own."""
     known = tables.newest_list(db)
-    listed = set() if known is None else {(e.kind, e.id) for e in _entries(keys, known[1])}
-    new = tuple(entry for entry in entries if (entry.kind, entry.id) not in listed)
+    new = _lacking(() if known is None else _entries(keys, known[1]), entries)
     if known is not None and not new:
         return known
     return _next(db, keys, new, now)
@@ -69,11 +73,31 @@ def adopt(db: Database, keys: IssuerKeys, held: bytes, now: int) -> tuple[int, b
         if signer in {(entry.kind, entry.id) for entry in ours}:
             raise IdentityError("revoked", "the list's issuer was revoked")
     tables.replace_lists(db, checked.statement.number, held, now * 1000)
-    listed = {(entry.kind, entry.id) for entry in checked.statement.entries}
-    missing = tuple(entry for entry in ours if (entry.kind, entry.id) not in listed)
+    missing = _lacking(checked.statement.entries, ours)
     if counts and not missing:
         return checked.statement.number, held
     return _next(db, keys, missing, now)
+
+
+def reason_for(db: Database, keys: IssuerKeys, kind: RevokedKind, identifier: bytes) -> Reason:
+    """Why the newest list revokes this. Raises KeyError: it does not."""
+    known = tables.newest_list(db)
+    entries = () if known is None else _entries(keys, known[1])
+    return {(entry.kind, entry.id): entry.reason for entry in entries}[kind, identifier]
+
+
+def _lacking(
+    listed: Iterable[RevocationEntry], entries: Iterable[RevocationEntry]
+) -> tuple[RevocationEntry, ...]:
+    """Those of the entries that say more than what is listed."""
+    wiped = {(entry.kind, entry.id): entry.wipes for entry in listed}
+    new = []
+    for entry in entries:
+        before = wiped.get((entry.kind, entry.id))
+        if before is None or (entry.wipes and not before):
+            wiped[entry.kind, entry.id] = entry.wipes
+            new.append(entry)
+    return tuple(new)
 
 
 def _next(

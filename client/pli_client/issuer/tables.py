@@ -246,6 +246,11 @@ def withdraw_invitation(db: Database, identifier: bytes) -> bool:
     return found > 0
 
 
+def withdraw_invitations(db: Database, account: bytes) -> None:
+    """Delete all unused invitations for an account."""
+    db.execute("DELETE FROM invitations WHERE account = ? AND used_by IS NULL", (account,))
+
+
 # --- accounts ---------------------------------------------------------------------------------
 
 _ACCOUNT = (
@@ -349,7 +354,8 @@ def accounts(db: Database) -> list[AccountRow]:
 
 def set_revoked(db: Database, identifier: bytes, reason: str, now_ms: int) -> None:
     db.execute(
-        "UPDATE accounts SET revoked_at = ?, reason = ? WHERE account = ? AND revoked_at IS NULL",
+        """UPDATE accounts SET revoked_at = coalesce(revoked_at, ?), reason = ?
+           WHERE account = ?""",
         (now_ms, reason, identifier),
     )
 

@@ -24,7 +24,7 @@ Times are Unix seconds by the signer's clock.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -41,6 +41,12 @@ MAX_STATEMENT = 4 * 1024 * 1024
 Reason = Literal["lost", "retired", "stolen", "left"]
 RevokedKind = Literal["device", "person", "issuer"]
 
+_WIPING: Final = {
+    "device": frozenset({"lost", "stolen", "left"}),
+    "person": frozenset({"lost", "left"}),
+    "issuer": frozenset[str](),
+}
+"""By kind of entry: the reasons upon which a vault is wiped."""
 
 MAX_CHANGES = 8
 """Authorities that follow an establishment's first one in all its life: one frame holds them."""
@@ -63,6 +69,11 @@ class RevocationEntry(Struct, frozen=True, array_like=True, forbid_unknown_field
     """Device id, person id, or issuer id (first 16 bytes of SHA-256 of its key)."""
     reason: Reason
     time: Number
+
+    @property
+    def wipes(self) -> bool:
+        """Whether a vault whose device this entry refuses is wiped (decision 15)."""
+        return self.reason in _WIPING[self.kind]
 
 
 class RevocationList(Statement, frozen=True):

@@ -15,6 +15,7 @@ from pli_client.issuer import (
     ServiceOnline,
     UnknownAccount,
 )
+from pli_client.issuer.revoking import adopt
 from pli_client.payloads import as_payload
 from pli_protocol.identity import (
     Device,
@@ -242,3 +243,55 @@ async def test_revoked_person_gets_no_certificate_again_by_the_old_invitation(
         with pytest.raises(InvitationRefused) as caught:
             await join(tmp_path / "a", invited.invitation)
     assert caught.value.refusal == "used"
+
+
+def _refusal(issuer: Issuer, relay: FakeRelay, device: Device) -> str:
+    return str(Trust(issuer.authority, revocations=relay.revocations).refuses(device))
+
+
+async def test_a_second_replacement_corrects_the_first_and_voids_its_invitation(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    device = await enrolled(issuer, tmp_path)
+    account = device.person.account
+    first, number = await issuer.replace(account)
+    await issuer.publish()
+    assert (number, _refusal(issuer, relay, device)) == (1, "person stolen")
+    second, number = await issuer.replace(account, at_hand=False)
+    await issuer.publish()
+    assert (number, _refusal(issuer, relay, device)) == (2, "person lost")
+    assert (await issuer.people())[0].reason == "lost"
+    assert [row.id for row in await issuer.invitations()] == [second.id]
+    third, number = await issuer.replace(account, stolen=[device.device_id])
+    await issuer.publish()
+    assert (number, _refusal(issuer, relay, device)) == (3, "device stolen")
+    assert (await issuer.people())[0].reason == "lost"
+    assert (await issuer.replace(account, stolen=[device.device_id]))[1] == 3
+    async with serving(issuer):
+        for void in (first, second, third):
+            with pytest.raises(InvitationRefused) as caught:
+                await join(tmp_path / void.id.hex(), void.invitation)
+            assert caught.value.refusal == "unknown"
+
+
+async def test_who_is_revoked_after_a_replacement_does_not_come_back_by_it(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    device = await enrolled(issuer, tmp_path)
+    await issuer.replace(device.person.account)
+    assert await issuer.revoke(device.person.account, "left") == 2
+    assert await issuer.invitations() == []
+
+
+async def test_a_stronger_reason_stays_where_two_lists_are_levelled(
+    relay: FakeRelay, issuer: Issuer, tmp_path: Path
+) -> None:
+    device = await enrolled(issuer, tmp_path)
+    await issuer.replace(device.person.account)
+    await issuer.publish()
+    (held,) = relay.revocations
+    await issuer.replace(device.person.account, at_hand=False)
+    number, signed = await issuer.vault.write(lambda db: adopt(db, issuer._keys, held, 2**31))
+    assert number == 2
+    trust = Trust(issuer.authority, revocations=[signed])
+    assert str(trust.refuses(device)) == "person lost"
