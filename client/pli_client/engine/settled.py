@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pli_protocol.relay.frames import GetGroups, GroupState
 
-from ..errors import RelayRefused
+from ..errors import Offline, RelayRefused
 from ..store import conversations, groups, mls_state, outbox, people
 from ..vault import Database
 from . import joining
@@ -23,7 +23,7 @@ async def is_settled(engine: Engine) -> bool | None:
         return None
     try:
         listed = (await engine.connection.request(GetGroups(0))).groups
-    except RelayRefused:
+    except (RelayRefused, Offline):  # the connection was lost just now, perhaps on purpose
         return None
     if any([await _missing(engine, state) for state in listed]):
         return None
