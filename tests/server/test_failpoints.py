@@ -24,6 +24,7 @@ from pli_protocol.identity import (
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
 from pli_server.backup.restoring import begin_timeline
+from pli_server.folder import further_code
 from pli_server.relay import now_ms
 from pli_server.settings import load
 from pli_server.storage import jobs
@@ -369,10 +370,11 @@ SHARED = [
 )
 async def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, name: str, engine: str) -> None:
     folder = tmp_path / "relay"
-    code = new_folder(folder, engine)
+    new_folder(folder, engine)
     path = folder / "relay.toml"
     path.write_text(path.read_text().replace("# enrolment_days = 30", "sweep_seconds = 1"))
     await asyncio.to_thread(begin_timeline, folder, now_ms(), load(folder).database_url)
+    code = await asyncio.to_thread(further_code, folder)
     day = Day(folder, code, name)
     await day.run()
     assert day.deaths == 1

@@ -1,5 +1,6 @@
 """What clients bring to a restored relay: only members, only what follows, each row once."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from pli_protocol.relay import frames as f
 from pli_protocol.relay.log import FIRST_CHAIN, chain_hash
 from pli_protocol.transparency import Frontier, SignedHead
+from pli_server import folder as folders
 from pli_server.audit import reading
 from pli_server.audit.acts import read_entry
 from pli_server.backup.restoring import begin_timeline
@@ -398,6 +400,17 @@ async def test_timelines_only_grow(scene: Scene) -> None:
     assert begin_timeline(scene.server.folder, 1000) == before + 1
     assert begin_timeline(scene.server.folder, now_ms() + HOUR) > before + 1
     await scene.server.start()
+
+
+async def test_an_establishment_code_of_before_is_void(scene: Scene) -> None:
+    """It may have been used after the backup."""
+    server, other = scene.server, TestEstablishment()
+    code = await asyncio.to_thread(folders.further_code, server.folder)
+    await server.stop()
+    begin_timeline(server.folder, server.clock())
+    await server.start()
+    await refused("used", server.establish(other, code))
+    await server.establish(other)
 
 
 async def test_a_device_that_was_linked_after_the_backup_is_known_by_its_chain(

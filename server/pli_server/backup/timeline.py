@@ -17,7 +17,7 @@ def begin(connection: sa.Connection, now: int) -> int:
     The number is the time (milliseconds since 1970): greater than any that was used before, also when
     the same backup is restored twice. Each log's hash chain begins anew. Key packages that may have been
     handed out since are gone, sign-in tokens are forgotten (the first one shown is taken), uploads that
-    were under way begin anew.
+    were under way begin anew, establishment codes that were open may have been used since and are void.
     """
     before = timelines.read(connection).current
     number = max(now, before + 1)
@@ -36,6 +36,8 @@ def begin(connection: sa.Connection, now: int) -> int:
     )
     connection.execute(sa.update(t.devices).values(token=None, next_token=None))
     connection.execute(sa.delete(t.blobs).where(t.blobs.c.complete == 0))
+    codes = t.establishment_codes
+    connection.execute(sa.update(codes).where(codes.c.used.is_(None)).values(used=now))
     _trace(connection, now, number, before)
     return number
 
