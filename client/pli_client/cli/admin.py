@@ -9,7 +9,7 @@ import click
 
 from ..errors import PliError, VaultMissing
 from ..i18n import _
-from . import admin_accounts, authority, issuers, partners, passphrases
+from . import admin_accounts, authority, invitations, issuers, partners, passphrases
 from .connection import connection_command
 from .joining import ca_option, certificates, checked, proxy_option
 from .options import Settings, common, settings
@@ -252,6 +252,19 @@ def people() -> int:
     return carry_out("people")
 
 
+@admin.command("invitations", help=_("List the invitations that nobody used yet."))
+@common
+def list_invitations() -> int:
+    return carry_out("invitations")
+
+
+@admin.command("withdraw", help=_("Withdraw an open invitation: its code is worthless then."))
+@click.argument("who", metavar=_("NAME|ID"))
+@common
+def withdraw(who: str) -> int:
+    return carry_out("withdraw", who=who)
+
+
 @admin.command("serve", help=_("Answer those who join, and publish revocations, until stopped."))
 @common
 def serve() -> int:
@@ -310,7 +323,11 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
         case "issuers" | "resign" | "revoke-issuer":
             async for reply in issuers.perform(issuer, request):
                 yield reply
+        case command if command in invitations.REQUESTS:
+            async for reply in invitations.perform(issuer, request):
+                yield reply
         case "invite":
+            before = await issuer.good_invitations(args["name"])
             invited = await issuer.invite(
                 name=args["name"],
                 profession=args["profession"],
@@ -325,6 +342,7 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
                 "name": args["name"],
                 "account": invited.account.hex(),
                 "expires_at": _moment(invited.expires_at),
+                "open_before": len(before),
             }
         case "revoke":
             row = await issuer.find(args["who"])
@@ -375,13 +393,8 @@ async def _perform(issuer: "Issuer", request: "Request", *, serving: bool) -> As
         case "people":
             for signed in await issuer.people():
                 yield _account_reply(issuer, signed)
-            for invited_row in await issuer.invitations():
-                yield {
-                    "kind": "open-invitation",
-                    "name": invited_row.name,
-                    "profession": invited_row.profession,
-                    "expires_at": _moment(invited_row.expires_at),
-                }
+            async for reply in invitations.perform(issuer, request):
+                yield reply
 
 
 def _account_reply(issuer: "Issuer", row: "AccountRow") -> Reply:
@@ -411,6 +424,7 @@ async def _publish(issuer: "Issuer") -> AsyncIterator[Reply]:
 
 def _show(reply: Reply) -> None:
     issuers.show(reply)
+    invitations.show(reply)
     match reply["kind"]:
         case "invitation":
             say(_("Invitation for %(name)s, good until %(expires_at)s:") % _dated(reply))
@@ -419,6 +433,8 @@ def _show(reply: Reply) -> None:
             say()
             _picture(reply["code"])
             say(_("Hand it over in person: the first person who uses it joins under this name."))
+            if reply["open_before"]:
+                invitations.tell_open(reply["name"])
         case "revoked":
             worded = {**reply, "reason": reason_told(reply["reason"])}
             say(_("%(name)s is revoked (%(reason)s), list number %(list)s.") % worded)
@@ -445,9 +461,6 @@ def _show(reply: Reply) -> None:
                 then = datetime.fromisoformat(reply["ends_at"]).astimezone()
                 state += ", " + _("until %(date)s") % {"date": then.strftime("%d/%m/%Y")}
             say(Styled(reply["name"], bold=True), f", {profession}, {state}")
-        case "open-invitation":
-            worded = {**_dated(reply), "profession": profession_shown(reply["profession"])}
-            say(_("%(name)s, %(profession)s: invited, until %(expires_at)s") % worded)
 
 
 def _refusal(code: str) -> str:

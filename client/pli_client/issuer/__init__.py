@@ -13,6 +13,7 @@ from .errors import (
     NotAnIssuer,
     RegistrationRefused,
     UnknownAccount,
+    UnknownInvitation,
     UnknownIssuer,
 )
 from .establishing import Established, establish
@@ -43,6 +44,7 @@ __all__ = [
     "ServiceOffline",
     "ServiceOnline",
     "UnknownAccount",
+    "UnknownInvitation",
     "UnknownIssuer",
     "add_issuer",
     "establish",

@@ -43,7 +43,17 @@ class UnknownAccount(PliError):
     code = "unknown-account"
     exit_code = EXIT_USAGE
     CAUSE = N_("Nobody of this establishment is known as %(who)s.")
-    REMEDY = N_("Write the name as it stands in the invitation, or the account's identifier.")
+    REMEDY = N_(
+        "Write the name as it stands in the invitation, or the account's identifier. "
+        "Who was only invited is uninvited with pli admin withdraw."
+    )
+
+
+class UnknownInvitation(PliError):
+    code = "unknown-invitation"
+    exit_code = EXIT_USAGE
+    CAUSE = N_("There is no open invitation for %(who)s, or several.")
+    REMEDY = N_("See pli admin invitations, and give the identifier that stands there.")
 
 
 class BadPartnerCode(PliError):

@@ -30,7 +30,7 @@ from ..i18n import _
 from ..vault import DEFAULT_KDF, Database, Kdf, Vault, transaction
 from . import succeeding, tables
 from .authority_change import begin_change, cosign, following
-from .errors import FoundingUnfinished, NotAnIssuer, UnknownAccount
+from .errors import FoundingUnfinished, NotAnIssuer, UnknownAccount, UnknownInvitation
 from .partners import Partnerships
 from .reports import Report
 from .revoking import REVOKE, add, reason_for, revoke
@@ -183,6 +183,28 @@ class Issuer:
         """Those that nobody used yet, newest first."""
         return await self._vault.read(tables.open_invitations)
 
+    async def good_invitations(self, name: str) -> list[InvitationRow]:
+        """Those of `invitations` for this name whose date is not past."""
+        now_ms = self._clock() * 1000
+        return [
+            row
+            for row in await self.invitations()
+            if _called(row.name) == _called(name) and row.expires_at >= now_ms
+        ]
+
+    async def find_invitation(self, who: str) -> InvitationRow:
+        """The unused invitation for a name, or of an id in hexadecimal.
+
+        Raises:
+            UnknownInvitation: there is none, or there are several for this name.
+        """
+        rows, wanted = await self.invitations(), _called(who)
+        found = [row for row in rows if row.id.hex() == wanted]
+        found = found or [row for row in rows if _called(row.name) == wanted]
+        if len(found) != 1:
+            raise UnknownInvitation(who=displayable(who, one_line=True))
+        return found[0]
+
     async def withdraw(self, invitation: bytes) -> bool:
         """Make an unused invitation worthless; whether there was one of this id."""
         return await self._vault.write(lambda db: tables.withdraw_invitation(db, invitation))
@@ -263,7 +285,7 @@ class Issuer:
         Raises:
             UnknownAccount: nobody, or several people, are called so.
         """
-        wanted = " ".join(who.split()).casefold()
+        wanted = _called(who)
         people = await self.people()
         found = [row for row in people if wanted in (row.account.hex(), row.person_id.hex())]
         found = found or [row for row in people if row.name.casefold() == wanted]
@@ -485,6 +507,11 @@ class Issuer:
 def _check_days(days: float) -> None:
     if not 0 < days <= 365:
         raise InvalidInput(_("an invitation is good for one day to 365 days"))
+
+
+def _called(name: str) -> str:
+    """A name as it is compared."""
+    return " ".join(name.split()).casefold()
 
 
 def _field(text: str) -> str:

@@ -1,7 +1,7 @@
 """Brings the French catalogues up to date: `python -m tests.client.i18n.catalogue`.
 
 Adds the msgids that the code uses and the catalogue lacks (with an empty text, to be filled in by
-hand), drops those that nothing uses, and compiles both catalogues. Says what is still to translate.
+hand), drops those of ours that nothing uses, and compiles both catalogues. Says what is still to translate.
 """
 
 import io
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from babel.messages import catalog as babel_catalog
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
@@ -18,6 +19,12 @@ from babel.messages.pofile import read_po, write_po
 
 import pli_client
 from pli_client.i18n import FOLDER
+
+babel_catalog.VERSION = "2"  # type: ignore[attr-defined]
+"""What the files say wrote them: the same whichever version of Babel it was."""
+
+PLURAL_FORMS = "nplurals=2; plural=(n > 1);"
+"""As the texts are written; Babel's own for French depends on its version (since 2.19: three)."""
 
 FRENCH = FOLDER / "fr" / "LC_MESSAGES"
 SOURCES = {
@@ -44,6 +51,12 @@ def used(domain: str) -> dict[str | tuple[str, ...], set[str]]:
 def read(domain: str) -> Catalog:
     with (FRENCH / f"{domain}.po").open("rb") as file:
         return read_po(file, locale="fr", domain=domain, abort_invalid=True)
+
+
+def written(catalogue: Catalog) -> bytes:
+    buffer = io.BytesIO()
+    write_po(buffer, catalogue, width=100, sort_output=True, no_location=True)
+    return buffer.getvalue()
 
 
 def compiled(catalogue: Catalog) -> bytes:
@@ -81,12 +94,14 @@ def update(domain: str) -> Catalog:
         fuzzy=False,
         header_comment="# French texts of Pli; see pli_client/i18n.py.",
     )
+    fresh.mime_headers = [("Plural-Forms", PLURAL_FORMS)]
     old = read(domain) if (FRENCH / f"{domain}.po").exists() else Catalog(locale="fr")
-    for msgid in used(domain):
+    # Another version of click than the one at hand has texts of its own: they stay.
+    others = [m.id for m in entries(old)] if domain == "messages" else []
+    for msgid in [*used(domain), *(m if isinstance(m, str) else tuple(m) for m in others)]:
         known = old.get(msgid if isinstance(msgid, str) else msgid[0])
         fresh.add(msgid, known.string if known is not None and known.id == msgid else None)
-    with (FRENCH / f"{domain}.po").open("wb") as file:
-        write_po(file, fresh, width=100, sort_output=True, no_location=True)
+    (FRENCH / f"{domain}.po").write_bytes(written(fresh))
     result = read(domain)
     (FRENCH / f"{domain}.mo").write_bytes(compiled(result))
     return result

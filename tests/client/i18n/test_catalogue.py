@@ -1,6 +1,7 @@
 """The French catalogues are complete, compiled, and say the same as the English msgids."""
 
 import re
+from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Message
@@ -50,3 +51,14 @@ def test_the_compiled_catalogue_is_that_of_the_text(domain: str) -> None:
 
 def entries(domain: str) -> list[Message]:
     return list(catalogue.entries(catalogue.read(domain)))
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_catalogue_is_written_as_it_stands_by_any_babel(
+    domain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (catalogue.FRENCH / f"{domain}.po").read_bytes()
+    (tmp_path / f"{domain}.po").write_bytes(before)
+    monkeypatch.setattr(catalogue, "FRENCH", tmp_path)
+    catalogue.update(domain)
+    assert (tmp_path / f"{domain}.po").read_bytes() == before
