@@ -13,7 +13,7 @@ from pli_protocol.identity import verify_authority
 
 from . import settings as setting
 from .storage import tables as t
-from .storage.database import Use, open_database
+from .storage.database import open_database, read_once
 
 DAY: Final = 86_400
 
@@ -33,12 +33,9 @@ class Used(Struct, frozen=True):
 def used(folder: Path) -> list[Used]:
     """Of all establishments, the largest first; raises OperatorError."""
     settings = setting.load(folder)
-    lane = open_database(folder, settings.database_url).lane(Use.READING)
+    database = open_database(folder, settings.database_url)
     first = int(time.time()) // DAY - settings.retention.days
-    try:
-        found = lane.run(lambda db: db.execute(_QUERY, {"first": first}).all())
-    finally:
-        lane.close()
+    found = read_once(database, lambda db: db.execute(_QUERY, {"first": first}).all())
     return sorted(map(_used, found), key=lambda each: -(each.message_bytes + each.file_bytes))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pli_server.storage import tables as t
 from pli_server.storage.usage import Amount, Usage
 
 from .conftest import Server
+from .databases import new_folder
 from .people import TestEstablishment, commit, mls
 from .raw_client import Refused
 from .team import Member, Team, joins, team
@@ -190,3 +192,15 @@ async def test_the_host_sees_what_each_establishment_has(limited: Limited) -> No
     table = await asyncio.to_thread(CliRunner().invoke, cli, ["usage", str(server.folder)])
     assert "IME Les Lilas" in table.stdout
     assert len(table.stdout.splitlines()) == 3
+
+
+def test_usage_without_its_postgresql_says_what_to_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_folder(tmp_path / "relay")
+    monkeypatch.setenv("PLI_DATABASE_URL", "postgresql://relay@127.0.0.1:1/relay")
+    done = CliRunner().invoke(cli, ["usage", str(tmp_path / "relay")])
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("pli-server: PostgreSQL cannot be used (")
+    assert line.endswith("check it and PLI_DATABASE_URL, then try again")

@@ -184,6 +184,20 @@ def at_once(database: Database, function: Callable[[sa.Connection], T]) -> T:
         lane.close()
 
 
+def read_once(database: Database, function: Callable[[sa.Connection], T]) -> T:
+    """Call one function, which must only read, for a command; the schema stays as it is.
+
+    Raises:
+        OperatorError: it cannot be reached or read.
+    """
+    lane = database.lane(Use.READING)
+    try:
+        with _complaining(database, Exception):
+            return lane.run(function)
+    finally:
+        lane.close()
+
+
 def _prepare(database: Database, connection: sa.Connection) -> None:
     database.check(connection)
     migrate(database, connection)

@@ -97,7 +97,7 @@ def update(domain: str) -> Catalog:
     fresh.mime_headers = [("Plural-Forms", PLURAL_FORMS)]
     old = read(domain) if (FRENCH / f"{domain}.po").exists() else Catalog(locale="fr")
     # Another version of click than the one at hand has texts of its own: they stay.
-    others = [m.id for m in entries(old)] if domain == "messages" else []
+    others = [m.id for m in entries(old) if m.id] if domain == "messages" else []
     for msgid in [*used(domain), *(m if isinstance(m, str) else tuple(m) for m in others)]:
         known = old.get(msgid if isinstance(msgid, str) else msgid[0])
         fresh.add(msgid, known.string if known is not None and known.id == msgid else None)
