@@ -38,16 +38,17 @@ def status(wait: float) -> int:
 def head(out: Path | None, wait: float) -> int:
     def write(reply: Reply) -> None:
         if out is None:
-            say(reply["file"].rstrip())
             return
         try:
             with out.open("x", encoding="utf-8") as file:
                 file.write(reply["file"])
         except OSError as error:
             raise FileUnwritable(name=out.name, reason=system_reason(error)) from None
-        show(reply)
 
-    return carry_out("audit-head", write, wait=wait)
+    def shown(reply: Reply) -> None:
+        show(reply) if out is not None else say(reply["file"].rstrip())
+
+    return carry_out("audit-head", shown, keep=write, wait=wait)
 
 
 @audit.command(

@@ -34,11 +34,14 @@ _SILENCE = 3.0
 """Seconds without a word, after which one says what is waited for."""
 
 
-def carry_out(command: str, show: Show, *, nothing: str = "", **arguments: Any) -> int:
+def carry_out(
+    command: str, show: Show, *, nothing: str = "", keep: Show | None = None, **arguments: Any
+) -> int:
     """Do a command's work on the vault, show its replies; the exit code.
 
     Args:
         nothing: what people are told on stderr where the answer is empty: silence looks like a fault.
+        keep: what is done with each reply before it is shown, also as JSON.
     """
     from ..handover import Request
 
@@ -46,7 +49,7 @@ def carry_out(command: str, show: Show, *, nothing: str = "", **arguments: Any) 
     request = Request(command, arguments)
     if not (asked.folder() / VAULT_FILE).exists():
         raise no_vault(asked.folder())
-    answer = Answer(asked, show)
+    answer = Answer(asked, show, keep)
     if not run(hand_over(asked.folder(), request, answer)):
         passphrase = passphrases.known(asked)
         run(_work_here(asked.folder(), passphrase, request, answer))
@@ -85,8 +88,8 @@ def run(work: Awaitable[Any]) -> Any:
 class Answer:
     """Where replies go."""
 
-    def __init__(self, asked: Settings, show: Show) -> None:
-        self._asked, self._show = asked, show
+    def __init__(self, asked: Settings, show: Show, keep: Show | None = None) -> None:
+        self._asked, self._show, self._keep = asked, show, keep
         self.exit_code = 0
         self.given = False
 
@@ -99,6 +102,8 @@ class Answer:
                 show_progress(str(reply["name"]), int(reply["done"]), int(reply["total"]))
         else:
             self.given = True
+            if self._keep is not None:
+                self._keep(reply)
             say_json(reply) if self._asked.json else self._show(reply)
         sys.stdout.flush()
 

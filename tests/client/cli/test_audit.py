@@ -18,6 +18,7 @@ from pli_protocol.transparency import HeadFile, head_code, sign_head
 from ...system.fixtures import template, world
 from ...system.team import together
 from ...system.world import World
+from .processes import House, sentence
 
 __all__ = ["template", "world"]
 
@@ -100,3 +101,16 @@ def test_a_head_file_reads_as_it_was_written(tmp_path: Path) -> None:
     for wrong in (head.encode().replace('"size": 0', '"size": -1'), head.encode()[:-9], "x" * 9000):
         with pytest.raises(ValueError, match="not a head"):
             HeadFile.decode(wrong)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_head_is_written_to_its_file_whatever_is_shown(
+    house: House, tmp_path: Path, options: list[str]
+) -> None:
+    out = tmp_path / "head"
+    done = house.run("claire", "audit", "head", "--out", str(out), *options)
+    assert done.returncode == 0, done.stderr
+    head = HeadFile.decode(out.read_text(encoding="utf-8"))
+    assert head_code(head.signed.head) in done.stdout
+    again = house.run("claire", "audit", "head", "--out", str(out), *options)
+    assert (again.returncode != 0, "head" in sentence(again)) == (True, True)
