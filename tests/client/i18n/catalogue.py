@@ -71,7 +71,7 @@ def entries(catalogue: Catalog) -> Iterator[Message]:
 
 
 def texts(message: Message) -> tuple[str, ...]:
-    return (message.string,) if isinstance(message.string, str) else tuple(message.string)
+    return (message.string,) if isinstance(message.string, str) else tuple(message.string or ())
 
 
 def untranslated(catalogue: Catalog) -> list[str]:
@@ -79,7 +79,7 @@ def untranslated(catalogue: Catalog) -> list[str]:
 
 
 def update(domain: str) -> Catalog:
-    """The catalogue with exactly the msgids in use, written and compiled."""
+    """The catalogue with the msgids in use, written and compiled."""
     fresh = Catalog(
         locale="fr",
         domain=domain,
