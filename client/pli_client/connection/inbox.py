@@ -58,7 +58,8 @@ class Inbox(Generic[T]):
 
     async def get(self) -> T:
         """The next push; waits for one."""
-        await self._something.wait()
+        while not self._waiting:  # what came may be forgotten before its waiter has its turn
+            await self._something.wait()
         push = self._waiting.popleft()
         self._update()
         return push
