@@ -40,7 +40,7 @@ async def run(name: str, warm_up: float, seconds: float, tls: bool) -> Figures:
             return await measure(load, process, warm_up, seconds)
 
 
-Opener = Callable[[bytes], Any]
+Opener = Callable[..., Any]
 
 
 @asynccontextmanager
@@ -55,9 +55,11 @@ async def _process(tls: bool) -> AsyncIterator[tuple[Processes, Opener]]:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
 
-        async def opened(first: bytes) -> ThinClient:
+        async def opened(
+            first: bytes, came: Callable[[bytes], None] = lambda _: None
+        ) -> ThinClient:
             client, ready = await ThinClient.open(url, context), asyncio.Event()
-            client.on_data = lambda _: ready.set()
+            client.on_data = lambda data: came(data) if ready.is_set() else ready.set()
             client.write(first)
             await ready.wait()
             return client
@@ -121,16 +123,14 @@ async def _bursts(process: Processes, opened: Opener, seconds: float, load: Load
 async def _burst(opened: Opener, load: Load) -> None:
     begin, got = time.perf_counter(), 0
     done = asyncio.get_running_loop().create_future()
-    client = await opened(os.urandom(16) + AWAY_MESSAGES.to_bytes(4, "big"))
 
-    # `ready` and perhaps some of the burst came already.
-    def came(data: bytes) -> None:
+    def came(_: bytes) -> None:
         nonlocal got
         got += 1
         load.received(b"", begin)
         if got == AWAY_MESSAGES:
             done.set_result(None)
 
-    client.on_data = came
+    client = await opened(os.urandom(16) + AWAY_MESSAGES.to_bytes(4, "big"), came)
     await done
     client.close()

@@ -136,8 +136,8 @@ async def _flow(
 
 
 async def w3(scene: Scene, warm_up: float, seconds: float, load: Load) -> Figures:
-    """Ten devices of each person; what the first 100 bring into memory is not counted."""
-    devices = scene.devices(IDLE + 100, of_each=10)
+    """What the first 100 bring into memory is not counted."""
+    devices = scene.devices(IDLE + 100)
     clients = [await scene.signed(device) for device in devices[:100]]
     await asyncio.sleep(1)
     before = scene.processes.rss()
