@@ -191,12 +191,12 @@ def test_the_issuer_has_factors_of_its_own_resets_a_persons_and_closes_an_accoun
 
 
 def test_another_passphrase_opens_the_same_vault(house: House, tmp_path: Path) -> None:
-    house.enrol("paul", "Paul Martin", "--profession", "infirmier")
+    house.enrol("odile", "Odile Martin", "--profession", "infirmier")
     new = tmp_path / "new"
     new.write_text("une autre phrase, plus longue\n", encoding="utf-8")
-    house.json("paul", "passphrase", "--new-passphrase-file", str(new))
-    assert house.run("paul", "conversations").returncode == 3
-    vault = str(house.vault("paul"))
+    house.json("odile", "passphrase", "--new-passphrase-file", str(new))
+    assert house.run("odile", "conversations").returncode == 3
+    vault = str(house.vault("odile"))
     assert pli("conversations", "--vault", vault, "--passphrase-file", str(new)).returncode == 0
     assert PASSPHRASE not in new.read_text(encoding="utf-8")
 
