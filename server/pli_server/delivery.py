@@ -259,9 +259,16 @@ class Delivery:
         new = [welcome for welcome in found if welcome.item not in self._welcomes]
         room = WELCOMES_AHEAD - self._welcomes_open
         for welcome in new[:room]:
+            self._begin_behind(welcome)
             self._push_welcome(welcome)
         self._welcomes_behind = len(new) > room or len(found) == limit or self._welcome_added
         return True
+
+    def _begin_behind(self, welcome: WelcomeWaiting) -> None:
+        """It may be of a newer membership than this node has heard of: no older row follows it."""
+        after, room = self.groups.get(welcome.group), self._relay.rooms.get(welcome.group)
+        if after is not None and room is not None and after < welcome.position.seq:
+            self._restart(room.no, welcome.group, welcome.position.seq)
 
     def _push_welcome(self, welcome: WelcomeWaiting) -> None:
         self._welcomes[welcome.item] = True
