@@ -134,7 +134,8 @@ class Rooms:
             while self._lacking:
                 _, room = self._lacking.popitem()
                 if not await self._catch_up(room):
-                    self._lacking[room.group_id] = room
+                    # A room made anew meanwhile may lack rows too: it comes first.
+                    self._lacking.setdefault(room.group_id, room)
         finally:
             self._reading = None
 

@@ -128,10 +128,6 @@ class Transaction:
         self.changes.groups[group.group_id] = group.last
         self._moved[group.no] = group
 
-    def forget_group(self, group_id: bytes) -> None:
-        """The group's rows were changed by SQL: read it again when it is needed."""
-        self._cache.drop(group_id)
-
     # --- the trace ----------------------------------------------------------------------------
 
     def trace(
